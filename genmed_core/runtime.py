@@ -1,0 +1,155 @@
+"""Which machine this is and how it is to be used: device, threads, precision, seeds, training budget.
+
+Environment variables read here: GENMED_DEVICE, GENMED_THREADS, GENMED_BUDGET, GENMED_SEED, GENMED_RUNS.
+torch is imported inside the functions, because `configure_threads` has to run before it.
+"""
+
+import contextlib
+import functools
+import os
+import platform
+import random
+import sys
+from pathlib import Path
+
+
+class SettingError(ValueError):
+    """An environment variable holds something that cannot be used."""
+
+
+def configure_threads():
+    """Make idle OpenMP threads sleep instead of spin; set the thread count from GENMED_THREADS.
+
+    Spinning threads slow small models up to sixteen-fold when another process wants a core
+    (`make bench` measures it). The wait policy is read once, when torch starts its pool.
+    """
+    late = "torch" in sys.modules and "OMP_WAIT_POLICY" not in os.environ
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if threads := os.environ.get("GENMED_THREADS"):
+        if not threads.isdecimal() or int(threads) < 1:
+            raise SettingError(f"GENMED_THREADS={threads!r}: give a whole number of threads, 1 or more.")
+        os.environ["OMP_NUM_THREADS"] = threads
+        import torch
+
+        torch.set_num_threads(int(threads))
+    if late:
+        print("note: torch was imported before genmed_core; import genmed_core first, or small models "
+              "can train several times slower on a busy machine.")
+
+
+def device():
+    """The torch device to train on: GENMED_DEVICE if set, else a CUDA GPU if there is one, else the CPU."""
+    import torch
+
+    wanted = os.environ.get("GENMED_DEVICE")
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as err:
+        first_line = (str(err).splitlines() or ["not usable"])[0]
+        raise SettingError(
+            f"GENMED_DEVICE={wanted!r} cannot be used here ({first_line}). Use 'cpu', or 'cuda' on a machine "
+            "with an NVIDIA GPU, or leave it unset."
+        ) from err
+    return chosen
+
+
+def seed_everything(seed):
+    """Seed Python's, numpy's and torch's global generators (initialisation and sampling noise)."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def chapter_seed(default):
+    """The chapter's SEED, or GENMED_SEED when that is set: how a claim is repeated over several seeds."""
+    text = os.environ.get("GENMED_SEED")
+    if text is None:
+        return default
+    if not text.isdecimal():
+        raise SettingError(f"GENMED_SEED={text!r}: give a whole number, 0 or more.")
+    return int(text)
+
+
+def budget_factor():
+    """The number that GENMED_BUDGET multiplies every count of training steps by (default 1)."""
+    text = os.environ.get("GENMED_BUDGET", "1")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 1e6:
+        raise SettingError(
+            f"GENMED_BUDGET={text!r}: give a positive number that multiplies the training steps, "
+            "such as 10 for a patient reader or 0.1 for a quick look."
+        )
+    return factor
+
+
+def budget(steps):
+    """`steps` scaled by GENMED_BUDGET, at least 1."""
+    return max(1, round(steps * budget_factor()))
+
+
+def root():
+    """The project's folder: where `chapters/` and `data/` lie; the working folder when installed elsewhere."""
+    here = Path(__file__).resolve().parent.parent
+    return here if (here / "chapters").is_dir() else Path.cwd()
+
+
+def runs_dir():
+    """Folder for checkpoints and recorded results: GENMED_RUNS, else `runs/` in the project."""
+    return Path(os.environ.get("GENMED_RUNS") or root() / "runs")
+
+
+@functools.cache
+def has_fast_bf16():
+    """True where bfloat16 matrix products are faster than float32: recent GPUs, CPUs with AVX512-BF16 or AMX."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    try:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    except AttributeError:  # private names: absent on some builds, and then bf16 is not worth the risk
+        return False
+
+
+def autocast(device, enabled=True):
+    """Context in which matrix products and convolutions run in bfloat16, where this machine gains from it.
+
+    Elsewhere a context that changes nothing, so the same cell runs everywhere; keep losses in float32.
+    """
+    import torch
+
+    if enabled and has_fast_bf16():
+        return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _cpu_name():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def machine():
+    """One line that says what this machine is: processor, threads, GPU, precision, versions."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
+    where = f"{_cpu_name()}, {cores} cores ({threads} thread{'s' if threads > 1 else ''} used)"
+    if torch.cuda.is_available():
+        where = f"{torch.cuda.get_device_name()}; {where}"
+    bf16 = "bf16" if has_fast_bf16() else "no fast bf16"
+    return f"{where}, {bf16}, torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}"
