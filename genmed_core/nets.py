@@ -1,0 +1,83 @@
+"""Networks that two or more chapters share, too long for a cell. Chapters show their source."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class DigitClassifier(nn.Module):
+    """A small convolutional reader of digits: the judge of what a generator drew, and its feature space.
+
+    x (B, 1, 28, 28) float in [0, 1] -> logits (B, 10). `features` gives the 128 numbers before the last layer.
+    """
+
+    def __init__(self, width=32, classes=10):
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(1, width), _conv(width, width), nn.MaxPool2d(2),
+            _conv(width, 2 * width), _conv(2 * width, 2 * width), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(2 * width * 49, 128), nn.ReLU(),
+        )
+        self.head = nn.Linear(128, classes)
+
+    def features(self, x):
+        """x (B, 1, 28, 28) in [0, 1] -> (B, 128), non-negative."""
+        return self.body(x)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def _conv(channels_in, channels_out):
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU()
+    )
+
+
+class ConvVAE(nn.Module):
+    """A convolutional variational autoencoder for 28x28 images.
+
+    encode: x (B, 1, 28, 28) -> mu, logvar (B, d). decode: z (B, d) -> logits (B, 1, 28, 28).
+    forward: x -> logits, mu, logvar with one sample z = mu + eps * exp(logvar / 2).
+    """
+
+    def __init__(self, latent=16, width=32, hidden=256):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, width, 4, stride=2, padding=1), nn.SiLU(),           # (B, w, 14, 14)
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.SiLU(),   # (B, 2w, 7, 7)
+            nn.Flatten(), nn.Linear(2 * width * 49, hidden), nn.SiLU(),
+            nn.Linear(hidden, 2 * latent),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, hidden), nn.SiLU(),
+            nn.Linear(hidden, 2 * width * 49), nn.SiLU(), nn.Unflatten(1, (2 * width, 7, 7)),
+            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(width, 1, 4, stride=2, padding=1),
+        )
+
+    def encode(self, x):
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return mu, logvar
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
+        return self.decode(z), mu, logvar
+
+
+def shift_augment(x, pixels=2):
+    """Shift every image by its own random offset of up to `pixels`, filling with zeros.
+
+    x (B, C, H, W) -> the same shape. Runs on the device, without a loop.
+    """
+    B, _, H, W = x.shape
+    padded = F.pad(x, (pixels,) * 4)
+    top, left = torch.randint(0, 2 * pixels + 1, (2, B, 1), device=x.device)
+    rows = top + torch.arange(H, device=x.device)    # (B, H)
+    columns = left + torch.arange(W, device=x.device)  # (B, W)
+    image = torch.arange(B, device=x.device)[:, None, None]
+    return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,459 @@
+"""Training kernels: one optimisation step, run eagerly, compiled, or captured as a CUDA graph.
+
+A chapter writes `loss_fn(batch) -> (scalar loss, dict of detached scalars)`. `Batches` keeps the data set on
+the device as uint8 and gathers batches by an on-device permutation; `TrainStep` runs gather, forward,
+backward, optimiser and moving average in one of three modes with the same arithmetic. Nothing in a step waits
+for the device: losses add up there and are read once per report.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from genmed_core import runtime
+
+MODES = ("auto", "eager", "compile", "graph")
+
+
+class Batch(NamedTuple):
+    """What a loss function receives: images x (B, C, H, W) float in [0, 1] and labels y (B,) int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Batches:
+    """An endless stream of shuffled batches from a data set that lives on the device.
+
+    images: an ImageSet, or a tensor (N, C, H, W) or (N, H, W): uint8 (scaled to [0, 1] as it is gathered) or
+    float (used as it is, for latents). `transform` maps x (B, C, H, W) to x on the device, for binarising or
+    augmenting. Every epoch is a fresh permutation from its own generator, so the order of the data does not
+    depend on the model; the incomplete last batch of an epoch is left out.
+    Raises ValueError for shapes and sizes that do not fit.
+    """
+
+    def __init__(self, images, labels=None, *, batch_size, device=None, seed=0, transform=None):
+        if hasattr(images, "images"):
+            images, labels = images.images, images.labels
+        if images.ndim == 3:
+            images = images[:, None]
+        if labels is None:
+            labels = torch.zeros(len(images), dtype=torch.int64)
+        if images.ndim != 4 or len(labels) != len(images):
+            raise ValueError(f"images {tuple(images.shape)} and labels {tuple(labels.shape)}: "
+                             "expected (N, C, H, W) and (N,)")
+        if not 1 <= batch_size <= len(images):
+            raise ValueError(f"batch_size={batch_size} does not fit {len(images)} images: choose 1 to {len(images)}")
+        self.device = _indexed(torch.device(device) if device is not None else runtime.device())
+        self.images, self.labels = images.to(self.device), labels.to(self.device)
+        self.batch_size, self.transform = batch_size, transform
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._order, self._position = None, 0
+
+    def __len__(self):
+        """Batches in one epoch."""
+        return len(self.images) // self.batch_size
+
+    def take(self, count):
+        """Row numbers of the next `count` batches, (count, B) int64 on the device."""
+        rows = []
+        while count:
+            if self._order is None or self._position == len(self):
+                self._order = torch.randperm(len(self.images), generator=self._generator, device=self.device)
+                self._position = 0
+            n = min(count, len(self) - self._position)
+            start = self._position * self.batch_size
+            rows.append(self._order[start : start + n * self.batch_size].view(n, self.batch_size))
+            self._position, count = self._position + n, count - n
+        return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+    def gather(self, index):
+        """The batch of the rows `index` (B,) int64."""
+        x = self.images.index_select(0, index)
+        if x.dtype == torch.uint8:
+            x = x.to(torch.float32) / 255
+        if self.transform is not None:
+            x = self.transform(x)
+        return Batch(x, self.labels.index_select(0, index))
+
+    def next(self):
+        """The next batch: what a hand-written training loop would ask for."""
+        return self.gather(self.take(1)[0])
+
+    def state_dict(self):
+        order = None if self._order is None else self._order.cpu()
+        return {"order": order, "position": self._position, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state):
+        order = state["order"]
+        if order is not None and len(order) != len(self.images):
+            raise ValueError(f"this state was saved with {len(order)} images, the data set has {len(self.images)}")
+        self._order = None if order is None else order.to(self.device)
+        self._position = state["position"]
+        self._generator.set_state(state["generator"])
+
+
+@dataclass
+class Update:
+    """One player's part of a training step: a loss, its optimiser, and what follows.
+
+    repeats: optimiser steps in each training step, every one on a fresh batch (a WGAN critic takes five).
+    clip_norm: largest norm of the gradient. after: called after each optimiser step (to clip weights, say).
+    Only the optimiser's own parameters receive gradients, so players need not be frozen by hand.
+    """
+
+    loss_fn: Callable[[Batch], tuple[Tensor, dict]]
+    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
+    repeats: int = 1
+    clip_norm: float | None = None
+    after: Callable[[], None] | None = None
+
+    @property
+    def optimizers(self):
+        one = isinstance(self.optimizer, torch.optim.Optimizer)
+        return [self.optimizer] if one else list(self.optimizer)
+
+    @property
+    def parameters(self):
+        return [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+
+
+def constant():
+    """Schedule of the learning rate: always 1."""
+    return lambda p: 1.0
+
+
+def linear_decay(warmup=0.05, flat=0.0):
+    """Rise over the first `warmup` share of training, hold until `flat`, then fall linearly to zero.
+
+    Returns a function of progress p in [0, 1] giving the factor on the learning rate.
+    """
+    start = max(warmup, flat)
+    return lambda p: p / warmup if p < warmup else min(1.0, (1 - p) / (1 - start))
+
+
+def cosine_decay(warmup=0.05):
+    """Rise over the first `warmup` share of training, then fall to zero along half a cosine."""
+    return lambda p: p / warmup if p < warmup else 0.5 * (1 + math.cos(math.pi * (p - warmup) / (1 - warmup)))
+
+
+class TrainStep:
+    """A chapter's training step in one of the modes eager, compile or graph.
+
+    loss_fn: a loss function (then `optimizer` is its optimiser) or a list of `Update`s taken in turn.
+    model: the module, or a dict of modules, that training changes: saved, restored and averaged as a whole.
+    schedule: factor on every learning rate as a function of progress in [0, 1] (`linear_decay()`, ...).
+    ema: decay of an exponential moving average of the weights, kept in `ema_model`.
+    mode: "eager" always works; "compile" is torch.compile; "graph" replays a captured CUDA graph of
+    `steps_per_launch` steps; "auto" is graph on a GPU, else eager. A loss that cannot be compiled or captured
+    is run eagerly, after one sentence that says why.
+    seed: of the noise drawn inside the loss function, a stream of its own.
+    """
+
+    def __init__(self, loss_fn, optimizer=None, *, batches, model, schedule=None, ema=None, clip_norm=None,
+                 mode="auto", steps_per_launch=8, seed=0):
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r}: choose one of {', '.join(MODES)}")
+        if callable(loss_fn):
+            if optimizer is None:
+                raise ValueError("give the optimizer that goes with the loss function")
+            loss_fn = [Update(loss_fn, optimizer, clip_norm=clip_norm)]
+        self.updates, self.batches, self.device = list(loss_fn), batches, batches.device
+        self.model = nn.ModuleDict(model) if isinstance(model, dict) else model
+        self.schedule = schedule
+        self.count, self.total = 0, 1
+        self._ema_decay, self._ema = ema, copy.deepcopy(self.model).requires_grad_(False) if ema else None
+        if mode == "auto":
+            mode = "graph" if self.device.type == "cuda" else "eager"
+        if mode == "graph" and self.device.type != "cuda":
+            mode = self._fall_back("a CUDA graph needs a CUDA GPU")
+        self.mode, self._launch = mode, steps_per_launch
+        self._graphs, self._captured_total = {}, None
+        self._losses = [u.loss_fn for u in self.updates]
+        if mode == "compile":
+            self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
+        self._optimizers = [o for u in self.updates for o in u.optimizers]
+        self._base_lr = [[float(g["lr"]) for g in o.param_groups] for o in self._optimizers]
+        self._sums, self._summed = {}, 0
+        self._check_devices()
+        self._noise = _seeded_noise(seed, self.device)
+
+    @property
+    def ema_model(self):
+        """The moving average of the model, for sampling and evaluation; the model itself without `ema`."""
+        return self.model if self._ema is None else self._ema
+
+    @property
+    def images_per_step(self):
+        return self.batches.batch_size * sum(u.repeats for u in self.updates)
+
+    def run(self, steps, should_stop=lambda: False):
+        """Take `steps` training steps, fewer when `should_stop()` turns true between two of them."""
+        done = 0
+        while done < steps and not should_stop():
+            n = self._launch if self.mode == "graph" and steps - done >= self._launch else 1
+            if self.mode == "graph":
+                self._replay(n)
+            else:
+                self._set_learning_rates(self.count)
+                self._step(self.batches.take(self._batches_per_step))
+            self.count, done = self.count + n, done + n
+            self._summed += n
+        return done
+
+    def read_logs(self):
+        """Means of the logged values since the last reading; the one place that waits for the device."""
+        if not self._summed:
+            return {}
+        values = torch.stack([s.float() for s in self._sums.values()]).tolist()
+        means = dict(zip(self._sums, (v / self._summed for v in values)))
+        for total in self._sums.values():
+            total.zero_()
+        self._summed = 0
+        return means
+
+    @contextmanager
+    def noise_stream(self):
+        """Inside, torch's global generators carry on this step's own stream; outside they are untouched."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            _set_noise(self._noise, self.device)
+            try:
+                yield
+            finally:
+                self._noise = _get_noise(self.device)
+
+    # --- one step -----------------------------------------------------------------------------------------
+
+    @property
+    def _batches_per_step(self):
+        return sum(u.repeats for u in self.updates)
+
+    def _step(self, rows):
+        """One training step on the batches of `rows` (batches per step, B)."""
+        row = iter(rows)
+        for number, update in enumerate(self.updates):
+            for _ in range(update.repeats):
+                self._update(number, update, self.batches.gather(next(row)))
+        if self._ema is not None:
+            self._update_ema()
+
+    def _update(self, number, update, batch):
+        try:
+            loss, logs = self._losses[number](batch)
+        except torch._dynamo.exc.TorchDynamoException as err:
+            self.mode = self._fall_back(f"torch.compile cannot handle this loss ({_first_line(err)})")
+            self._losses = [u.loss_fn for u in self.updates]
+            loss, logs = self._losses[number](batch)
+        for o in update.optimizers:
+            o.zero_grad(set_to_none=True)
+        # with one player every leaf is its own; with two, the other player's weight gradients are not computed
+        loss.backward(inputs=update.parameters if len(self.updates) > 1 else None)
+        if update.clip_norm is not None:
+            nn.utils.clip_grad_norm_(update.parameters, update.clip_norm)
+        for o in update.optimizers:
+            o.step()
+        if update.after is not None:
+            with torch.no_grad():
+                update.after()
+        self._accumulate({"loss": loss.detach(), **logs} if len(self.updates) == 1 else logs, update.repeats)
+
+    def _accumulate(self, logs, repeats):
+        for name, value in logs.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), device=self.device)
+            self._sums[name] += value / repeats if repeats > 1 else value
+
+    @torch.no_grad()
+    def _update_ema(self):
+        """Average the weights with a decay that starts near 0 and rises to `ema`, so early steps count little."""
+        i = self._counter + 1 if self.mode == "graph" else self.count + 1
+        warm = (1 + i) / (10 + i)
+        weight = 1 - (warm.clamp(max=self._ema_decay) if torch.is_tensor(warm) else min(self._ema_decay, warm))
+        averaged, current = list(self._ema.parameters()), list(self.model.parameters())
+        if torch.is_tensor(weight):
+            change = torch._foreach_sub(current, averaged)
+            torch._foreach_mul_(change, weight)
+            torch._foreach_add_(averaged, change)
+        else:
+            torch._foreach_lerp_(averaged, current, weight)
+        for kept, new in zip(self._ema.buffers(), self.model.buffers()):
+            kept.copy_(new)
+
+    def _factor(self, step):
+        return 1.0 if self.schedule is None else max(0.0, self.schedule(min(1.0, step / max(1, self.total))))
+
+    def _set_learning_rates(self, step):
+        if self.schedule is None:
+            return
+        factor = self._factor(step)
+        for o, rates in zip(self._optimizers, self._base_lr):
+            for group, rate in zip(o.param_groups, rates):
+                group["lr"] = rate * factor
+
+    # --- CUDA graph ---------------------------------------------------------------------------------------
+
+    def _replay(self, steps):
+        if self._captured_total != self.total:
+            self._prepare_for_capture()
+        if steps not in self._graphs:
+            try:
+                self._graphs[steps] = self._capture(steps)
+            except Exception as err:  # whatever a student's loss does that a graph cannot hold
+                self.mode = self._fall_back(f"this step cannot be captured ({_first_line(err)})")
+                self._release_graph()
+                for _ in range(steps):
+                    self._set_learning_rates(self.count)
+                    self._step(self.batches.take(self._batches_per_step))
+                    self.count += 1
+                self.count -= steps
+                return
+        graph, rows = self._graphs[steps]
+        rows.copy_(self.batches.take(len(rows)))
+        self._counter.fill_(self.count)
+        graph.replay()
+
+    def _capture(self, steps):
+        """Capture `steps` training steps into one graph; weights, moments and noise end as they began."""
+        rows = torch.zeros(steps * self._batches_per_step, self.batches.batch_size, dtype=torch.int64, device=self.device)
+        kept, noise = self._snapshot(), _get_noise(self.device)
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.stream(side):
+                for _ in range(3):  # libraries and optimisers set themselves up here, not in the graph
+                    self._captured_steps(rows, 1)
+            torch.cuda.current_stream(self.device).wait_stream(side)
+            with torch.cuda.graph(graph):
+                self._captured_steps(rows, steps)
+        finally:
+            torch.cuda.synchronize(self.device)
+            self._restore(kept)
+            _set_noise(noise, self.device)
+        return graph, rows
+
+    def _captured_steps(self, rows, steps):
+        per = self._batches_per_step
+        for i in range(steps):
+            factor = self._table.index_select(0, self._counter.view(1))[0]
+            for o, rates in zip(self._optimizers, self._base_lr):
+                for group, rate in zip(o.param_groups, rates):
+                    group["lr"].copy_(rate * factor)
+            self._step(rows[i * per : (i + 1) * per])
+            self._counter.add_(1)
+
+    def _prepare_for_capture(self):
+        self._graphs, self._captured_total = {}, self.total  # a graph reads the table made for one total
+        factors = [self._factor(i) for i in range(self.total + self._launch + 1)]
+        self._table = torch.tensor(factors, device=self.device)
+        self._counter = torch.zeros((), dtype=torch.int64, device=self.device)
+        for o in self._optimizers:
+            for group in o.param_groups:
+                group["capturable"] = True
+                if not torch.is_tensor(group["lr"]):
+                    group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
+            for state in o.state.values():
+                if torch.is_tensor(state.get("step")):
+                    state["step"] = state["step"].to(self.device)
+
+    def _release_graph(self):
+        self._graphs, self._captured_total = {}, None
+        for o, rates in zip(self._optimizers, self._base_lr):
+            for group, rate in zip(o.param_groups, rates):
+                group["lr"] = rate
+
+    def _tensors(self):
+        """Every tensor that a step changes, by name."""
+        found = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        if self._ema is not None:
+            found |= {f"ema.{k}": v for k, v in self._ema.state_dict().items()}
+        for n, o in enumerate(self._optimizers):
+            for m, p in enumerate(p for g in o.param_groups for p in g["params"]):
+                found |= {f"opt{n}.{m}.{k}": v for k, v in o.state.get(p, {}).items() if torch.is_tensor(v)}
+        return found | {f"sum.{k}": v for k, v in self._sums.items()}
+
+    def _snapshot(self):
+        return {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+
+    @torch.no_grad()
+    def _restore(self, kept):
+        for name, tensor in self._tensors().items():
+            if name in kept:
+                tensor.copy_(kept[name])
+            else:
+                tensor.zero_()  # optimiser moments and sums that did not exist yet start from zero
+
+    # --- saving -------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """Everything that decides how training goes on, so that a resumed run equals an uninterrupted one."""
+        state = {
+            "count": self.count, "model": self.model.state_dict(), "batches": self.batches.state_dict(),
+            "optimizers": [o.state_dict() for o in self._optimizers], "noise": self._noise,
+            "sums": dict(self._sums), "summed": self._summed,
+        }
+        if self._ema is not None:
+            state["ema"] = self._ema.state_dict()
+        return copy.deepcopy(state)
+
+    def load_state_dict(self, state):
+        self.model.load_state_dict(state["model"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
+        for o, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            o.load_state_dict(saved)
+        self.batches.load_state_dict(state["batches"])
+        self.count, self._noise, self._summed = state["count"], state["noise"], state["summed"]
+        self._sums = {k: v.to(self.device).clone() for k, v in state["sums"].items()}
+        self._graphs, self._captured_total = {}, None
+
+    # --- messages -----------------------------------------------------------------------------------------
+
+    def _fall_back(self, why):
+        print(f"note: {why}; running eagerly, which gives the same result.")
+        return "eager"
+
+    def _check_devices(self):
+        for name, p in self.model.named_parameters():
+            if p.device.type != self.device.type:
+                raise ValueError(
+                    f"parameter {name} is on {p.device}, the data on {self.device}: move the model with "
+                    f"model.to({str(self.device)!r}) before making its optimizer"
+                )
+
+
+def _indexed(device):
+    """The device with its number, so that devices compare equal."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _first_line(err):
+    text = str(err).strip().splitlines()
+    return text[0][:160] if text else type(err).__name__
+
+
+def _get_noise(device):
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_noise(state, device):
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _seeded_noise(seed, device):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _get_noise(device)
