@@ -320,7 +320,8 @@ class TrainStep:
 
     def _capture(self, steps):
         """Capture `steps` training steps into one graph; weights, moments and noise end as they began."""
-        rows = torch.zeros(steps * self._batches_per_step, self.batches.batch_size, dtype=torch.int64, device=self.device)
+        shape = steps * self._batches_per_step, self.batches.batch_size
+        rows = torch.zeros(shape, dtype=torch.int64, device=self.device)
         kept, noise = self._snapshot(), _get_noise(self.device)
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))

@@ -183,7 +183,8 @@ class Expectations:
         met = all(bar is None or (value < bar if word == "below" else value > bar) for word, bar in bars)
         met = met and math.isfinite(value)
         self._record({"name": name, "value": value, "below": bars[0][1], "above": bars[1][1], "met": met})
-        promise = " and ".join(_promise(word, bar) for word, bar in (("below", below), ("above", above)) if bar is not None)
+        given = [(word, bar) for word, bar in (("below", below), ("above", above)) if bar is not None]
+        promise = " and ".join(_promise(word, bar) for word, bar in given)
         if judged and not met:
             raise ExpectationFailed(f"{name} is {value:.4g} on {self.source}; promised: {promise}")
         print(f"{name}: {promise}: {'yes' if judged else 'not judged, GENMED_BUDGET is below 1'}")

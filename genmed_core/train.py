@@ -165,7 +165,8 @@ def load_checkpoint(step, path):
         step.load_state_dict(saved)
     except Exception as err:
         step.load_state_dict(before)
-        raise CheckpointError(f"{path} belongs to another model or data set ({str(err).splitlines()[0]}). {remedy}") from err
+        why = str(err).splitlines()[0]
+        raise CheckpointError(f"{path} belongs to another model or data set ({why}). {remedy}") from err
     step.history = History(**history)
 
 
