@@ -1,0 +1,1 @@
+"""Embedded data: pictures drawn by formula, so that every factor behind them is known."""
