@@ -1,15 +1,16 @@
 """Figures in one style: image grids, curves, bars. With `widgets`, the only importer of matplotlib.
 
-Every function returns the matplotlib Figure and leaves showing it to the notebook: a cell ends in
-`plots.show_grid(...)`, and the figure is closed so that it is not drawn twice.
+Every function returns a matplotlib Figure made without pyplot: a cell ends in `plots.show_grid(...)` and shows
+it once; anywhere else `fig.savefig("grid.png")` keeps it.
 """
 
+import io
 import math
 
 import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as _Figure
 
 # Okabe & Ito 2008: told apart with every common kind of colour blindness
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
@@ -22,10 +23,20 @@ _STYLE = {
 }
 
 
+class Figure(_Figure):
+    """A matplotlib Figure that a notebook shows as PNG, whatever the backend."""
+
+    def _repr_png_(self):
+        buffer = io.BytesIO()
+        with mpl.rc_context(_STYLE):
+            self.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.05)
+        return buffer.getvalue()
+
+
 def figure(width=7.0, height=3.0, rows=1, columns=1, **options):
     """A Figure in the project's style with (rows, columns) axes: -> figure, axes (one axis, or an array)."""
     with mpl.rc_context(_STYLE):
-        fig = Figure(figsize=(width, height), layout="constrained")
+        fig = Figure(figsize=(width, height), layout="constrained", dpi=_STYLE["figure.dpi"])
         axes = fig.subplots(rows, columns, **options)
     return fig, axes
 

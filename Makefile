@@ -1,0 +1,50 @@
+# Thin targets: each is one or two plain commands, which README.md also gives for machines without make.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+RUN    := $(CURDIR)/$(BIN)/python
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: setup lab notebooks book test lint unit chapters site bench weights pins clean
+
+setup: $(VENV)/.ready
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -e ".[dev]" -c constraints.txt \
+	  || $(BIN)/python -m pip install -e ".[dev]" -c constraints.txt
+	@touch $@
+
+lab: setup
+	$(BIN)/jupyter lab chapters/01_autoencoder.ipynb
+
+notebooks: setup
+	$(RUN) jupyter_book_config/notebooks.py $(CHAPTERS)
+
+book: setup
+	$(RUN) jupyter_book_config/build.py $(BOOK)
+
+test: setup lint unit chapters site
+
+lint: setup
+	$(RUN) -m ruff check genmed_core chapters tests jupyter_book_config data
+
+unit: setup
+	$(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks
+
+chapters: setup
+	GENMED_THREADS=1 $(RUN) -m pytest -q chapters --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 -n 2 --dist loadscope
+
+site: setup
+	$(RUN) -m pytest -q tests/test_book.py
+
+bench: setup
+	$(RUN) -m pytest -q -s tests/benchmarks
+
+weights: setup
+	$(RUN) data/weights/train_digit_classifier.py
+
+pins: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
+
+clean:
+	rm -rf _build runs .pytest_cache .ruff_cache $(VENV)
