@@ -182,7 +182,7 @@ class TrainStep:
         self._base_lr = [[float(g["lr"]) for g in o.param_groups] for o in self._optimizers]
         self._sums, self._summed = {}, 0
         self._check_devices()
-        self._noise = _seeded_noise(seed, self.device)
+        self._noise, self._streaming = _seeded_noise(seed, self.device), False
 
     @property
     def ema_model(self):
@@ -223,10 +223,11 @@ class TrainStep:
         """Inside, torch's global generators carry on this step's own stream; outside they are untouched."""
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             _set_noise(self._noise, self.device)
+            self._streaming = True
             try:
                 yield
             finally:
-                self._noise = _get_noise(self.device)
+                self._noise, self._streaming = _get_noise(self.device), False
 
     # --- one step -----------------------------------------------------------------------------------------
 
@@ -394,9 +395,10 @@ class TrainStep:
 
     def state_dict(self):
         """Everything that decides how training goes on, so that a resumed run equals an uninterrupted one."""
+        noise = _get_noise(self.device) if self._streaming else self._noise
         state = {
             "count": self.count, "model": self.model.state_dict(), "batches": self.batches.state_dict(),
-            "optimizers": [o.state_dict() for o in self._optimizers], "noise": self._noise,
+            "optimizers": [o.state_dict() for o in self._optimizers], "noise": noise,
             "sums": dict(self._sums), "summed": self._summed,
         }
         if self._ema is not None:
@@ -413,6 +415,8 @@ class TrainStep:
         self.count, self._noise, self._summed = state["count"], state["noise"], state["summed"]
         self._sums = {k: v.to(self.device).clone() for k, v in state["sums"].items()}
         self._graphs, self._captured_total = {}, None
+        if self._streaming:
+            _set_noise(self._noise, self.device)
 
     # --- messages -----------------------------------------------------------------------------------------
 

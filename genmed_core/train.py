@@ -62,7 +62,8 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
     Called again on the same step it goes on where it stopped, also after an interruption from the notebook's
     stop button, which ends training between two steps and keeps everything. reports: how often in a full
     training the logs are read. checkpoint: a file (relative to `runtime.runs_dir()`) that training is saved to
-    at every report and resumed from. callback(step, means): called after every report.
+    at every report and resumed from. callback(step, means): called after every report
+    with the step itself, so that `step.count` and the models can be read.
 
     Raises TrainingDiverged for a loss that is NaN or infinite, CheckpointError for an unusable file.
     """

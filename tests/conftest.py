@@ -1,0 +1,21 @@
+"""Shared by all tests: the core is imported first, so that threads wait politely, and runs go to a temporary folder."""
+
+import genmed_core  # noqa: F401
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def own_runs_folder(tmp_path, monkeypatch):
+    """No test writes to the project's runs/, and none is judged by a budget left in the environment."""
+    monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("GENMED_BUDGET", raising=False)
+    monkeypatch.delenv("GENMED_SEED", raising=False)
+
+
+@pytest.fixture
+def digits_like():
+    """512 random uint8 images (512, 1, 8, 8) and labels, the same every time."""
+    g = torch.Generator().manual_seed(7)
+    images = torch.randint(0, 256, (512, 1, 8, 8), generator=g, dtype=torch.uint8)
+    return images, torch.randint(0, 10, (512,), generator=g)

@@ -1,0 +1,246 @@
+"""The training kernels: batches, the step in its modes, several players, averages, schedules."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from training_steps import autoencoder, distance, gan, weights
+
+from genmed_core import kernels, train
+
+
+# --- batches ----------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_visits_every_row_once_and_epochs_differ(digits_like):
+    images, labels = digits_like
+    batches = kernels.Batches(images, labels, batch_size=50, device="cpu")
+    assert len(batches) == 10  # 512 // 50: the incomplete batch is left out
+    first, second = batches.take(10), batches.take(10)
+    assert first.unique().numel() == 500 and second.unique().numel() == 500
+    assert not torch.equal(first, second)
+
+
+def test_taking_many_batches_at_once_gives_the_same_stream(digits_like):
+    images, labels = digits_like
+    one, many = (kernels.Batches(images, labels, batch_size=50, device="cpu", seed=3) for _ in range(2))
+    assert torch.equal(torch.cat([one.take(1) for _ in range(25)]), torch.cat([many.take(7), many.take(18)]))
+
+
+def test_the_order_of_the_data_does_not_depend_on_the_global_generator(digits_like):
+    images, labels = digits_like
+    orders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.rand(seed)
+        orders.append(kernels.Batches(images, labels, batch_size=64, device="cpu", seed=5).take(8))
+    assert torch.equal(*orders)
+
+
+def test_batches_are_scaled_labelled_and_transformed(digits_like):
+    images, labels = digits_like
+    batches = kernels.Batches(images, labels, batch_size=512, device="cpu", transform=lambda x: (x > 0.5).float())
+    index = batches.take(1)[0]
+    x, y = batches.gather(index)
+    assert torch.equal(x, (images[index] > 127).float()) and torch.equal(y, labels[index])
+    latents = torch.randn(512, 4, 2, 2)
+    assert torch.equal(kernels.Batches(latents, batch_size=8, device="cpu").gather(torch.arange(8)).x, latents[:8])
+
+
+@pytest.mark.parametrize("size", [0, 513])
+def test_a_batch_size_that_does_not_fit_is_named(digits_like, size):
+    with pytest.raises(ValueError, match=f"batch_size={size} does not fit 512 images"):
+        kernels.Batches(*digits_like, batch_size=size)
+
+
+def test_shapes_that_do_not_fit_are_named(digits_like):
+    images, labels = digits_like
+    with pytest.raises(ValueError, match="expected .N, C, H, W. and .N,"):
+        kernels.Batches(images, labels[:100], batch_size=8)
+
+
+# --- one player -------------------------------------------------------------------------------------------
+
+
+def test_a_step_equals_a_hand_written_loop(digits_like):
+    """The kernel adds nothing to the arithmetic: the same weights, bit for bit, as ten plain lines."""
+    images, labels = digits_like
+    model, step = autoencoder(images, labels)
+    step.schedule = None
+    twin = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=3e-3)
+    batches = kernels.Batches(images, labels, batch_size=32, device="cpu", seed=0)
+    train.fit(step, 40)
+    torch.manual_seed(0)
+    for _ in range(40):
+        x = batches.next().x
+        loss = F.mse_loss(twin(x + 0.1 * torch.randn_like(x)), x.flatten(1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.equal(weights(model), weights(twin))
+
+
+def test_compiled_and_eager_agree_over_100_steps(digits_like):
+    models = {}
+    for mode in ("eager", "compile"):
+        models[mode], step = autoencoder(*digits_like, mode=mode)
+        history = train.fit(step, 100)
+        assert step.mode == mode
+        models[mode + " loss"] = history["mse"][-1]
+    assert distance(weights(models["compile"]), weights(models["eager"])) < 1e-4
+    assert models["compile loss"] == pytest.approx(models["eager loss"], rel=1e-4)
+
+
+def test_a_loss_that_cannot_be_compiled_runs_eagerly_and_says_so(digits_like, monkeypatch, capsys):
+    def no_compiler(f, **_):
+        def broken(batch):
+            raise torch._dynamo.exc.TorchDynamoException("no C++ compiler here\nlong trace")
+        return broken
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    model, step = autoencoder(*digits_like, mode="compile")
+    reference, plain = autoencoder(*digits_like)
+    train.fit(step, 20)
+    train.fit(plain, 20)
+    assert "cannot handle this loss (no C++ compiler here); running eagerly" in capsys.readouterr().out
+    assert torch.equal(weights(model), weights(reference))
+
+
+def test_graph_mode_without_a_gpu_says_so(digits_like, capsys):
+    _, step = autoencoder(*digits_like, mode="graph")
+    assert step.mode == "eager" and "needs a CUDA GPU" in capsys.readouterr().out
+
+
+def test_an_unknown_mode_lists_the_choices(digits_like):
+    with pytest.raises(ValueError, match="auto, eager, compile, graph"):
+        autoencoder(*digits_like, mode="fast")
+
+
+def test_the_noise_of_a_step_does_not_depend_on_what_the_notebook_draws(digits_like):
+    results = []
+    for draws in (0, 17):
+        model, step = autoencoder(*digits_like)
+        train.fit(step, 10)
+        torch.randn(draws)
+        before = torch.get_rng_state()
+        step.total = 20
+        train.fit(step, 20)
+        assert torch.equal(before, torch.get_rng_state()), "training must leave the reader's generator alone"
+        results.append(weights(model))
+    assert torch.equal(*results)
+
+
+def test_the_schedule_reaches_every_group_and_ends_at_zero(digits_like):
+    _, step = autoencoder(*digits_like)
+    step.total, rates = 20, []
+    for _ in range(20):
+        step.run(1)
+        rates.append(step.updates[0].optimizer.param_groups[0]["lr"])
+    assert rates[0] == 0 and max(rates) == pytest.approx(3e-3) and rates[-1] == pytest.approx(3e-3 / 18)
+
+
+@pytest.mark.parametrize("schedule, middle", [
+    (kernels.linear_decay(0.1), 0.5 / 0.9), (kernels.linear_decay(0.1, flat=0.5), 1.0), (kernels.cosine_decay(0.0), 0.5),
+    (kernels.constant(), 1.0),
+])
+def test_schedules_at_their_known_points(schedule, middle):
+    assert schedule(0.5) == pytest.approx(middle)
+    assert all(0 <= schedule(i / 100) <= 1 for i in range(101))
+    if schedule(0.2) != schedule(0.9):
+        assert schedule(1.0) == pytest.approx(0, abs=1e-12)
+
+
+# --- moving average ---------------------------------------------------------------------------------------
+
+
+def test_the_moving_average_follows_its_closed_form(digits_like):
+    model, step = autoencoder(*digits_like, ema=0.9)
+    average = weights(step.ema_model)
+    for i in range(1, 31):
+        step.total = 30
+        step.run(1)
+        decay = min(0.9, (1 + i) / (10 + i))
+        average = decay * average + (1 - decay) * weights(model)
+    assert distance(weights(step.ema_model), average) < 1e-6
+    assert distance(weights(model), average) > 1e-3
+
+
+def test_without_ema_the_average_is_the_model(digits_like):
+    model, step = autoencoder(*digits_like)
+    assert step.ema_model is model
+
+
+def test_the_average_of_buffers_follows_the_model(digits_like):
+    models, step = gan(*digits_like, ema=0.9)
+    step.run(5)
+    assert torch.equal(step.ema_model["G"][1].running_mean, models["G"][1].running_mean)
+
+
+# --- several players --------------------------------------------------------------------------------------
+
+
+def test_each_player_moves_only_its_own_weights(digits_like):
+    models, step = gan(*digits_like)
+    step.updates[1].optimizer.param_groups[0]["lr"] = 0.0
+    generator, critic = (weights(nn.Sequential(*models[k])).clone() for k in "GD")
+    step.run(3)
+    moved = weights(models["G"]) - generator
+    learned = [p for p in models["G"].parameters()]
+    assert torch.equal(torch.cat([p.detach().double().flatten() for p in learned]), torch.cat(
+        [p.detach().double().flatten() for p in gan(*digits_like)[0]["G"].parameters()]))
+    assert moved.abs().sum() > 0  # the BatchNorm statistics follow the data
+    assert distance(weights(models["D"]), critic) > 1e-3
+
+
+def test_a_critic_takes_its_repeats_on_fresh_batches(digits_like):
+    models, step = gan(*digits_like, critic_steps=5)
+    seen = []
+    loss = step._losses[0]
+    step._losses[0] = lambda batch: (seen.append(batch.x.clone()), loss(batch))[1]
+    step.run(2)
+    assert len(seen) == 10
+    assert all(not torch.equal(a, b) for a, b in zip(seen, seen[1:]))
+    assert step.images_per_step == 6 * 32
+
+
+def test_weights_are_clipped_after_every_critic_step(digits_like):
+    models, step = gan(*digits_like, clip=0.02)
+    step.run(10)
+    assert max(p.abs().max() for p in models["D"].parameters()) <= 0.02 + 1e-9
+
+
+def test_logs_are_means_over_steps_and_repeats(digits_like):
+    images, labels = digits_like
+    model = nn.Linear(1, 1)
+    calls = iter(range(100))
+
+    def loss_fn(batch):
+        value = torch.tensor(float(next(calls)))
+        return model.weight.sum() * 0, {"value": value}
+
+    update = kernels.Update(loss_fn, torch.optim.SGD(model.parameters(), lr=0.1), repeats=2)
+    other = kernels.Update(lambda b: (model.bias.sum(), {}), torch.optim.SGD(model.parameters(), lr=0.1))
+    batches = kernels.Batches(images, labels, batch_size=8, device="cpu")
+    step = kernels.TrainStep([update, other], batches=batches, model=model)
+    step.run(4)
+    assert step.read_logs() == {"value": pytest.approx(3.5)}
+    assert step.read_logs() == {}
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(digits_like):
+    images, labels = digits_like
+    model = nn.Linear(64, 1)
+    step = kernels.TrainStep(
+        lambda b: (1e3 * model(b.x.flatten(1)).sum(), {}), torch.optim.SGD(model.parameters(), lr=1.0), model=model,
+        batches=kernels.Batches(images, labels, batch_size=8, device="cpu"), clip_norm=0.5)
+    before = weights(model)
+    step.run(1)
+    assert (weights(model) - before).norm() == pytest.approx(0.5, rel=1e-4)
+
+
+def test_a_loss_without_an_optimizer_is_refused(digits_like):
+    with pytest.raises(ValueError, match="give the optimizer"):
+        kernels.TrainStep(lambda b: b, batches=kernels.Batches(*digits_like, batch_size=8), model=nn.Linear(1, 1))

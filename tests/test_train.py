@@ -1,0 +1,161 @@
+"""The loop: resuming, interruption, faults. Every fault leaves the last good state and a message with a remedy."""
+
+import errno
+import os
+import signal
+
+import pytest
+import torch
+from training_steps import autoencoder, gan, weights
+
+from genmed_core import train
+
+
+@pytest.mark.parametrize("make, options", [(autoencoder, {"ema": 0.9}), (gan, {"ema": 0.9})])
+def test_a_resumed_run_equals_an_uninterrupted_one_exactly(digits_like, make, options):
+    whole, step = make(*digits_like, **options)
+    history = train.fit(step, 60, reports=6)
+
+    _, stopped = make(*digits_like, **options)
+    with pytest.raises(ZeroDivisionError):  # the process dies right after the third report
+        train.fit(stopped, 60, reports=6, checkpoint="run.pt", callback=lambda s, _: s.count == 30 and 1 / 0)
+    again, resumed = make(*digits_like, seed=99, **options)  # a new process, other initial weights
+    rest = train.fit(resumed, 60, reports=6, checkpoint="run.pt")
+
+    assert torch.equal(weights(resumed.model), weights(step.model))
+    assert torch.equal(weights(resumed.ema_model), weights(step.ema_model))
+    assert rest.steps == history.steps and rest.logs == history.logs
+
+
+def test_history_records_every_report(digits_like):
+    _, step = autoencoder(*digits_like)
+    history = train.fit(step, 95, reports=10)
+    assert history.steps == [*range(10, 95, 10), 95]
+    assert len(history["mse"]) == len(history.steps) and history["mse"][-1] < 0.8 * history["mse"][0]
+    assert history.images == 95 * 32 and history.images_per_second > 0
+
+
+def test_the_stop_button_keeps_everything_and_fit_goes_on(digits_like, capsys):
+    reference, whole = autoencoder(*digits_like)
+    train.fit(whole, 60, reports=60)
+    model, step = autoencoder(*digits_like)
+    press = lambda s, _: s.count == 20 and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    history = train.fit(step, 60, reports=60, callback=press)
+    assert step.count == 20 and len(history.steps) == 20
+    assert "interrupted after step 20 of 60; nothing is lost" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    history = train.fit(step, 60, reports=60)
+    assert history.steps == list(range(1, 61)) and torch.equal(weights(model), weights(reference))
+
+
+def test_an_interrupt_in_the_middle_of_a_step_finishes_the_step(digits_like):
+    model, step = autoencoder(*digits_like)
+    loss, calls = step._losses[0], []
+
+    def pressed_inside(batch):
+        calls.append(1)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(batch)
+
+    step._losses[0] = pressed_inside
+    train.fit(step, 50, reports=2)
+    reference, plain = autoencoder(*digits_like)
+    plain.total = 50
+    with plain.noise_stream():
+        plain.run(7)
+    assert step.count == 7 and torch.equal(weights(model), weights(reference))
+
+
+def test_fitting_a_finished_step_says_so(digits_like, capsys):
+    _, step = autoencoder(*digits_like)
+    train.fit(step, 5)
+    train.fit(step, 5)
+    assert "already trained for 5 steps" in capsys.readouterr().out
+
+
+def test_nan_restores_the_last_good_weights_and_names_remedies(digits_like):
+    model, step = autoencoder(*digits_like)
+    good = {}
+    loss, calls = step._losses[0], []
+
+    def breaks(batch):
+        calls.append(1)
+        value, logs = loss(batch)
+        return (value * float("nan") if len(calls) > 25 else value), logs
+
+    step._losses[0] = breaks
+    with pytest.raises(train.TrainingDiverged, match=r"loss.* became NaN .* step 30.*back at step 20.*learning rate"):
+        train.fit(step, 100, reports=10, callback=lambda s, _: good.update({s.count: weights(model)}))
+    assert step.count == 20 and torch.equal(weights(model), good[20])
+
+
+def test_out_of_memory_names_the_setting_to_change(digits_like):
+    _, step = autoencoder(*digits_like)
+
+    def too_big(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    step._losses[0] = too_big
+    with pytest.raises(RuntimeError, match="batch_size=32: give Batches a smaller batch_size"):
+        train.fit(step, 10)
+
+
+def test_a_full_disk_does_not_end_training_and_keeps_the_last_checkpoint(digits_like, monkeypatch, capsys):
+    from genmed_core import runtime
+
+    _, step = autoencoder(*digits_like)
+    train.fit(step, 10, reports=1, checkpoint="run.pt")
+    path = runtime.runs_dir() / "run.pt"
+    whole = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    train.fit(step, 20, reports=2, checkpoint="run.pt")
+    said = capsys.readouterr().out
+    assert "run.pt not saved at step 20 (No space left on device)" in said and "GENMED_RUNS" in said
+    assert path.read_bytes() == whole and step.count == 20
+    assert [p.name for p in path.parent.iterdir()] == ["run.pt"], "no half-written file stays behind"
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"<html>not found</html>", lambda b: b""])
+def test_a_damaged_checkpoint_is_named_with_a_remedy(digits_like, spoil):
+    from genmed_core import runtime
+
+    _, step = autoencoder(*digits_like)
+    train.fit(step, 10, checkpoint="run.pt")
+    path = runtime.runs_dir() / "run.pt"
+    path.write_bytes(spoil(path.read_bytes()))
+    _, fresh = autoencoder(*digits_like)
+    with pytest.raises(train.CheckpointError, match=r"run.pt is not a whole genmed checkpoint. Delete"):
+        train.fit(fresh, 10, checkpoint="run.pt")
+
+
+def test_a_checkpoint_of_another_model_is_refused_and_nothing_changes(digits_like):
+    _, step = autoencoder(*digits_like)
+    train.fit(step, 10, checkpoint="run.pt")
+    models, other = gan(*digits_like)
+    before = weights(other.model)
+    with pytest.raises(train.CheckpointError, match="belongs to another model or data set"):
+        train.fit(other, 10, checkpoint="run.pt")
+    assert torch.equal(weights(other.model), before) and other.count == 0
+
+
+def test_a_checkpoint_of_another_data_set_is_refused(digits_like):
+    images, labels = digits_like
+    _, step = autoencoder(images, labels)
+    train.fit(step, 10, checkpoint="run.pt")
+    _, other = autoencoder(images[:256], labels[:256])
+    with pytest.raises(train.CheckpointError, match="saved with 512 images, the data set has 256"):
+        train.fit(other, 10, checkpoint="run.pt")
+
+
+def test_the_progress_bar_is_plain_html_in_its_last_state():
+    bar = train.ProgressBar(200, "VAE <b>")
+    bar.__enter__()
+    bar.update(200, "loss 1.5")
+    bundle = bar._bundle()
+    assert '<progress max="200" value="200"' in bundle["text/html"] and "&lt;b&gt;" in bundle["text/html"]
+    assert "step 200 of 200" in bundle["text/plain"] and "loss 1.5" in bundle["text/plain"]

@@ -1,0 +1,68 @@
+"""Small training steps that the kernel tests and the GPU tests share, one for each shape a chapter has."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genmed_core import kernels
+
+
+def autoencoder(images, labels, *, device="cpu", mode="eager", seed=0, lr=3e-3, **options):
+    """One player, noise in the loss, AdamW with a schedule: -> model, step."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 64)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+
+    def loss_fn(batch):
+        noisy = batch.x + 0.1 * torch.randn_like(batch.x)
+        loss = F.mse_loss(model(noisy), batch.x.flatten(1))
+        return loss, {"mse": loss.detach()}
+
+    batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed)
+    step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, mode=mode, seed=seed,
+                             schedule=kernels.linear_decay(0.1), **options)
+    return model, step
+
+
+def gan(images, labels, *, device="cpu", mode="eager", seed=0, critic_steps=2, clip=0.05, **options):
+    """Two players: a clipped critic that steps `critic_steps` times, then a generator: -> models, step."""
+    torch.manual_seed(seed)
+    models = {
+        "G": nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 64), nn.Sigmoid()).to(device),
+        "D": nn.Sequential(nn.Linear(64, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1)).to(device),
+    }
+    G, D = models["G"], models["D"]
+
+    def fakes(batch):
+        return G(torch.randn(len(batch.x), 4, device=batch.x.device))
+
+    def critic_loss(batch):
+        loss = D(fakes(batch).detach()).mean() - D(batch.x.flatten(1)).mean()
+        return loss, {"critic": loss.detach()}
+
+    def generator_loss(batch):
+        loss = -D(fakes(batch)).mean()
+        return loss, {"generator": loss.detach()}
+
+    def clip_weights():
+        for p in D.parameters():
+            p.clamp_(-clip, clip)
+
+    updates = [
+        kernels.Update(critic_loss, torch.optim.RMSprop(D.parameters(), lr=1e-3), repeats=critic_steps,
+                       after=clip_weights),
+        kernels.Update(generator_loss, torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.0, 0.99))),
+    ]
+    batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed)
+    return models, kernels.TrainStep(updates, batches=batches, model=models, mode=mode, seed=seed, **options)
+
+
+def weights(model):
+    """All floating-point state of a model as one float64 vector on the CPU."""
+    state = [v for v in model.state_dict().values() if v.is_floating_point()]
+    return torch.cat([v.detach().double().flatten().cpu() for v in state])
+
+
+def distance(a, b):
+    """Relative distance of two vectors."""
+    return ((a - b).norm() / b.norm()).item()
