@@ -1,0 +1,63 @@
+"""Imports in genmed_core point one way, and chapters import the core and never each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ["runtime", "synthetic", "data", "nets", "diffusion", "kernels", "train", "metrics", "plots", "widgets"]
+DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
+
+
+def imported(path):
+    """Names of all modules imported anywhere in a file, `from a import b` as a.b as well as a."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: write imports from genmed_core in full"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def core_files():
+    return sorted((ROOT / "genmed_core").rglob("*.py"))
+
+
+def layer(path):
+    return path.relative_to(ROOT / "genmed_core").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_core_imports_point_down(path):
+    here = layer(path)
+    if here == "__init__":
+        return
+    assert here in LAYERS, f"{here} has no place in the order of layers: add it to LAYERS and to the README"
+    for name in imported(path):
+        if name.startswith("genmed_core."):
+            there = name.split(".")[1]
+            assert LAYERS.index(there) <= LAYERS.index(here), f"{here} imports {there}, which stands above it"
+        if name.split(".")[0] == "matplotlib":
+            assert here in DRAWS, f"{here} imports matplotlib: figures belong to plots"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("*.py")), ids=lambda p: p.name)
+def test_chapters_import_the_core_first_and_never_each_other(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    first = next(node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
+    assert ast.unparse(first) == "import genmed_core", "import genmed_core first: it sets how threads wait"
+    others = {p.stem for p in (ROOT / "chapters").glob("*.py")}
+    assert not {name.split(".")[0] for name in imported(path)} & others
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_public_functions_say_what_they_do_and_stay_short(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name} is over 60 lines"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"

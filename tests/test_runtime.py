@@ -1,0 +1,100 @@
+"""Device, threads, seeds, budget: what the environment variables do, and what they answer to nonsense."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from genmed_core import runtime
+
+
+def fresh_python(code, **environment):
+    """Run code in a new interpreter without this one's thread settings: -> stdout, stderr."""
+    base = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GENMED_"))}
+    run = subprocess.run([sys.executable, "-c", code], env=base | environment, capture_output=True, text=True)
+    return run.stdout.strip(), run.stderr
+
+
+def test_threads_wait_passively_and_follow_the_setting():
+    out, _ = fresh_python("import genmed_core, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())",
+                          GENMED_THREADS="1")
+    assert out == "PASSIVE 1"
+
+
+def test_a_reader_who_set_the_wait_policy_keeps_it():
+    out, _ = fresh_python("import genmed_core, os; print(os.environ['OMP_WAIT_POLICY'])", OMP_WAIT_POLICY="ACTIVE")
+    assert out == "ACTIVE"
+
+
+def test_importing_torch_first_is_noticed():
+    out, _ = fresh_python("import torch, genmed_core")
+    assert "import genmed_core first" in out
+    assert fresh_python("import genmed_core, torch")[0] == ""
+
+
+@pytest.mark.parametrize("value", ["many", "0", "-1", "1.5"])
+def test_a_wrong_thread_count_is_named(value):
+    _, err = fresh_python("import genmed_core", GENMED_THREADS=value)
+    assert f"GENMED_THREADS='{value}': give a whole number" in err
+
+
+@pytest.mark.parametrize("text, steps", [("1", 300), ("10", 3000), ("0.1", 30), ("0.0001", 1)])
+def test_the_budget_multiplies_steps(monkeypatch, text, steps):
+    monkeypatch.setenv("GENMED_BUDGET", text)
+    assert runtime.budget(300) == steps
+
+
+@pytest.mark.parametrize("text", ["", "fast", "0", "-2", "nan", "inf"])
+def test_a_wrong_budget_is_named(monkeypatch, text):
+    monkeypatch.setenv("GENMED_BUDGET", text)
+    with pytest.raises(runtime.SettingError, match="GENMED_BUDGET=.*give a positive number"):
+        runtime.budget(10)
+
+
+def test_the_seed_can_be_set_from_outside(monkeypatch):
+    assert runtime.chapter_seed(3) == 3
+    monkeypatch.setenv("GENMED_SEED", "7")
+    assert runtime.chapter_seed(3) == 7
+    monkeypatch.setenv("GENMED_SEED", "x")
+    with pytest.raises(runtime.SettingError, match="GENMED_SEED='x'"):
+        runtime.chapter_seed(3)
+
+
+def test_seeds_repeat_all_generators():
+    import random
+
+    import numpy as np
+
+    draws = []
+    for _ in range(2):
+        runtime.seed_everything(5)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert draws[0] == draws[1]
+
+
+@pytest.mark.parametrize("wanted", ["tpu9", "cuda:99"])
+def test_a_device_that_is_not_here_is_named(monkeypatch, wanted):
+    monkeypatch.setenv("GENMED_DEVICE", wanted)
+    with pytest.raises(runtime.SettingError, match=f"GENMED_DEVICE='{wanted}' cannot be used here"):
+        runtime.device()
+
+
+def test_the_device_can_be_chosen(monkeypatch):
+    monkeypatch.setenv("GENMED_DEVICE", "cpu")
+    assert runtime.device() == torch.device("cpu")
+
+
+def test_autocast_uses_bf16_exactly_where_the_processor_has_it():
+    a = torch.ones(4, 4)
+    with runtime.autocast("cpu"):
+        fast = (a @ a).dtype
+    assert fast == (torch.bfloat16 if runtime.has_fast_bf16() else torch.float32)
+    with runtime.autocast("cpu", enabled=False):
+        assert (a @ a).dtype == torch.float32
+
+
+def test_the_machine_line_names_versions_and_threads():
+    line = runtime.machine()
+    assert torch.__version__.split("+")[0] in line and "thread" in line and "\n" not in line
