@@ -1,6 +1,6 @@
 """Train the reader of digits that judges generated samples, and store it as float16.
 
-    python data/weights/train_digit_classifier.py        about three minutes on two CPU cores; needs real MNIST
+    python data/weights/train_digit_classifier.py        about six minutes on two CPU cores; needs real MNIST
 
 It learns from MNIST and stroke digits together, grey and binarised, shifted by up to two pixels, so that it
 reads what the chapters draw whichever data they were trained on. Prints its accuracy on held-out digits.

@@ -1,0 +1,152 @@
+"""Metrics against closed forms, and the expectations that chapters end in."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from genmed_core import data, metrics, nets, runtime
+
+
+def test_bernoulli_nll_is_the_sum_over_pixels():
+    logits, x = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.randint(0, 2, (5, 1, 4, 4)).double()
+    p = torch.sigmoid(logits)
+    closed = -(x * p.log() + (1 - x) * (1 - p).log()).sum((1, 2, 3))
+    assert torch.allclose(metrics.bernoulli_nll(logits, x), closed)
+
+
+def test_gaussian_kl_equals_torch_distributions_and_vanishes_at_the_prior():
+    mu, logvar = torch.randn(6, 3), torch.randn(6, 3)
+    q = torch.distributions.Normal(mu, (0.5 * logvar).exp())
+    prior = torch.distributions.Normal(torch.zeros(3), torch.ones(3))
+    assert torch.allclose(metrics.gaussian_kl(mu, logvar), torch.distributions.kl_divergence(q, prior), atol=1e-5)
+    assert metrics.gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 3)).abs().max() == 0
+
+
+def test_log_normal_equals_torch_distributions():
+    z, mu, logvar = torch.randn(3, 7, 4).double()
+    q = torch.distributions.Normal(mu, (0.5 * logvar).exp())
+    assert torch.allclose(metrics.log_normal(z, mu, logvar), q.log_prob(z).sum(-1))
+
+
+def two_state_model():
+    """A model whose log p(x) is known by quadrature: z in R, eight Bernoulli pixels with logits w z + b."""
+    g = torch.Generator().manual_seed(1)
+    w, b = torch.randn(2, 8, generator=g).double()
+    x = torch.randint(0, 2, (3, 8), generator=g).double()
+    grid = torch.linspace(-8, 8, 20_001).double()
+    log_joint = -metrics.bernoulli_nll((grid[:, None] * w + b).repeat(3, 1), x.repeat_interleave(len(grid), 0))
+    log_joint = log_joint.view(3, -1) - 0.5 * grid**2 - 0.5 * math.log(2 * math.pi)
+    log_p = torch.logsumexp(log_joint, 1) + math.log(16 / 20_000)
+    posterior = (log_joint - torch.logsumexp(log_joint, 1, keepdim=True)).exp()
+    mean = (posterior * grid).sum(1, keepdim=True)
+    var = (posterior * (grid - mean) ** 2).sum(1, keepdim=True)
+    return x, log_p, lambda x_: (mean, var.log()), lambda z: z * w + b
+
+
+def test_the_importance_weighted_bound_tightens_towards_the_exact_likelihood():
+    x, log_p, encode, decode = two_state_model()
+    torch.manual_seed(0)
+    bounds = [torch.stack([metrics.iwae_bound(x, encode, decode, samples=k) for _ in range(300)]).mean(0)
+              for k in (1, 5, 200)]
+    gaps = [(log_p - b).mean().item() for b in bounds]
+    assert gaps[0] > gaps[1] > gaps[2] > -1e-3, gaps
+    assert abs(gaps[2]) < 2e-3
+
+
+def test_means_weigh_the_short_last_batch_as_it_should_be():
+    images = torch.randint(0, 256, (1016, 1, 4, 4), dtype=torch.uint8)
+    value = metrics.mean_over(images, lambda x: x.flatten(1).sum(1), batch_size=250, device="cpu")
+    assert value == pytest.approx((images.double() / 255).flatten(1).sum(1).mean().item(), rel=1e-6)
+    rows = metrics.mean_over(images, lambda x: x.flatten(1)[:, :3], batch_size=300, device="cpu")
+    assert rows.shape == (3,)
+
+
+def test_a_linear_probe_finds_what_is_linear_and_not_more():
+    torch.manual_seed(0)
+    x = torch.randn(600, 5)
+    linear, parity = (x[:, 0] + 2 * x[:, 1] > 0).long(), (x[:, 0] * x[:, 1] > 0).long()
+    assert metrics.linear_probe(x[:400], linear[:400], x[400:], linear[400:], classes=2) > 0.97
+    assert metrics.linear_probe(x[:400], parity[:400], x[400:], parity[400:], classes=2) < 0.65
+
+
+def test_our_classifier_reads_real_and_drawn_digits():
+    for source, bar in (("mnist", 0.99), ("embedded", 0.98)):
+        try:
+            test = data.digits("test", source=source)
+        except data.DataError:
+            continue
+        accuracy = (metrics.read_digits(test.images[:3000] / 255).argmax(1) == test.labels[:3000]).float().mean()
+        assert accuracy > bar, f"{source}: {accuracy:.4f}"
+
+
+def test_reading_other_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"expected images .N, 1, 28, 28., got .2, 3, 32, 32."):
+        metrics.read_digits(torch.zeros(2, 3, 32, 32))
+
+
+def test_missing_and_damaged_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "weights_dir", lambda: tmp_path)
+    with pytest.raises(metrics.WeightsError, match="digit_classifier.safetensors is missing: restore it with `git"):
+        metrics.load_weights(nets.DigitClassifier(), "digit_classifier")
+    (tmp_path / "digit_classifier.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(metrics.WeightsError, match="is damaged or made for another model"):
+        metrics.load_weights(nets.DigitClassifier(), "digit_classifier")
+
+
+def test_shifting_moves_each_image_by_its_own_whole_number_of_pixels():
+    torch.manual_seed(0)
+    x = torch.zeros(64, 1, 9, 9)
+    x[:, :, 4, 4] = 1
+    moved = nets.shift_augment(x, pixels=2)
+    where = moved[:, 0].flatten(1).argmax(1)
+    offsets = {(i // 9 - 4, i % 9 - 4) for i in where.tolist()}
+    assert moved.flatten(1).sum(1).eq(1).all() and moved.shape == x.shape
+    assert len(offsets) > 15 and all(abs(a) <= 2 and abs(b) <= 2 for a, b in offsets)
+
+
+# --- expectations -----------------------------------------------------------------------------------------
+
+
+def recorded(chapter="02_vae"):
+    return json.loads((runtime.runs_dir() / "results" / f"{chapter}.json").read_text())["records"]
+
+
+def test_a_promise_kept_prints_bars_and_not_the_value_and_is_recorded(capsys):
+    expect = metrics.Expectations("02_vae", source="mnist")
+    expect("test -ELBO, nats", 101.2, below={"mnist": 102, "strokes": 90})
+    expect("accuracy", 0.97, above=0.95)
+    assert capsys.readouterr().out == (
+        "test -ELBO, nats: below 102 (mnist), below 90 (strokes): yes\naccuracy: above 0.95: yes\n")
+    assert [r["value"] for r in recorded()] == [101.2, 0.97] and all(r["met"] for r in recorded())
+
+
+@pytest.mark.parametrize("value", [103.0, float("nan"), float("inf")])
+def test_a_promise_broken_raises_with_the_value_and_is_recorded(value):
+    expect = metrics.Expectations("02_vae", source="mnist")
+    with pytest.raises(metrics.ExpectationFailed, match="test -ELBO, nats is .* on mnist; promised: below 102"):
+        expect("test -ELBO, nats", value, below={"mnist": 102, "strokes": 90})
+    assert recorded()[0]["met"] is False
+
+
+def test_a_quick_look_is_recorded_and_not_judged(monkeypatch, capsys):
+    monkeypatch.setenv("GENMED_BUDGET", "0.1")
+    metrics.Expectations("02_vae", source="mnist")("accuracy", 0.2, above=0.95)
+    assert "not judged" in capsys.readouterr().out and recorded()[0]["met"] is False
+
+
+def test_bars_must_be_there_and_know_the_source():
+    expect = metrics.Expectations("02_vae", source="strokes")
+    with pytest.raises(ValueError, match="give a bar"):
+        expect("accuracy", 0.9)
+    with pytest.raises(ValueError, match="no bar for the data source 'strokes'"):
+        expect("accuracy", 0.9, above={"mnist": 0.5})
+    expect("accuracy", 0.9, above={"mnist": 0.95, "strokes": None})
+
+
+def test_a_results_folder_that_cannot_be_written_is_not_fatal(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "file"))
+    metrics.Expectations("02_vae", source="mnist")("accuracy", 0.97, above=0.95)
+    assert "not recorded" in capsys.readouterr().out
