@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from genmed_core import runtime
+from genmed_core.kernels import bernoulli_nll  # the training loss and the metric are one function
 
 
 class WeightsError(RuntimeError):
@@ -21,14 +22,6 @@ class WeightsError(RuntimeError):
 
 
 # --- likelihood bounds --------------------------------------------------------------------------------------
-
-
-def bernoulli_nll(logits, x):
-    """-log p(x | z) of independent Bernoulli pixels, nats per image.
-
-    logits, x (B, ...) -> (B,). x lies in [0, 1]; for grey pixels this is the cross-entropy, not a likelihood.
-    """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
 def gaussian_kl(mu, logvar):

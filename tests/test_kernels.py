@@ -61,6 +61,30 @@ def test_shapes_that_do_not_fit_are_named(digits_like):
         kernels.Batches(images, labels[:100], batch_size=8)
 
 
+# --- the Bernoulli loss -----------------------------------------------------------------------------------
+
+
+def test_the_bernoulli_loss_equals_float64_for_all_logits():
+    logits = torch.cat([torch.linspace(-60, 60, 241), torch.randn(500) * 5]).view(-1, 1, 1, 1)
+    x = torch.rand_like(logits)
+    exact = F.binary_cross_entropy_with_logits(logits.double(), x.double(), reduction="none").flatten()
+    assert torch.allclose(kernels.bernoulli_nll(logits, x).double(), exact, rtol=1e-6, atol=1e-6)
+
+
+def test_the_gradient_of_the_bernoulli_loss_is_the_one_autograd_finds():
+    logits, x = torch.randn(6, 1, 5, 5, dtype=torch.float32, requires_grad=True), torch.rand(6, 1, 5, 5)
+    weight = torch.rand(6)
+    (ours,) = torch.autograd.grad((weight * kernels.bernoulli_nll(logits, x)).sum(), logits)
+    torchs = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    (theirs,) = torch.autograd.grad((weight * torchs).sum(), logits)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_bernoulli_loss_refuses_to_broadcast():
+    with pytest.raises(ValueError, match=r"logits .4, 1. and x .4, 3. must have one shape"):
+        kernels.bernoulli_nll(torch.zeros(4, 1), torch.zeros(4, 3))
+
+
 # --- one player -------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from genmed_core import data, metrics, nets, runtime
 
 
 def test_bernoulli_nll_is_the_sum_over_pixels():
-    logits, x = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.randint(0, 2, (5, 1, 4, 4)).double()
+    logits, x = torch.randn(5, 1, 4, 4), torch.randint(0, 2, (5, 1, 4, 4)).float()
     p = torch.sigmoid(logits)
     closed = -(x * p.log() + (1 - x) * (1 - p).log()).sum((1, 2, 3))
     assert torch.allclose(metrics.bernoulli_nll(logits, x), closed)
