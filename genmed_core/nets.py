@@ -81,3 +81,49 @@ def shift_augment(x, pixels=2):
     columns = left + torch.arange(W, device=x.device)  # (B, W)
     image = torch.arange(B, device=x.device)[:, None, None]
     return padded[image, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+class DigitGenerator(nn.Module):
+    """Draws 28x28 digits from noise: all convolutions at 7x7 and 14x14, the last one shuffled up to full size.
+
+    z (B, latent), and y (B,) int64 when `classes` is given -> images (B, 1, 28, 28) in [-1, 1]. The label's
+    embedding is concatenated to the noise. Batch normalisation uses running statistics in eval mode, so a
+    single image can be drawn. `net` maps the (B, latent + embedding) input to images and is a plain Sequential.
+    """
+
+    def __init__(self, latent=64, width=32, classes=None, embedding=64):
+        super().__init__()
+        self.latent = latent
+        self.label = nn.Embedding(classes, embedding) if classes else None
+        self.net = nn.Sequential(
+            nn.Linear(latent + (embedding if classes else 0), 2 * width * 49),
+            nn.Unflatten(1, (2 * width, 7, 7)), nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1), nn.PixelShuffle(2),       # (B, w, 14, 14)
+            nn.BatchNorm2d(width), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 4, 3, padding=1), nn.PixelShuffle(2), nn.Tanh(),        # (B, 1, 28, 28)
+        )
+
+    def forward(self, z, y=None):
+        if self.label is not None:
+            z = torch.cat([z, self.label(y)], dim=1)
+        return self.net(z)
+
+
+class DigitCritic(nn.Module):
+    """Scores 28x28 images, without a normalisation layer, so that an image's score is its own.
+
+    x (B, 1, 28, 28) in [-1, 1] -> scores (B, outputs), float32, any real number.
+    """
+
+    def __init__(self, width=32, outputs=1):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4, width, 3, padding=1), nn.LeakyReLU(0.2),                # (B, w, 14, 14)
+            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.2),                    # (B, 2w, 7, 7)
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.LeakyReLU(0.2),
+            nn.Flatten(), nn.Linear(2 * width * 49, outputs),
+        )
+
+    def forward(self, x):
+        return self.net(x).float()
