@@ -21,8 +21,8 @@ def cells(source, kind=None):
 
 
 def test_there_are_chapters():
-    assert [p.name[:2] for p in CHAPTERS] == [f"{n:02d}" for n in range(1, len(CHAPTERS) + 1)]
-    assert len(CHAPTERS) >= 3
+    numbers = [int(p.name[:2]) for p in CHAPTERS]
+    assert numbers == sorted(set(numbers)) and {1, 2, 3} <= set(numbers) <= set(range(1, 10))
 
 
 @each_chapter
