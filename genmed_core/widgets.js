@@ -189,7 +189,7 @@ function watch(model, traits, callback) {
 
 function renderDecoder({ model, el }) {
   const weights = unpack(model.get("weights")), ops = model.get("ops"), dims = model.get("dims");
-  const [height, width] = model.get("shape"), [low, high] = model.get("limits");
+  const [height, width] = model.get("shape"), [low, high, step] = model.get("limits");
   const start = [...model.get("base")], startLabel = model.get("label");
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -230,14 +230,16 @@ function renderDecoder({ model, el }) {
   };
   const moveTo = (z) => {
     model.set("base", z);
-    dims.forEach((dim, i) => model.set(`z${i}`, clip(z[dim], low, high)));
+    dims.forEach((dim, i) => model.set(`z${i}`, z[dim]));
     model.save_changes();
   };
+  const randomise = () => moveTo(start.map(gaussian).map((v, i) => ( // a slider can stand at its steps only
+    dims.includes(i) ? low + Math.round((clip(v, low, high) - low) / step) * step : v)));
 
   const buttons = document.createElement("div");
   buttons.className = "genmed-buttons";
   if (model.get("gaussian")) {
-    buttons.append(button("Randomise", "Draw every coordinate of z from N(0, 1)", () => moveTo(start.map(gaussian))));
+    buttons.append(button("Randomise", "Draw every coordinate of z from N(0, 1)", randomise));
   }
   buttons.append(button("Reset", "Back to where it started", () => {
     model.set("label", startLabel);

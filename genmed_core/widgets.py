@@ -356,7 +356,8 @@ class LatentExplorer(ipywidgets.Box):
     decoder: nn.Sequential or list of layers from (B, d) to one grey picture; see `compile_decoder` for
     `output` and for the layers that run (at most MAX_WEIGHTS weights, float16).  z0 (d,): where to start,
     default 0.  z_range: sliders run from -z_range to z_range, or a pair (low, high).  sliders: which
-    coordinates get one, default the first MAX_SLIDERS; `names` labels them, default z[0], z[1], ...
+    coordinates get one, default the first MAX_SLIDERS; `names` labels them, default z[0], z[1], ...  Sliders
+    move by `step`, and the coordinates they hold are rounded to it: what they say is what is drawn.
     A conditional decoder takes a label y: `embedding` (K, d') is added to z (join="add") or set behind it
     ("concat"); with n_classes or class_names alone the label goes in as a one-hot vector, set behind z.
     """
@@ -376,9 +377,11 @@ class LatentExplorer(ipywidgets.Box):
         low, high = (-z_range, z_range) if np.isscalar(z_range) else z_range
         dims = list(range(min(len(start), MAX_SLIDERS)) if sliders is None else sliders)
         names = [f"z[{dim}]" for dim in dims] if names is None else list(names)
+        self.grid = float(low), float(step)
+        start = self._on_grid(start, dims)
         self.picture = DecoderPicture(
             base=start, dims=dims, ops=self.program.ops, shape=list(self.program.shape),
-            weights=self.program.weights.astype("<f2").tobytes(), limits=[float(low), float(high)],
+            weights=self.program.weights.astype("<f2").tobytes(), limits=[float(low), float(high), float(step)],
             gaussian=bool(np.isscalar(z_range)), embedding=[] if embedding is None else embedding.tolist(),
             how=join, label=int(label), classes=class_names, size=size, alt=alt)
         looks = _wide([*names, "class"] if class_names else names)
@@ -407,6 +410,11 @@ class LatentExplorer(ipywidgets.Box):
             line.bias.copy_(a)
         return cls([line, decoder], z0=[0.0], z_range=(0.0, 1.0), names=[name], step=0.01, **settings)
 
+    def _on_grid(self, z, dims):
+        """Round the coordinates that have sliders to places where a slider can stand."""
+        low, step = self.grid
+        return [round(low + round((v - low) / step) * step, 6) if i in dims else v for i, v in enumerate(z)]
+
     @property
     def z(self):
         """The code now shown, (d,)."""
@@ -423,7 +431,7 @@ class LatentExplorer(ipywidgets.Box):
     def decode(self, z=None, y=None):
         """What the browser draws: z (d,) or (B, d), default the sliders' -> (H, W) or (B, H, W) in [0, 1]."""
         z = self.z if z is None else torch.as_tensor(z, dtype=torch.float32).detach().cpu()
-        y = self.picture.label if y is None else y
+        y = (self.y or 0) if y is None else y
         codes = z.reshape(-1, len(self.picture.base))
         if self.picture.embedding:
             vector = torch.tensor(self.picture.embedding)[torch.as_tensor(y)].expand(len(codes), -1)
@@ -432,14 +440,15 @@ class LatentExplorer(ipywidgets.Box):
         return pictures[0] if z.dim() == 1 else pictures
 
     def show(self, z=None, y=None):
-        """Move the sliders to code z (d,) and label y; returns the picture there, (H, W)."""
+        """Move the sliders to code z (d,), to the nearest step, and label y; returns the picture there."""
         if y is not None and self.class_slider is not None:
-            self.class_slider.index = int(y)
+            self.class_slider.index = self.picture.label = int(y)
         if z is not None:
-            z = [float(v) for v in torch.as_tensor(z).flatten()]
+            z = self._on_grid([float(v) for v in torch.as_tensor(z).flatten()], self.picture.dims)
             self.picture.base = z
-            for slider, dim in zip(self.sliders, self.picture.dims, strict=True):
+            for i, (slider, dim) in enumerate(zip(self.sliders, self.picture.dims, strict=True)):
                 slider.value = z[dim]
+                setattr(self.picture, f"z{i}", slider.value)  # the link itself runs in the browser only
         return self.decode()
 
 
@@ -556,7 +565,7 @@ class FrameSlider(_Frames):
 
     def show(self, step):
         """Move the slider to a step; returns the picture there."""
-        self.slider.index = range(len(self.slider.options))[step]
+        self.slider.index = self.picture.index = range(len(self.slider.options))[step]
         return self.frame()
 
 
@@ -597,4 +606,5 @@ class GridSlider(_Frames):
         """Move both sliders; returns the picture there."""
         for slider, place in zip(self.sliders, (row, column), strict=True):
             slider.index = range(len(slider.options))[place]
+        self.picture.index, self.picture.offset = (slider.index for slider in self.sliders)
         return self.frame()

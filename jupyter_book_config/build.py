@@ -151,6 +151,7 @@ def copy_chapter(path, target, names, solutions):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
             cell.metadata.setdefault("mystnb", {}).update(
                 code_prompt_show="Solution: show the code", code_prompt_hide="Solution: hide the code")
+    notebook.metadata.setdefault("language_info", {"name": "python"})  # for colours, where nothing is run
     nbformat.write(notebook, target / path.name)
 
 

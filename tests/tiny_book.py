@@ -1,4 +1,4 @@
-"""A book of one small notebook that holds every kind of slider, so that the browser tests need no training."""
+"""A book of one small notebook with every kind of slider, so that the browser tests need no training."""
 
 from textwrap import dedent
 
@@ -12,6 +12,15 @@ It has one chapter, [Sliders](01_sliders.ipynb), and no [second one](02_absent.i
 | name | meaning |
 |---|---|
 | $z$ | the code |
+"""
+
+TOC = """\
+format: jb-book
+root: intro
+parts:
+  - caption: One
+    chapters:
+      - file: 01_sliders
 """
 
 CELLS = [
@@ -45,7 +54,7 @@ CELLS = [
         mlp[2].bias.data = 6 * (ramp[:, None] * ramp[None]).flatten() - 2
         """),
     ("code", """
-        explorer = LatentExplorer(mlp, caption="A decoder with random weights.")
+        explorer = LatentExplorer(mlp, z0=0.123 * torch.arange(8), caption="A decoder with random weights.")
         explorer
         """),
     ("code", """
@@ -93,6 +102,5 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "01_sliders.ipynb").write_text(nb.writes(notebook), encoding="utf-8")
     (folder / "intro.md").write_text(INTRO, encoding="utf-8")
-    (folder / "_toc.yml").write_text(
-        "format: jb-book\nroot: intro\nparts:\n- caption: One\n  chapters:\n  - file: 01_sliders\n", encoding="utf-8")
+    (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
     return folder

@@ -1,0 +1,421 @@
+"""The built pages in a real browser: the sliders move the pictures, with no kernel and no other host.
+
+The pages are served from this machine under CONTENT_POLICY; whatever asks for another host is blocked and counted
+as a failure. The tiny book needs no training and holds every kind of slider; after it come the real chapters, built
+with a tenth of their training (GENMED_BUDGET=0.1, unless it is set). Without Chromium these tests are skipped, and
+say so; without npm and a network the scripts cannot be bundled, which is said as well.
+"""
+
+import base64
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+import tiny_book
+import torch
+
+import genmed_core  # noqa: F401  (before torch)
+from genmed_core.widgets import LatentExplorer, Program, run_program
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+PATIENCE = 60_000  # ms: a busy machine may be slow, a broken page never gets there
+
+# No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
+# and how the frames become pictures; MathJax and the widgets' style sheets hold data: images and fonts.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'self'")
+CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+                  "--disable-background-networking", "--disable-component-update"]
+
+
+def skip_loudly(reason):
+    print(f"\n{'!' * 80}\nBROWSER TESTS SKIPPED: {reason}\n{'!' * 80}", file=sys.__stderr__, flush=True)
+    pytest.skip(reason)
+
+
+def build(out, *options, budget=None):
+    """Build a book into out; returns the folder of its pages."""
+    environment = os.environ | ({"GENMED_BUDGET": budget} if budget else {})
+    command = [sys.executable, str(ROOT / "jupyter_book_config" / "build.py"), "--out", str(out), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return out / "_build" / "html"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self):
+        self.send_header("Content-Security-Policy", CONTENT_POLICY)
+        super().end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Site:
+    """A folder of pages, served on this machine and opened in Chromium; `trouble` collects what went wrong."""
+
+    def __init__(self, folder, browser):
+        self.folder, self.browser, self.trouble = folder, browser, []
+        handler = functools.partial(Handler, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server.server_port}/"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def open(self, name, **settings):
+        """Open a page and wait until its formulas and sliders are there."""
+        page = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda m: self.trouble.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
+        page.on("response", lambda r: self.trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        page.context.route("**/*", self.guard)
+        page.goto(self.address + name)
+        page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true) ?? true")
+        page.wait_for_function("""() => [...document.querySelectorAll('script[type$="widget-view+json"]')].every(
+            (tag) => tag.previousElementSibling?.querySelector(".genmed-panel, .jupyter-widgets"))""")
+        page.wait_for_function("""() => [...document.querySelectorAll(".genmed-panel")].every(
+            (panel) => panel.querySelector("canvas, img") && panel.querySelector(".noUi-handle"))""")
+        return page
+
+    def guard(self, route):
+        if route.request.url.startswith(self.address):
+            route.continue_()
+        else:
+            self.trouble.append(f"asks another host: {route.request.url}")
+            route.abort()
+
+    def widget_state(self, name):
+        """The widgets that a page carries, by id."""
+        html = (self.folder / name).read_text(encoding="utf-8")
+        state = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', html, re.S)
+        return json.loads(state[1])["state"] if state else {}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        skip_loudly("no Chromium on this machine; on Debian: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def serve(pages, chromium):
+    if not (pages / "_static" / "vendor" / "html-manager.js").exists():
+        skip_loudly("the site's JavaScript could not be bundled (npm or its registry is out of reach)")
+    site = Site(pages, chromium)
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def tiny_pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return build(folder, "--source", str(tiny_book.write(folder / "chapters")))
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_pages, chromium):
+    yield from serve(tiny_pages, chromium)
+
+
+@pytest.fixture(scope="module")
+def book_pages():
+    # Kept between runs: the outputs of a tenth of the training are cached beside those of the whole.
+    return build(ROOT / "_build" / "test", budget=os.environ.get("GENMED_BUDGET", "0.1"))
+
+
+@pytest.fixture(scope="module")
+def book(book_pages, chromium):
+    yield from serve(book_pages, chromium)
+
+
+# --- what the browser shows ----------------------------------------------------------------------------------------
+
+
+def canvas(page, k=0):
+    """The grey values of the k-th decoded picture on the page."""
+    values = page.locator("canvas").nth(k).evaluate("""(c) => [c.height, c.width,
+        ...c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)]""")
+    return np.array(values[2:]).reshape(values[0], values[1])
+
+
+def handle(page, panel, slider):
+    return page.locator(".genmed-panel").nth(panel).locator(".noUi-handle").nth(slider)
+
+
+def readout(page, panel, slider):
+    return page.locator(".genmed-panel").nth(panel).locator(".widget-readout").nth(slider).inner_text()
+
+
+def changed_canvas(page, before, k=0):
+    """Wait until the k-th picture differs from what it was; returns it, at rest."""
+    page.wait_for_function("""([k, before]) => { const c = document.querySelectorAll("canvas")[k];
+        const now = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+        return before.some((value, i) => value !== now[4 * i]); }""", arg=[k, before.flatten().tolist()])
+    page.wait_for_timeout(150)
+    return canvas(page, k)
+
+
+def same_picture(shown, wanted):
+    """The canvas has 256 greys; the float16 weights and the browser's arithmetic may cost one more."""
+    difference = np.abs(shown - 255 * np.asarray(wanted)).max()
+    assert difference <= 1.6, f"the picture in the browser is {difference:.1f} grey levels off"
+
+
+def check_page(site, name, *, formulas):
+    """Whatever holds for every page."""
+    site.trouble.clear()
+    page = site.open(name)
+    text = page.locator("main").inner_text()
+    assert "Traceback (most recent call last)" not in text
+    assert page.locator("mjx-merror").count() == 0, "a formula has an error"
+    if formulas:
+        assert page.locator("mjx-container").count() > 0, "no formula was rendered"
+    bare = page.evaluate("""() => [...document.querySelectorAll("main img, main canvas")]
+        .filter((e) => !(e.getAttribute("alt") || e.getAttribute("aria-label"))?.trim()).map((e) => e.outerHTML)""")
+    assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
+    unnamed = page.evaluate("""() => [...document.querySelectorAll(".noUi-handle")]
+        .filter((h) => !h.getAttribute("aria-label") || h.getAttribute("tabindex") !== "0").length""")
+    assert unnamed == 0, "a slider has no name or cannot be reached by keyboard"
+    page.context.close()
+    assert not site.trouble, "\n".join(site.trouble)
+
+
+def check_phone(site, name, **settings):
+    """At 390 px nothing pushes the page sideways; code and tables scroll by themselves."""
+    page = site.open(name, viewport={"width": 390, "height": 844}, **settings)
+    wide = page.evaluate("""() => ["html", ".bd-article-container", ".bd-article"].map((s) => document.querySelector(s))
+        .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => `${e.className || e.tagName} ${e.scrollWidth}`)""")
+    page.context.close()
+    assert not wide, f"wider than the screen: {wide}"
+
+
+# --- the tiny book -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    """The tiny book's decoders, made here by its own code."""
+    names = {}
+    exec(dedent(tiny_book.CELLS[1][1]), names)
+    return names
+
+
+@pytest.mark.parametrize("name", ["intro.html", "01_sliders.html"])
+def test_tiny_pages(tiny, name):
+    check_page(tiny, name, formulas=True)
+    check_phone(tiny, name)
+
+
+def test_keyboard_moves_the_decoded_picture(tiny, decoders):
+    page = tiny.open("01_sliders.html")
+    z = torch.tensor([0, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85])  # 0.123 times 0..7, to the nearest step of 0.05
+    explorer = LatentExplorer(decoders["mlp"], z0=z)
+    before = canvas(page)
+    with torch.no_grad():
+        same_picture(before, decoders["mlp"](z).sigmoid().reshape(28, 28))
+    handle(page, 0, 0).focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    after = changed_canvas(page, before)
+    assert readout(page, 0, 0) == "0.50"
+    z[0] = 0.5
+    same_picture(after, explorer.decode(z))
+    with torch.no_grad():
+        same_picture(after, decoders["mlp"](z).sigmoid().reshape(28, 28))
+    page.context.close()
+
+
+def test_mouse_moves_the_decoded_picture(tiny, decoders):
+    page = tiny.open("01_sliders.html")
+    before, knob = canvas(page), handle(page, 0, 1)
+    knob.scroll_into_view_if_needed()
+    box = knob.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 5, steps=8)
+    page.mouse.up()
+    after = changed_canvas(page, before)
+    z = torch.tensor([0, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85])
+    z[1] = float(readout(page, 0, 1))
+    assert z[1] > 0.3
+    same_picture(after, LatentExplorer(decoders["mlp"], z0=z).decode())
+    page.context.close()
+
+
+def test_randomise_and_reset(tiny):
+    page = tiny.open("01_sliders.html")
+    before = canvas(page)
+    page.get_by_role("button", name="Randomise").first.click()
+    after = changed_canvas(page, before)
+    assert readout(page, 0, 7) != "0.85"
+    page.get_by_role("button", name="Reset").first.click()
+    assert np.array_equal(changed_canvas(page, after), before)
+    assert readout(page, 0, 7) == "0.85"
+    page.context.close()
+
+
+def test_class_slider_and_convolutions(tiny, decoders):
+    page = tiny.open("01_sliders.html")
+    wanted = LatentExplorer(decoders["conv"], n_classes=10)
+    before = canvas(page, 1)
+    handle(page, 1, 0).focus()
+    for label in range(1, 10):
+        page.keyboard.press("ArrowRight")
+        after = changed_canvas(page, before, 1)
+        assert readout(page, 1, 0) == str(label)
+        same_picture(after, wanted.decode(torch.zeros(2), label))
+        before = after
+    assert "class 9" in page.locator("canvas").nth(1).get_attribute("aria-label")
+    milliseconds = float(page.locator("canvas").nth(1).get_attribute("data-ms"))
+    assert milliseconds < 200, "a small convolutional decoder takes a few ms where nothing else runs"
+    page.context.close()
+
+
+def test_frame_slider_and_play(tiny):
+    page = tiny.open("01_sliders.html")
+    pictures = page.locator(".genmed-frames").first.locator("img")
+    alts = lambda: [pictures.nth(k).get_attribute("alt") for k in range(2)]  # noqa: E731
+    assert alts() == ["picture, noise t = 0", "its negative, noise t = 0"]
+    handle(page, 2, 0).focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('.genmed-frames').dataset.place === '3'")
+    assert alts()[0] == "picture, noise t = 150" and readout(page, 2, 0) == "t = 150"
+    grey = pictures.first.evaluate("""async (image) => { await image.decode();
+        const c = document.createElement("canvas"); c.width = image.naturalWidth; c.height = image.naturalHeight;
+        const x = c.getContext("2d"); x.drawImage(image, 0, 0);
+        return [...x.getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)]; }""")
+    ramp = torch.linspace(0, 1, 28)
+    same_picture(np.array(grey).reshape(28, 28), ramp[:, None] * 3 / 20 + ramp[None] * 17 / 20)
+    page.locator(".widget-play button").first.click()
+    page.wait_for_function("() => Number(document.querySelector('.genmed-frames').dataset.place) >= 8")
+    assert "Infinity" not in readout(page, 2, 0)
+    page.context.close()
+
+
+def test_grid_slider(tiny):
+    page = tiny.open("01_sliders.html")
+    for slider, moves in ((0, 2), (1, 3)):
+        handle(page, 3, slider).focus()
+        for _ in range(moves):
+            page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelectorAll('.genmed-frames')[1].dataset.place === '11'")
+    assert page.locator(".genmed-frames").nth(1).locator("img").get_attribute("alt") == "style thick, class 3"
+    page.context.close()
+
+
+def test_links_to_absent_chapters_become_words(tiny_pages):
+    html = (tiny_pages / "intro.html").read_text(encoding="utf-8")
+    assert 'href="01_sliders.html"' in html and "second one" in html and "02_absent" not in html
+
+
+def test_solutions_are_kept_folded_or_left_out(tiny_pages, tmp_path):
+    kept = (tiny_pages / "01_sliders.html").read_text(encoding="utf-8")
+    assert "<details class=\"solution\">" in kept and "Solution: show the code" in kept
+    source = tiny_book.write(tmp_path / "chapters")
+    without = build(tmp_path, "--source", str(source), "--solutions", "hide", "--execute", "off")
+    html = (without / "01_sliders.html").read_text(encoding="utf-8")
+    assert "a worked solution" not in html and "Jensen" not in html and "The bound" in html
+
+
+def test_crashed_notebook_and_warnings_are_errors(tmp_path):
+    import nbformat
+
+    source = tiny_book.write(tmp_path / "chapters")
+    for path, cell in (("crash", nbformat.v4.new_code_cell("1 / 0")),
+                       ("warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, source / "01_sliders.ipynb")
+        with pytest.raises(AssertionError, match="a warning or a notebook that raises"):
+            build(tmp_path / path, "--source", str(source))
+
+
+# --- the real chapters ---------------------------------------------------------------------------------------------
+
+
+pytestmark_real = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
+
+
+@pytestmark_real
+@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
+def test_page(book, name):
+    check_page(book, f"{name}.html", formulas=True)
+    check_phone(book, f"{name}.html")
+
+
+def program_of(model):
+    """The decoder that a page carries, back from its bytes."""
+    state = model["state"]
+    data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
+    weights = np.frombuffer(base64.b64decode(data), "<f2")
+    return Program(state["ops"], weights, len(state["base"]), tuple(state["shape"])), state
+
+
+@pytestmark_real
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_slider_moves_its_picture(book, name):
+    """Each panel's last slider, by keyboard."""
+    book.trouble.clear()
+    models = book.widget_state(f"{name}.html").values()
+    pictures = [model for model in models if model["state"].get("view") in ("decoder", "frames")]
+    page = book.open(f"{name}.html")
+    panels = page.locator(".genmed-panel")
+    assert panels.count() >= 1, "a chapter without a slider"
+    assert panels.count() <= len(pictures)
+    for k in range(panels.count()):
+        panels.nth(k).locator(".noUi-handle").last.focus()
+        seen = set()
+        for key in ("Home", "ArrowRight", "ArrowRight", "End"):
+            page.keyboard.press(key)
+            page.wait_for_timeout(250)
+            seen.add(panels.nth(k).evaluate(
+                "(p) => p.querySelector('canvas')?.toDataURL() ?? p.querySelector('img').src"))
+        assert len(seen) >= 2, f"panel {k} of {name} does not move"
+    page.context.close()
+    assert not book.trouble, "\n".join(book.trouble)
+
+
+@pytestmark_real
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_decoded_pictures_equal_the_trained_decoder(book, name):
+    models = book.widget_state(f"{name}.html").values()
+    decoders = [program_of(model) for model in models if model["state"].get("view") == "decoder"]
+    if not decoders:
+        pytest.skip("no decoder runs on this page")
+    page = book.open(f"{name}.html")
+    shown = [canvas(page, k) for k in range(page.locator("canvas").count())]
+    page.context.close()
+    wanted = []
+    for program, state in decoders:
+        z = torch.tensor(state["base"])
+        for i, dim in enumerate(state["dims"]):
+            z[dim] = state[f"z{i}"]
+        if state["embedding"]:
+            e = torch.tensor(state["embedding"])[state["label"]]
+            z = z + e if state["how"] == "add" else torch.cat([z, e])
+        wanted.append(255 * run_program(program, z[None])[0].numpy())
+    for k, picture in enumerate(shown):
+        off = min(np.abs(picture - w).max() for w in wanted if w.shape == picture.shape)
+        assert off <= 1.6, f"picture {k} is {off:.1f} grey levels from what the decoder makes"
