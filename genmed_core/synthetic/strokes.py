@@ -14,11 +14,12 @@ import torch
 
 SIDE = 28  # pixels of an image's side
 SAMPLES = 112  # points along a digit's path
+SHEET = 256  # pixels of the side of the sheet of paper that drawings are cut from
 BLOCK = 256  # drawings computed together; always this many, so that rounding cannot depend on n
 
 # digit -> its forms: (how common, name, drawing, drawing at the other extreme). A drawing lists the points
 # "x,y" that the pen passes through, x to the right, y down, a digit about 6 wide and 10 high;
-# "!" marks a corner, "|" lifts the pen. Each digit written is a blend of the two extremes.
+# "!" marks a corner, "|" lifts the pen. Each digit written is a blend of the extremes, point by point.
 FORMS = {
     0: [
         (6, "one loop",
@@ -55,6 +56,12 @@ FORMS = {
         (3, "swan",
          "0.5,2 1.5,0.4 3.4,0.8 3.6,3.4 2,6.6 0,9! 2.5,8.6 5,8.6 8,8.8",
          "-0.6,1 1.4,0.2 3.2,1.4 2.6,4.4 1.4,7 0,9.4! 2.6,9.2 5.2,8.8 8.6,8"),
+        (2, "hanging loop",
+         "0.8,2.6 1.4,0.6 3.4,0 4.6,1.8 4.2,5 3.2,8.6 1.4,10 0.2,8.6 1.4,6.8 3.4,7.6 5.4,8.8",
+         "0.6,1.6 2,0.2 4,0.4 5,2.6 4.8,5.4 3.6,9 1.6,10 0,8.6 0.6,6.2 3,6.6 6.4,8.2"),
+        (1.2, "curled start",
+         "1.8,3.6 0.4,2.6 0.8,0.8 3.2,0 5,2 3.6,6.2 0,9.8! 3,9.4 6.4,9.6",
+         "2.6,3 0.8,3.8 0,1.8 2.2,0 5,1.8 3,6.6 0.4,9.6! 3,9.2 6,9.2"),
     ],
     3: [
         (5, "two bows",
@@ -65,17 +72,23 @@ FORMS = {
          "0,1 3,0 5,1.5 4,4 1.6,5.2 1.8,4.2 4.8,5 6,7.8 3,10 0,9"),
         (1, "flat top",
          "0.4,0.4 2.5,0.2 5,0! 3.8,2.2 2.4,4.2! 4.8,5 5.4,7.6 3.2,9.9 0,9"),
+        (2, "open below",
+         "0.4,1.2 2.6,0 4.4,1 3.4,3.6 1.8,4.4! 3.8,5 4.2,7 2.6,10",
+         "0,1.6 3,0 5,0.6 3.4,3.6 2,4.6! 4.4,5.2 4.8,7.6 1.6,10"),
+        (1, "curled start",
+         "1.2,2.4 0.3,1.4 2.2,0 4.6,0.8 4,3.6 2,4.6! 4.8,5.2 5.6,7.6 3.4,9.8 0.6,9.4 0.4,8.2",
+         "1.6,1.8 0.4,1.8 1.6,0.2 4.4,0.4 4.6,3 2.6,4.8! 5.4,5.4 5.8,8 3,10 0.4,9 1,7.6"),
     ],
     4: [
         (5, "open",
          "0.8,0 0.3,2.5 0.2,5 1.4,5.6 5.6,5.2 | 5,0 4.7,4 4.4,10",
-         "1.5,0.5 0.6,3 0,6! 2,6 6.5,5.4 | 5.4,0 4.8,4 4.6,10"),
+         "1.5,0.5 0.6,3 0,6 2,6 6.5,5.4 | 5.4,0 4.8,4 4.6,10"),
         (2, "triangle",
          "4.4,0 2.4,3 0,6.4! 3,6.4 6.4,6.2 | 4.4,0.2 4.3,5 4.2,10",
          "3.4,0.4 1.4,3.4 0,6! 3,6.2 6,6 | 4.4,0.2 4.3,5 4.2,10"),
         (2, "one stroke",
          "0.8,0 0,3 0.8,4.8 3.5,4.6 5.2,0.4! 4.8,5 4.4,10",
-         "1,0 0.4,4! 2,5.2 4.6,4 5.6,0.2! 4.8,5 4,10"),
+         "1,0 0.4,4 2,5.2 4.6,4 5.6,0.2! 4.8,5 4,10"),
         (2, "broad",
          "1.4,0.4 0.6,3 0,6.2! 3,5.8 6.4,5 | 5.4,1.4 4.6,5 4,10",
          "1,1 0.5,3.4 0,5.6! 3.4,5.4 7.6,4.8 | 4.4,2.4 4,5.4 3.8,10"),
@@ -110,7 +123,7 @@ FORMS = {
     7: [
         (6, "plain",
          "-0.6,0.7 2.5,0.4 5.6,0! 4,4 2.2,10",
-         "-0.4,0.9 3,0 5.9,0.2 4.9,4.5 4,10"),
+         "-0.4,0.9 3,0 5.9,0.2! 4.9,4.5 4,10"),
         (3, "hooked",
          "0,2.4 0.2,0.5! 2.6,0.4 5.6,0! 4,4 2.4,10",
          "-0.4,2.6 0.2,0.6! 3,0.5 5.6,0! 4.6,5 3.8,10"),
@@ -131,6 +144,15 @@ FORMS = {
         (3, "open top",
          "6.4,0.8 3.6,0 1,1.6 2,4 4,6 4.4,8.6 2,10 0.2,8.4 1.8,5.8 3.8,4 5,2",
          "5,0 2.6,0.2 0.4,2 2,4.6 3.2,6.2 3.4,8.6 2,10 1,8.6 2,6 4,3.6 6,0.6"),
+        (2, "narrow below",
+         "4.8,1 3,0 1,1.6 2,4 3.4,6 3.6,8.6 2.6,10 1.8,8.4 2.4,6 4.4,3.6 5.2,1.2",
+         "5.2,0.8 2.8,0 0.2,1.8 1.2,4.4 2.8,6.4 2.8,9 2.2,10 1.6,8.8 2.2,6.6 4.6,4 5.6,1.4"),
+        (1.5, "open at the right",
+         "5.6,0.6 2.8,0.2 0.8,2 2.2,4.4 4.6,6.4 4.4,9 2.2,10 0.6,8.4 2,6 4,4.6 5.2,3.4",
+         "5,1.4 3.2,0 1,1.4 1.6,4.2 4.2,5.8 5,8.4 3,10 0.6,8.8 1.2,6.4 3.6,4.8 6.4,3.2"),
+        (1, "large below",
+         "4,1 2.6,0 1.4,1.2 2,3.4 5,5.2 6,7.8 3.4,10 0.2,8.2 0.8,5.2 3,3.4 4.2,1.4",
+         "4.6,1 3,0 1.6,1.4 2.6,3.2 5.8,4.8 6.6,7.6 3.6,10 0,8.4 0.4,5 3.6,3.2 4.6,1.4"),
     ],
     9: [
         (4, "corner at the stem",
@@ -145,6 +167,15 @@ FORMS = {
         (1.5, "pointed loop",
          "4.8,0 2,1.2 0,4.2! 2.4,4.8 4.6,3.4 5,-0.2! 4.6,5 3.8,10",
          "3.6,0.2 0.6,1.6 0,4.6! 2.4,4.8 4.4,3.6 5.4,0! 4.6,5 4.4,10"),
+        (2, "open on top",
+         "3.8,0.2 1.4,0.8 0.2,3 1.4,4.8 3.8,4.2 5.2,0.8! 4.9,5 4.4,10",
+         "3.2,0 0.8,0.8 0,3.4 1.6,4.8 4,4 5.4,1.4! 4.8,5.4 3.6,10"),
+        (1, "bar on top",
+         "6,0 3,0.2 0.6,2 0.8,4.2 2.6,4.8 4.6,3! 4.5,6 3.6,10",
+         "6.6,-0.4 3,0 0.4,2.2 0.6,4.4 2.6,5 4.6,3.6! 4,6.4 2.6,10"),
+        (1, "large loop",
+         "5,0.6 3,0 0.4,1.6 0,4.8 2,6.6 4.4,5 5,0.8! 5,5.4 5,10",
+         "5.2,0.8 2.8,0 0,2 0.2,5.4 2.6,6.2 4.6,4.4 5.4,0.4! 5,5.4 4,10"),
     ],
 }
 
@@ -160,11 +191,12 @@ FACTORS = {
     "flare": ("normal", 0.0, 0.15),  # widens the lower half (> 0) at the cost of the upper
     "wobble": ("uniform", 0.1, 0.45),  # size of the hand's error at each point passed through
     "elastic": ("uniform", 0.0, 0.5),  # size of two slow waves that bend the page
-    "thickness": ("lognormal", 0.22, 0.3),  # radius of the pen, pixels
+    "thickness": ("lognormal", 0.18, 0.29),  # radius of the pen, pixels
     "taper": ("normal", 0.04, 0.15),  # > 0: pressed harder towards the end
     "rough": ("uniform", 0.0, 0.08),  # unevenness of the pen's radius
-    "size": ("uniform", 19.4, 20.3),  # longer side with ink, pixels
-    "ink": ("uniform", 0.95, 1.3),  # blackness; above 1 it saturates
+    "size": ("uniform", 18.6, 19.4),  # longer side, between the pen's outer edges, pixels
+    "paper": ("uniform", 0.0, 0.25),  # how far the paper's grain moves the edge, pixels
+    "ink": ("uniform", 0.95, 1.2),  # blackness; above 1 it saturates
     "edge": ("uniform", 0.9, 1.4),  # width of the grey rim, pixels
 }
 # MNIST shrank tall digits more to fit its frame, so their pen looks finer
@@ -274,7 +306,7 @@ def _sample_factors(hand):
 def _tremble(hand, points):
     """What the hand adds to drawings with keys (n,): named arrays of standard normal or uniform numbers."""
     shapes = {"points": (points + 2, 2), "bend": (2, 2, 2), "grain": (SAMPLES // 4,), "phase": (2, 1, 2),
-              "pressure": (1,), "shift": (2,)}
+              "pressure": (1,), "shift": (2,), "paper": (2,)}
     out, first = {}, 64  # the columns before are the factors'
     for name, shape in shapes.items():
         count = math.prod(shape)
@@ -389,7 +421,7 @@ def _draw_block(labels, factors):
     path = _bend(_trace(forms, form, f, tremble), f, tremble)
     radius = _pen_radius(f, tremble)
     x, y, length = _frame(path, pen, radius, f, tremble)
-    return _ink(x, y, length, pen, radius, f)
+    return _ink(x, y, length, pen, radius, f, tremble)
 
 
 def _trace(forms, form, f, tremble):
@@ -437,18 +469,35 @@ def _frame(path, pen, radius, f, tremble):
     return *path.unbind(-1), length
 
 
-def _ink(x, y, length, pen, radius, f):
+@functools.cache
+def _sheet():
+    """One sheet of paper (SHEET, SHEET): uniform noise of mean 0 and variance 1."""
+    return math.sqrt(12) * (_uniform(torch.arange(SHEET), SHEET) - 0.5)
+
+
+def _paper_grain(corner):
+    """Pieces (B, 28, 28) of the sheet, each from its own corner (B, 2) in (0, 1)."""
+    top, left = (corner * (SHEET - SIDE)).long().unbind(1)
+    steps = torch.arange(SIDE)
+    return _sheet()[(top[:, None] + steps)[:, :, None], (left[:, None] + steps)[:, None, :]]
+
+
+def _ink(x, y, length, pen, radius, f, tremble):
     """Lay ink along a path (B, K) -> (B, 28, 28) uint8.
 
     A Gaussian pen is separable, so its ink over the whole page is one matrix product. Beside a straight
     stroke that ink falls as exp(-2 d^2 / r^2): solved for the distance d it says which pixels the pen covers.
     """
     grid, sigma = torch.arange(float(SIDE)), 0.5 * radius
-    spread_x, spread_y = (torch.exp(-0.5 * ((grid - v[..., None]) / sigma[..., None]) ** 2) for v in (x, y))
+    width = (math.sqrt(0.5) / sigma)[..., None]
+    offsets = ((grid - v[..., None]) * width for v in (x, y))
+    # cut where nothing is left of the ink: tinier numbers take the processor a slow path
+    spread_x, spread_y = ((-d * d).clamp_min(-40).exp() for d in offsets)  # (B, K, 28)
     tips = 1 - pen
     amount = length / (math.sqrt(math.tau) * sigma) + 0.5 * (tips + tips.roll(1, 1))  # peaks at 1, round tips
     field = (spread_y * amount[..., None]).transpose(1, 2) @ spread_x
     distance = (-0.5 * field.clamp(1e-9, 1).log()).sqrt()  # in radii
-    thickness, edge, ink = (f[name][..., None] for name in ("thickness", "edge", "ink"))
-    cover = (0.5 + (1 - distance) * thickness / edge).clamp(0, 1)
+    thickness, edge, ink, paper = (f[name][..., None] for name in ("thickness", "edge", "ink", "paper"))
+    inside = (1 - distance) * thickness + paper * _paper_grain(tremble["paper"])  # pixels
+    cover = (0.5 + inside / edge).clamp(0, 1)
     return (255 * cover * ink).clamp(0, 255).round().to(torch.uint8)
