@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import io
+import math
 import os
 import socket
 import struct
@@ -239,12 +240,13 @@ def _parse_idx(content, path, dims):
     magic, shape = bytes(content[:4]), struct.unpack(f">{dims}I", content[4:start].ljust(4 * dims, b"\0"))
     if magic[:3] != b"\0\0\x08":
         raise DataError(f"{path}: {_looks_like(content)}, not an idx file of MNIST. {_again(path.parent)}")
-    if magic[3] != dims or (dims == 3 and shape[1:] != (28, 28)):
+    promised = start + math.prod(shape)
+    if magic[3] != dims or (dims == 3 and shape[1:] != (28, 28) and len(content) >= start):
         wanted = "28x28 images" if dims == 3 else "labels"
         raise DataError(f"{path}: an idx file, but not of {wanted} (files swapped?). {_again(path.parent)}")
-    if len(content) != start + int(np.prod(shape)):
+    if len(content) != promised:
         raise DataError(
-            f"{path}: {len(content):,} bytes where its header promises {start + int(np.prod(shape)):,}: "
+            f"{path}: {len(content):,} bytes where its header promises {promised:,}: "
             f"truncated, perhaps by an interrupted download or copy. {_again(path.parent)}"
         )
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)
@@ -273,9 +275,9 @@ def _download_mnist(folder):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-")
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-", ignore_cleanup_errors=True)
     except OSError:
-        scratch = tempfile.TemporaryDirectory(prefix="genmed-")
+        scratch = tempfile.TemporaryDirectory(prefix="genmed-", ignore_cleanup_errors=True)
     try:
         _fetch_mnist(Path(scratch.name) / "raw")
     except Exception:  # whatever closed the way, the embedded drawings are the answer

@@ -8,6 +8,7 @@ whatever is drawn beside it, and every factor that shaped it is returned.
 
 import functools
 import math
+import operator
 from typing import NamedTuple
 
 import torch
@@ -213,8 +214,7 @@ def stroke_digits(n, *, seed, labels=None):
 
     Raises ValueError for a negative n, labels outside 0..9 or of another length; TypeError for non-integers.
     """
-    if not isinstance(n, int) or not isinstance(seed, int):
-        raise TypeError(f"n and seed are whole numbers, not {n!r} and {seed!r}")
+    n, seed = operator.index(n), operator.index(seed)
     if n < 0:
         raise ValueError(f"n = {n}: cannot draw fewer than 0 digits")
     hand = _hash(_hash(torch.tensor(_int64(seed))) + torch.arange(n))
@@ -228,15 +228,11 @@ def stroke_digits(n, *, seed, labels=None):
 def draw(labels, factors):
     """Draw labels (n,) with the factors that `stroke_digits` returned, or edited ones -> (n, 28, 28) uint8.
 
-    Raises ValueError when a factor is missing, unknown or not of shape (n,).
+    Raises ValueError when a factor is missing, unknown, not of shape (n,) or impossible.
     """
     labels = _checked_labels(labels, None)
     n = len(labels)
-    names = {*FACTORS, "hand"}
-    if names != set(factors):
-        raise ValueError(f"factors must be {sorted(names)}; wrong or missing: {sorted(names ^ set(factors))}")
-    if wrong := {k: tuple(v.shape) for k, v in factors.items() if v.shape != (n,)}:
-        raise ValueError(f"each factor must have shape ({n},), one value per label; got {wrong}")
+    _check_factors(factors, n)
     images = torch.empty(n, SIDE, SIDE, dtype=torch.uint8)
     for start in range(0, n, BLOCK):
         rows = torch.arange(start, start + BLOCK).clamp(max=n - 1)  # the last block is filled up
@@ -262,6 +258,21 @@ def _checked_labels(labels, n):
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
         raise ValueError(f"labels must lie in 0..9; got {int(labels.min())}..{int(labels.max())}")
     return labels.long()
+
+
+def _check_factors(factors, n):
+    names = {*FACTORS, "hand"}
+    if names != set(factors):
+        raise ValueError(f"factors must be {sorted(names)}; wrong or missing: {sorted(names ^ set(factors))}")
+    if wrong := {k: tuple(v.shape) for k, v in factors.items() if v.shape != (n,)}:
+        raise ValueError(f"each factor must have shape ({n},), one value per label; got {wrong}")
+    if factors["hand"].dtype != torch.int64:
+        raise ValueError(f"factor 'hand' must be int64, a key, not {factors['hand'].dtype}")
+    for name, column in factors.items():
+        if not column.isfinite().all():
+            raise ValueError(f"factor {name!r} has values that are not finite")
+        if name != "hand" and FACTORS[name][0] == "lognormal" and not (column > 0).all():
+            raise ValueError(f"factor {name!r} must be positive")
 
 
 # --- random numbers: a hash of a counter -----------------------------------------------------------------
