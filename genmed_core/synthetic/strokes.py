@@ -172,8 +172,8 @@ FORMS = {
          "3.8,0.2 1.4,0.8 0.2,3 1.4,4.8 3.8,4.2 5.2,0.8! 4.9,5 4.4,10",
          "3.2,0 0.8,0.8 0,3.4 1.6,4.8 4,4 5.4,1.4! 4.8,5.4 3.6,10"),
         (1, "bar on top",
-         "6,0 3,0.2 0.6,2 0.8,4.2 2.6,4.8 4.6,3! 4.5,6 3.6,10",
-         "6.6,-0.4 3,0 0.4,2.2 0.6,4.4 2.6,5 4.6,3.6! 4,6.4 2.6,10"),
+         "5.8,0.2 3,0 0.6,1.6 0.8,3.8 2.6,4.6 4.8,1.8! 4.5,6 3.6,10",
+         "6.2,-0.2 3,0 0.4,2 0.6,4.2 2.6,4.8 4.8,2.2! 4,6.4 2.6,10"),
         (1, "large loop",
          "5,0.6 3,0 0.4,1.6 0,4.8 2,6.6 4.4,5 5,0.8! 5,5.4 5,10",
          "5.2,0.8 2.8,0 0,2 0.2,5.4 2.6,6.2 4.6,4.4 5.4,0.4! 5,5.4 4,10"),
@@ -192,7 +192,7 @@ FACTORS = {
     "flare": ("normal", 0.0, 0.15),  # widens the lower half (> 0) at the cost of the upper
     "wobble": ("uniform", 0.1, 0.45),  # size of the hand's error at each point passed through
     "elastic": ("uniform", 0.0, 0.5),  # size of two slow waves that bend the page
-    "thickness": ("lognormal", 0.18, 0.29),  # radius of the pen, pixels
+    "thickness": ("lognormal", 0.23, 0.28),  # radius of the pen, pixels
     "taper": ("normal", 0.04, 0.15),  # > 0: pressed harder towards the end
     "rough": ("uniform", 0.0, 0.08),  # unevenness of the pen's radius
     "size": ("uniform", 18.6, 19.4),  # longer side, between the pen's outer edges, pixels
