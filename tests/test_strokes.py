@@ -1,11 +1,8 @@
 """Stroke digits: one drawing for one seed, redrawn from its factors, and good enough to learn from."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
-from benchmarks.strokes_read_mnist import read_shares, train_reader
+from benchmarks.test_strokes_read_mnist import need_mnist, read_shares, train_reader
 
 from genmed_core.data import DIGITS, ImageSet, digits
 from genmed_core.synthetic import strokes
@@ -222,9 +219,7 @@ def test_a_reader_learns_from_strokes(reader):
 
 
 def test_a_reader_of_strokes_reads_mnist(reader):
-    """The quick form of benchmarks/strokes_read_mnist.py, whose longer training must reach 97 %."""
-    folder = os.environ.get("GENMED_DATA")
-    if not folder or not (Path(folder) / "MNIST" / "raw").is_dir():
-        pytest.skip("GENMED_DATA names no folder with MNIST/raw: strokes are not held against real digits")
+    """The quick form of benchmarks/test_strokes_read_mnist.py, whose longer training must reach 97 %."""
+    need_mnist()
     share, _ = read_shares(reader, digits("test", "mnist"))
     assert share > 0.95
