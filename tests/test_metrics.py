@@ -71,6 +71,15 @@ def test_a_linear_probe_finds_what_is_linear_and_not_more():
     assert metrics.linear_probe(x[:400], parity[:400], x[400:], parity[400:], classes=2) < 0.65
 
 
+def test_a_common_scale_spares_the_probe_a_feature_that_hardly_varies():
+    x = torch.randn(420, 5, generator=torch.Generator().manual_seed(0))
+    labels = (x[:, 0] > 0).long()
+    x[:20, 4] = 1e-4 * labels[:20]  # a whim of the labelled images; elsewhere the feature is as wide as the others
+    common, own = (metrics.linear_probe(x[:20], labels[:20], x[20:], labels[20:], classes=2, per_feature=each)
+                   for each in (False, True))
+    assert common > 0.8 > 0.7 > own
+
+
 def test_our_classifier_reads_real_and_drawn_digits():
     for source, bar in (("mnist", 0.99), ("embedded", 0.98)):
         try:
