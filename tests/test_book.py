@@ -343,13 +343,13 @@ def test_crashed_notebook_and_warnings_are_errors(tmp_path):
     import nbformat
 
     source = tiny_book.write(tmp_path / "chapters")
-    for path, cell in (("crash", nbformat.v4.new_code_cell("1 / 0")),
-                       ("warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
+    for message, cell in (("01_sliders.ipynb raised", nbformat.v4.new_code_cell("1 / 0")),
+                          ("met a warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, source / "01_sliders.ipynb")
-        with pytest.raises(AssertionError, match="a warning or a notebook that raises"):
-            build(tmp_path / path, "--source", str(source))
+        with pytest.raises(AssertionError, match=message):
+            build(tmp_path, "--source", str(source))
 
 
 # --- the real chapters ---------------------------------------------------------------------------------------------

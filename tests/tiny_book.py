@@ -33,6 +33,10 @@ CELLS = [
         \mathcal{L} = \mathbb{E}_{q}[\log p(x \mid z)] - \mathrm{KL}(q \,\|\, p) \tag{1.1}
         $$
 
+        $$
+        f(x) = \begin{cases} 0 & x < 0 \\ x & x \ge 0 \end{cases} \tag{1.2}
+        $$
+
         By (1.1), and $\boldsymbol{\mu}$, all is well. Back to the [introduction](intro.md).
         """),
     ("code", """
