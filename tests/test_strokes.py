@@ -209,7 +209,7 @@ def test_bad_factors_are_named():
 @pytest.fixture(scope="module")
 def reader():
     images, labels, factors = stroke_digits(10_000, seed=21)
-    return train_reader(ImageSet(images[:, None], labels, DIGITS, "strokes", factors), steps=300, width=8)
+    return train_reader(ImageSet(images[:, None], labels, DIGITS, "strokes", factors), steps=200, width=8)
 
 
 def test_a_reader_learns_from_strokes(reader):
