@@ -1,4 +1,4 @@
-"""What a model is worth, as numbers: likelihood bounds, probes, digit reading, and chapters' expectations.
+"""What a model is worth, as numbers: likelihood bounds, probes, sample quality, and chapters' expectations.
 
 Functions return plain floats or tensors and never plot. Likelihoods are in nats per image unless a name says
 bits.
@@ -8,6 +8,8 @@ import functools
 import json
 import math
 import os
+import warnings
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -149,6 +151,323 @@ def linear_probe(train_features, train_labels, test_features, test_labels, *, cl
 def parameter_count(model: nn.Module):
     """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+# --- sample quality -----------------------------------------------------------------------------------------
+#
+# chapters/measuring.md explains what each of these sees and what it does not.
+
+
+def _as_images(images, *, size=(1, 28, 28)):
+    """ImageSet, uint8 or float images -> float (N, 1, 28, 28) in [0, 1]; ValueError for anything else."""
+    x = getattr(images, "images", images)
+    if x.ndim != 4 or x.shape[1:] != size:
+        raise ValueError(f"expected images (N, {', '.join(map(str, size))}), got {tuple(x.shape)}")
+    if x.dtype == torch.uint8:
+        return x.float() / 255
+    if not torch.isfinite(x).all():
+        raise ValueError("the images hold NaN or infinity: the model that drew them has diverged")
+    if len(x) and not -1e-4 <= x.min() <= x.max() <= 1 + 1e-4:
+        raise ValueError(
+            f"images must lie in [0, 1], these span {x.min():.2f} to {x.max():.2f}: map tanh outputs by "
+            "(x + 1) / 2, logits by a sigmoid, and clamp what a sampler overshoots"
+        )
+    return x.float().clamp(0, 1)
+
+
+@torch.no_grad()
+def digit_features(x, batch_size=100):
+    """What our reader of digits sees just before it decides: the feature space of all distances below.
+
+    x: ImageSet, or images (N, 1, 28, 28), uint8 or float in [0, 1] -> (N, 128) float32, on x's device.
+    """
+    x = _as_images(x)
+    reader = digit_classifier(str(x.device)).to(memory_format=torch.channels_last)  # twice as fast on a CPU
+    with runtime.autocast(x.device):
+        parts = [reader.features(part.contiguous(memory_format=torch.channels_last)) for part in x.split(batch_size)]
+    return torch.cat([torch.empty(0, 128, device=x.device), *parts]).float()
+
+
+def _paired(real, fake, *, least):
+    """Both feature sets as (N, d) float64 on the CPU, after a look for what would give a silent wrong number."""
+    for name, f in (("real", real), ("fake", fake)):
+        if f.ndim != 2:
+            raise ValueError(f"{name} features must be (N, d), not {tuple(f.shape)}; see digit_features")
+        if len(f) < least:
+            raise ValueError(f"{len(f)} {name} samples are too few: at least {least} are needed here")
+        if not torch.isfinite(f).all():
+            raise ValueError(f"{name} features hold NaN or infinity: the model that drew them has diverged")
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(f"real features have {real.shape[1]} dimensions and fake ones {fake.shape[1]}")
+    return real.detach().double().cpu(), fake.detach().double().cpu()
+
+
+class _Given(nn.Module):
+    """Stands where torchmetrics expects a feature network: the features are there already."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, x):
+        return x
+
+
+def frechet_distance(real, fake):
+    """Squared Frechet distance between Gaussians with the two sets' means and covariances.
+
+    real (N, d), fake (M, d) features -> float. Falls with N and M even between sets of one source: compare only
+    values of equal N and M, and look at the floor.  Heusel et al. 2017, eq. 6; torchmetrics' FID in float64.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # seconds to import
+
+    real, fake = _paired(real, fake, least=2)
+    metric = FrechetInceptionDistance(_Given(real.shape[1]))
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return max(0.0, metric.compute().item())  # rounding can leave -1e-9 where the sets are the same
+
+
+def kernel_distance(real, fake, *, subsets=20, subset_size=500, seed=0):
+    """Squared maximum mean discrepancy with the kernel (a.b / d + 1)^3: mean and sd over random subsets.
+
+    real (N, d), fake (M, d) features -> (mean, sd). Unbiased: around 0, and below it half of the time, for sets
+    of one source. The sd is that of one subset, not the mean's error.  Binkowski et al. 2018, eq. 4; torchmetrics.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    real, fake = _paired(real, fake, least=4)
+    subset_size = min(subset_size, len(real), len(fake))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # the chapter's own draws stay as they are
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps the features in memory
+        torch.manual_seed(seed)
+        metric = KernelInceptionDistance(_Given(real.shape[1]), subsets=subsets, subset_size=subset_size)
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+        mean, sd = metric.compute()
+    return mean.item(), sd.item()
+
+
+def _radii(x, k):
+    """Distance from each point to its k-th nearest other: x (N, d) -> (N,)."""
+    return torch.cdist(x, x).topk(k + 1, largest=False).values[:, -1]
+
+
+def precision_recall(real, fake, k=3):
+    """Share of fakes inside the real manifold, and share of reals inside the fakes' manifold.
+
+    real (N, d), fake (M, d) features, N near M -> (precision, recall). A set's manifold: balls around its points
+    that reach to the k-th nearest neighbour.  Kynkaanniemi et al. 2019, eqs. 1 and 2.
+    """
+    real, fake = _paired(real, fake, least=k + 1)
+    apart = torch.cdist(real, fake)  # (N, M)
+    precision = (apart <= _radii(real, k)[:, None]).any(0)
+    recall = (apart <= _radii(fake, k)[None, :]).any(1)
+    return precision.double().mean().item(), recall.double().mean().item()
+
+
+def density_coverage(real, fake, k=5):
+    """Real balls that a fake lies in, on average and divided by k; and the share of real balls that hold a fake.
+
+    real (N, d), fake (M, d) features -> (density, coverage). Both use the real balls alone, so that a stray fake
+    cannot enlarge anything. For sets of one source density is 1 and coverage 1 - 2^-k on average (N = M).
+    Naeem et al. 2020, eqs. 6 and 7.
+    """
+    real, fake = _paired(real, fake, least=k + 1)
+    inside = torch.cdist(real, fake) <= _radii(real, k)[:, None]  # (N, M)
+    return inside.sum().item() / (k * len(fake)), inside.any(1).double().mean().item()
+
+
+def class_coverage(x, *, classes=10, share=0.03):
+    """How samples spread over the classes that our reader sees.
+
+    x: images (N, 1, 28, 28) in [0, 1], or class numbers (N,) int64 -> {"shares": list of floats, "classes": how
+    many have at least `share` of the samples, "entropy": bits, at most log2(classes)}.
+    """
+    labels = read_digits(_as_images(x)).argmax(1) if x.ndim == 4 else x
+    if not len(labels):
+        raise ValueError("no samples to spread over the classes")
+    shares = torch.bincount(labels, minlength=classes).double() / len(labels)
+    entropy = -torch.xlogy(shares, shares).sum().item() / math.log(2)
+    return {"shares": shares.tolist(), "classes": int((shares >= share).sum()), "entropy": max(0.0, entropy)}
+
+
+def within_class_diversity(fake, fake_labels, real, real_labels):
+    """Variety inside the classes: 1 as much as the real set, 0 one prototype for each class.
+
+    fake (M, d), real (N, d) features with labels (M,), (N,) int64 -> mean over the real classes of
+    (mean distance over all pairs of fakes in the class) / (the same of reals). A class with fewer than two
+    fakes has no variety and counts 0.
+    """
+    real, fake = _paired(real, fake, least=2)
+    ratios = []
+    for label in real_labels.unique().tolist():
+        ours, theirs = fake[fake_labels.cpu() == label], real[real_labels.cpu() == label]
+        if len(theirs) > 1 and (spread := torch.pdist(theirs).mean().item()) > 0:
+            ratios.append(torch.pdist(ours).mean().item() / spread if len(ours) > 1 else 0.0)
+    if not ratios:
+        raise ValueError("no class has two different real samples: nothing to compare variety with")
+    return sum(ratios) / len(ratios)
+
+
+def mmd2(x, y, bandwidths):
+    """Unbiased squared maximum mean discrepancy with a mean of Gaussian kernels; differentiable in x and y.
+
+    x (N, ...), y (M, ...); kernel: the mean over s in `bandwidths` of exp(-|a - b|^2 / (2 s^2)) -> scalar.
+    Gretton et al. 2012, eq. 3. Reads nothing back from the device, so a captured step may hold it.
+    """
+    x, y = x.flatten(1), y.flatten(1)
+    n, m = len(x), len(y)
+    if x.shape[1] != y.shape[1] or min(n, m) < 2:
+        raise ValueError(f"two or more samples of one size on each side, not {tuple(x.shape)} and {tuple(y.shape)}")
+
+    def kernel(a, b):
+        squared = (a.square().sum(1)[:, None] + b.square().sum(1)[None, :] - 2 * a @ b.T).clamp(min=0)
+        return sum(torch.exp(-squared / (2 * s**2)) for s in bandwidths) / len(bandwidths)
+
+    xx, yy = kernel(x, x), kernel(y, y)
+    within = (xx.sum() - xx.diagonal().sum()) / (n * (n - 1)) + (yy.sum() - yy.diagonal().sum()) / (m * (m - 1))
+    return within - 2 * kernel(x, y).mean()
+
+
+def wasserstein_1d(x, y):
+    """Exact earth mover's distance between two samples of numbers: the area between their distribution functions.
+
+    x (N,), y (M,) -> scalar tensor, differentiable. For N = M it is the mean gap between the sorted samples.
+    """
+    if x.ndim != 1 or y.ndim != 1 or not len(x) or not len(y):
+        raise ValueError(f"two samples of numbers (N,) and (M,), not {tuple(x.shape)} and {tuple(y.shape)}")
+    x, y = x.sort().values, y.sort().values
+    merged = torch.cat([x, y]).sort().values
+    left = merged[:-1].detach().contiguous()
+    below_x = torch.searchsorted(x.detach(), left, right=True).to(x.dtype) / len(x)  # (N + M - 1,)
+    below_y = torch.searchsorted(y.detach(), left, right=True).to(x.dtype) / len(y)
+    return ((below_x - below_y).abs() * merged.diff()).sum()
+
+
+class RealReference(NamedTuple):
+    """What `sample_report` holds samples against, made by `real_reference`."""
+
+    features: torch.Tensor  # (M, d) of the real images that are compared with
+    labels: torch.Tensor    # (M,) as our reader reads them
+    n: int                  # samples in a report, and in the floor
+    binarised: bool
+    floor: dict             # the report of n real images that are not among the M
+
+
+SPLITS = 10  # draws that the Frechet floor is averaged over: one alone is off by a third, for its class mix
+
+
+def real_reference(real, *, held_out=None, n=2000, binarised=False, seed=0):
+    """What samples are compared with, and the floor: what n real images score in their place -> RealReference.
+
+    real: ImageSet (best the test set: 10,000 or 5,000 images) or images (N, 1, 28, 28) in [0, 1]. The floor's
+    images are n of them, set aside, or n of `held_out`: with validation images, which are of the training set's
+    writers, it is what a perfect model of the training data would score.
+    """
+    images = [_as_images(part) for part in (real, held_out) if part is not None]
+    needed = 2 * n if held_out is None else n
+    if any(len(x) < needed for x in images):
+        raise ValueError(f"{min(map(len, images))} real images are too few: a report on {n} samples needs {needed}")
+    features, labels = _see(torch.cat([(x > 0.5).float() if binarised else x for x in images]))
+    m, generator = len(images[0]), torch.Generator().manual_seed(seed)
+
+    def split():
+        if held_out is None:
+            return torch.randperm(m, generator=generator).split([n, m - n])
+        return m + torch.randperm(len(features) - m, generator=generator)[:n], torch.arange(m)
+
+    splits = [split() for _ in range(SPLITS)]
+    aside, kept = splits[0]
+    floor = _scores(features[aside], labels[aside], features[kept], labels[kept])
+    fd = torch.tensor([frechet_distance(features[rest], features[some]) for some, rest in splits])
+    floor |= {"fd": fd.mean().item(), "fd_sd": fd.std().item()}
+    if hasattr(real, "labels"):
+        floor["read_accuracy"] = (labels[:m] == real.labels.cpu()).float().mean().item()
+    return RealReference(features[kept], labels[kept], n, binarised, floor)
+
+
+_reference_of = functools.lru_cache(maxsize=4)(real_reference)  # an ImageSet is known by identity, not by content
+
+
+def _see(x):
+    """Images -> features (N, d) and read labels (N,) on the CPU, in one pass."""
+    features = digit_features(x)
+    with torch.no_grad():
+        labels = digit_classifier(str(x.device)).head(features).argmax(1)
+    return features.cpu(), labels.cpu()
+
+
+def _scores(features, labels, real_features, real_labels):
+    """Every measure of one set of samples against real ones; the neighbour counts use as many reals as samples."""
+    n = len(features)
+    kid, kid_sd = kernel_distance(real_features, features)
+    precision, recall = precision_recall(real_features[:n], features)
+    density, coverage = density_coverage(real_features[:n], features)
+    return {
+        "fd": frechet_distance(real_features, features), "kid": kid, "kid_sd": kid_sd,
+        "precision": precision, "recall": recall, "density": density, "coverage": coverage,
+        **class_coverage(labels),
+        "diversity": within_class_diversity(features, labels, real_features, real_labels),
+    }
+
+
+def sample_report(fake, real, labels=None, *, held_out=None, n=2000, binarised=False):
+    """All measures of sample quality, each with its floor: what n real images score against the same reals.
+
+    fake: images (N, 1, 28, 28) in [0, 1], N >= n (of more, n are drawn); real: the test ImageSet (looked at once),
+    images, or a RealReference, which brings the other settings with it; labels (N,): the classes asked for, if
+    any; held_out: see real_reference. With binarised=True the real images are cut at 0.5 and the fakes must hold
+    0 and 1 only: cut or sample them first, and say which.
+    Returns {"n", "reference_n", "binarised", "fd", "fd_ratio" (to the floor), "kid", "kid_sd", "precision",
+    "recall", "density", "coverage", "shares", "classes", "entropy", "diversity", "read_accuracy" (with labels),
+    "floor": {the same measures, and "fd_sd"}}.
+    """
+    if not isinstance(real, RealReference):
+        build = _reference_of if hasattr(real, "images") else real_reference
+        real = build(real, held_out=held_out, n=n, binarised=binarised)
+    n, x = real.n, _as_images(fake)
+    if len(x) < n:
+        raise ValueError(f"{len(x)} samples are too few: draw {n}, for the distances depend on their number")
+    if labels is not None and labels.shape != (len(x),):
+        raise ValueError(f"labels must be ({len(x)},), one for each sample, not {tuple(labels.shape)}")
+    if real.binarised and not ((x == 0) | (x == 1)).all():
+        raise ValueError("binarised=True needs samples of 0 and 1: x > 0.5, or torch.bernoulli(x), as float")
+    if len(x) > n:  # at random: samples often come sorted by class
+        some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]
+        x, labels = x[some.to(x.device)], None if labels is None else labels.cpu()[some]
+    features, seen = _see(x)
+    report = {"n": n, "reference_n": len(real.features), "binarised": real.binarised, "floor": real.floor,
+              **_scores(features, seen, real.features, real.labels)}
+    report["fd_ratio"] = report["fd"] / real.floor["fd"]
+    if labels is not None:
+        report["read_accuracy"] = (seen == labels.cpu()).float().mean().item()
+    return report
+
+
+def report_table(reports):
+    """{name: report} -> a markdown table, best shown by IPython's Markdown; floors come first.
+
+    One row for each report, one for each floor among them (grey and binarised data have their own).
+    """
+    head = ["samples", "FD", "FD / floor", "KID", "precision", "recall", "density", "coverage", "classes",
+            "entropy, bits", "diversity", "read as asked"]
+    floors = {id(r["floor"]): ("real, " + ("binarised" if r["binarised"] else "grey") + " (the floor)",
+                               r["floor"] | {"fd_ratio": 1.0}) for r in reports.values()}
+    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    rows += [_row(name, scores) for name, scores in [*floors.values(), *reports.items()]]
+    sizes = sorted({(r["n"], r["reference_n"]) for r in reports.values()})
+    note = " ".join(f"{n:,} samples against {m:,} real images." for n, m in sizes)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{note}"
+
+
+def _row(name, scores):
+    fd_sd = f" ± {scores['fd_sd']:.1f}" if "fd_sd" in scores else ""
+    read = f"{100 * scores['read_accuracy']:.1f} %" if "read_accuracy" in scores else ""
+    return [name, f"{scores['fd']:.1f}{fd_sd}", f"{scores['fd_ratio']:.1f}",
+            f"{scores['kid']:.1f} ± {scores['kid_sd']:.1f}",
+            *(f"{scores[key]:.2f}" for key in ("precision", "recall", "density", "coverage")),
+            str(scores["classes"]), f"{scores['entropy']:.2f}", f"{scores['diversity']:.2f}", read]
 
 
 # --- expectations -------------------------------------------------------------------------------------------
