@@ -10,7 +10,6 @@ from training_steps import autoencoder, distance, gan, weights
 
 from genmed_core import kernels, train
 
-
 # --- batches ----------------------------------------------------------------------------------------------
 
 
@@ -167,8 +166,8 @@ def test_the_schedule_reaches_every_group_and_ends_at_zero(digits_like):
 
 
 @pytest.mark.parametrize("schedule, middle", [
-    (kernels.linear_decay(0.1), 0.5 / 0.9), (kernels.linear_decay(0.1, flat=0.5), 1.0), (kernels.cosine_decay(0.0), 0.5),
-    (kernels.constant(), 1.0),
+    (kernels.linear_decay(0.1), 0.5 / 0.9), (kernels.linear_decay(0.1, flat=0.5), 1.0),
+    (kernels.cosine_decay(0.0), 0.5), (kernels.constant(), 1.0),
 ])
 def test_schedules_at_their_known_points(schedule, middle):
     assert schedule(0.5) == pytest.approx(middle)
@@ -212,7 +211,7 @@ def test_each_player_moves_only_its_own_weights(digits_like):
     generator, critic = (weights(nn.Sequential(*models[k])).clone() for k in "GD")
     step.run(3)
     moved = weights(models["G"]) - generator
-    learned = [p for p in models["G"].parameters()]
+    learned = list(models["G"].parameters())
     assert torch.equal(torch.cat([p.detach().double().flatten() for p in learned]), torch.cat(
         [p.detach().double().flatten() for p in gan(*digits_like)[0]["G"].parameters()]))
     assert moved.abs().sum() > 0  # the BatchNorm statistics follow the data

@@ -18,8 +18,8 @@ def fresh_python(code, **environment):
 
 
 def test_threads_wait_passively_and_follow_the_setting():
-    out, _ = fresh_python("import genmed_core, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())",
-                          GENMED_THREADS="1")
+    code = "import genmed_core, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+    out, _ = fresh_python(code, GENMED_THREADS="1")
     assert out == "PASSIVE 1"
 
 

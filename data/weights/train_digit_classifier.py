@@ -41,7 +41,8 @@ def loss_fn(batch):
     return loss, {"accuracy": (logits.argmax(1) == batch.y).float().mean()}
 
 
-step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, schedule=kernels.cosine_decay(0.1), seed=SEED)
+step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, seed=SEED,
+                         schedule=kernels.cosine_decay(0.1))
 train.fit(step, runtime.budget(STEPS), title="digit classifier")
 path = metrics.weights_dir() / "digit_classifier.safetensors"
 path.parent.mkdir(parents=True, exist_ok=True)

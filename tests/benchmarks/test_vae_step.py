@@ -47,7 +47,8 @@ def fresh_model(device):
 def the_books_loop(images, device):
     """-> run(steps), the loop as the book writes it, at its batch of 256."""
     model, optimizer = fresh_model(device)
-    pairs = [[row, label] for row, label in zip((images.images > 127).float().flatten(1).numpy(), images.labels.tolist())]
+    binary = (images.images > 128).float().flatten(1).numpy()
+    pairs = [[row, label] for row, label in zip(binary, images.labels.tolist())]
     loader = iter(endless(DataLoader(pairs, batch_size=256, shuffle=True, drop_last=True)))
 
     def run(steps):
@@ -84,7 +85,7 @@ def our_step(images, device, batch_size, **options):
         kl = metrics.gaussian_kl(mu, logvar).sum()
         return nll + kl, {"nll": nll.detach(), "kl": kl.detach()}
 
-    batches = kernels.Batches(images, batch_size=batch_size, device=device, transform=lambda x: (x > 0.5).float())
+    batches = kernels.Batches(images, batch_size=batch_size, device=device, transform=lambda x: (x > 128.5 / 255).float())
     step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, **options)
     return lambda steps: (step.run(steps), step.read_logs())
 
