@@ -68,6 +68,10 @@ def the_books_loop(images, device):
     return run
 
 
+def binarise(x):
+    return (x > 128.5 / 255).float()
+
+
 def endless(loader):
     while True:
         yield from loader
@@ -85,7 +89,7 @@ def our_step(images, device, batch_size, **options):
         kl = metrics.gaussian_kl(mu, logvar).sum()
         return nll + kl, {"nll": nll.detach(), "kl": kl.detach()}
 
-    batches = kernels.Batches(images, batch_size=batch_size, device=device, transform=lambda x: (x > 128.5 / 255).float())
+    batches = kernels.Batches(images, batch_size=batch_size, device=device, transform=binarise)
     step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, **options)
     return lambda steps: (step.run(steps), step.read_logs())
 
