@@ -68,7 +68,8 @@ def npm(arguments):
         command = [sys.executable, "-c", code]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=180)
     if done.returncode:
-        raise OSError((done.stderr.strip().splitlines() or ["npm failed"])[-1])
+        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        raise OSError(errors[0] if errors else "npm failed")
 
 
 def unpack(tarball, files, target):
@@ -100,7 +101,7 @@ def vendor():
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
         fetched, target = Path(scratch), Path(scratch) / "site" / "vendor"
         try:
-            npm(["pack", "--silent", "--ignore-scripts", "--pack-destination", str(fetched),
+            npm(["pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", str(fetched),
                  *(f"{name}@{version}" for name, (version, _, _) in PACKAGES.items())])
         except (OSError, subprocess.TimeoutExpired) as problem:
             print(f"note: npm could not fetch the site's JavaScript ({problem}); the pages will load MathJax "

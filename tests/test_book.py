@@ -352,6 +352,21 @@ def test_crashed_notebook_and_warnings_are_errors(tmp_path):
             build(tmp_path, "--source", str(source))
 
 
+def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
+    """No scripts to bundle: the pages fall back to a content network, and the build says so."""
+    monkeypatch.syspath_prepend(ROOT / "jupyter_book_config")
+    import build as builder
+
+    def unreachable(arguments):
+        raise OSError("registry out of reach")
+
+    monkeypatch.setattr(builder, "BUILD", tmp_path)
+    monkeypatch.setattr(builder, "npm", unreachable)
+    sphinx = builder.configuration("off")["sphinx"]["config"]
+    assert "will not work offline" in capsys.readouterr().err
+    assert "mathjax_path" not in sphinx and any(name.startswith("https://") for name in sphinx["nb_ipywidgets_js"])
+
+
 # --- the real chapters ---------------------------------------------------------------------------------------------
 
 
