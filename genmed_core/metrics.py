@@ -446,28 +446,31 @@ def sample_report(fake, real, labels=None, *, held_out=None, n=2000, binarised=F
 
 
 def report_table(reports):
-    """{name: report} -> a markdown table, best shown by IPython's Markdown; floors come first.
+    """{name: report} -> a markdown table, best shown by IPython's Markdown: a row for each measure, floors first.
 
-    One row for each report, one for each floor among them (grey and binarised data have their own).
+    One column for each report and one for each floor among them (grey and binarised data have their own).
     """
-    head = ["samples", "FD", "FD / floor", "KID", "precision", "recall", "density", "coverage", "classes",
-            "entropy, bits", "diversity", "read as asked"]
-    floors = {id(r["floor"]): ("real, " + ("binarised" if r["binarised"] else "grey") + " (the floor)",
-                               r["floor"] | {"fd_ratio": 1.0}) for r in reports.values()}
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    rows += [_row(name, scores) for name, scores in [*floors.values(), *reports.items()]]
+    floors = {id(r["floor"]): ("real, " + ("binarised" if r["binarised"] else "grey"), r["floor"] | {"fd_ratio": 1.0})
+              for r in reports.values()}
+    columns = [*floors.values(), *reports.items()]
+    measures = [_cells(scores) for _, scores in columns]
+    rows = [["measure", *(name for name, _ in columns)], ["---"] + ["---:"] * len(columns)]
+    rows += [[measure, *(cells.get(measure, "") for cells in measures)] for measure in measures[0]]
     sizes = sorted({(r["n"], r["reference_n"]) for r in reports.values()})
-    note = " ".join(f"{n:,} samples against {m:,} real images." for n, m in sizes)
+    note = " ".join(f"{n:,} samples against {m:,} real images; \"real\" is the floor." for n, m in sizes)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{note}"
 
 
-def _row(name, scores):
+def _cells(scores):
+    """{measure: its value in words} of one column of the table."""
     fd_sd = f" ± {scores['fd_sd']:.1f}" if "fd_sd" in scores else ""
+    cells = {"Fréchet distance": f"{scores['fd']:.1f}{fd_sd}", "times the floor": f"{scores['fd_ratio']:.1f}",
+             "kernel distance": f"{scores['kid']:.1f} ± {scores['kid_sd']:.1f}"}
+    cells |= {key: f"{scores[key]:.2f}" for key in ("precision", "recall", "density", "coverage")}
+    cells |= {"classes": str(scores["classes"]), "entropy, bits": f"{scores['entropy']:.2f}",
+              "diversity in class": f"{scores['diversity']:.2f}"}
     read = f"{100 * scores['read_accuracy']:.1f} %" if "read_accuracy" in scores else ""
-    return [name, f"{scores['fd']:.1f}{fd_sd}", f"{scores['fd_ratio']:.1f}",
-            f"{scores['kid']:.1f} ± {scores['kid_sd']:.1f}",
-            *(f"{scores[key]:.2f}" for key in ("precision", "recall", "density", "coverage")),
-            str(scores["classes"]), f"{scores['entropy']:.2f}", f"{scores['diversity']:.2f}", read]
+    return cells | {"read as asked": read}
 
 
 # --- expectations -------------------------------------------------------------------------------------------

@@ -378,9 +378,10 @@ def test_an_image_set_is_looked_at_once(digits, monkeypatch, unseen):
 
 def test_the_table_names_sizes_and_floors(reference, unseen):
     report = metrics.sample_report(unseen, reference)
-    lines = metrics.report_table({"unseen digits": report}).splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:4]]
-    assert {len(row) for row in cells} == {len(cells[0])}
-    assert cells[2][0] == "real, grey (the floor)" and cells[3][0] == "unseen digits"
-    assert cells[3][1] == f"{report['fd']:.1f}" and cells[3][-1] == ""
-    assert lines[-1] == f"{N:,} samples against {2 * N:,} real images."
+    lines = metrics.report_table({"unseen digits": report, "again": report}).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:13]]
+    assert all(len(row) == 4 for row in rows) and rows[0] == ["measure", "real, grey", "unseen digits", "again"]
+    table = {row[0]: row[1:] for row in rows}
+    assert table["Fréchet distance"][1] == f"{report['fd']:.1f}" and table["times the floor"][0] == "1.0"
+    assert table["classes"] == ["10"] * 3 and table["read as asked"][1] == "" != table["read as asked"][0]
+    assert lines[-1] == f'{N:,} samples against {2 * N:,} real images; "real" is the floor.'
