@@ -121,13 +121,18 @@ def vendor():
 
 
 def table_of_contents(source, picked):
-    """The _toc.yml of the source folder, else ours, with the picked chapters only; and their names."""
+    """The _toc.yml of the source folder, else ours, with the picked chapters only; and their names.
+
+    Pages written in Markdown (measuring.md) stay in every book and are not among the names.
+    """
     own = source / "_toc.yml"
     toc = yaml.safe_load((own if own.exists() else HERE / "_toc.yml").read_text(encoding="utf-8"))
     names = []
     for part in toc["parts"]:
-        part["chapters"] = [c for c in part["chapters"] if not picked or c["file"].startswith(tuple(picked))]
-        names += [chapter["file"] for chapter in part["chapters"]]
+        pages = [c for c in part["chapters"] if (source / f"{c['file']}.md").exists()]
+        chosen = [c for c in part["chapters"] if not picked or c["file"].startswith(tuple(picked))]
+        part["chapters"] = [c for c in part["chapters"] if c in pages or c in chosen]
+        names += [c["file"] for c in part["chapters"] if c not in pages]
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     missing = [name for name in names if not (source / f"{name}.ipynb").exists()]
     if missing or not names:
@@ -166,8 +171,8 @@ def copy_sources(source, target, names, solutions):
     for path in source.iterdir():
         if path.suffix in (".svg", ".png", ".jpg"):
             shutil.copy(path, target)
-    text = (source / "intro.md").read_text(encoding="utf-8")
-    (target / "intro.md").write_text(drop_links(text, names), encoding="utf-8")
+    for page in source.glob("*.md"):
+        (target / page.name).write_text(drop_links(page.read_text(encoding="utf-8"), names), encoding="utf-8")
 
 
 # --- settings and build -------------------------------------------------------------------------------------
