@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.figure import Figure as _Figure
+from PIL import Image
 
 # Okabe & Ito 2008: told apart with every common kind of colour blindness
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
@@ -30,7 +31,15 @@ class Figure(_Figure):
         buffer = io.BytesIO()
         with mpl.rc_context(_STYLE):
             self.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.05)
-        return buffer.getvalue()
+        return _palette_png(buffer)
+
+
+def _palette_png(png):
+    """The same picture in 256 colours: half the bytes in a notebook, no difference to the eye."""
+    buffer = io.BytesIO()
+    picture = Image.open(png).convert("RGB")
+    picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def figure(width=7.0, height=3.0, rows=1, columns=1, **options):

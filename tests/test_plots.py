@@ -37,6 +37,21 @@ def test_the_grey_range_is_fixed_and_not_stretched():
     assert np.bincount(dim.flatten()).argmax() in range(60, 68)  # 0.25 of 255, not white
 
 
+def test_figures_are_stored_small_and_look_the_same():
+    import io
+
+    torch.manual_seed(0)
+    fig, ax = plots.figure(6, 3)
+    for k in range(8):
+        ax.scatter(*torch.randn(2, 300).numpy(), s=4, color=plots.COLOURS[k])
+    full, stored = io.BytesIO(), fig._repr_png_()
+    with plots.mpl.rc_context(plots._STYLE):
+        fig.savefig(full, format="png", bbox_inches="tight", pad_inches=0.05)
+    assert len(stored) < 0.6 * len(full.getvalue())
+    before, after = (np.asarray(Image.open(f).convert("RGB")).astype(float) for f in (full, io.BytesIO(stored)))
+    assert before.shape == after.shape and np.abs(before - after).mean() < 2  # of 255
+
+
 def test_grids_and_rows_carry_their_labels():
     images = torch.rand(10, 1, 8, 8)
     fig = plots.show_grids({"real": images, "drawn": images}, columns=5, note=plots.SYNTHETIC)
