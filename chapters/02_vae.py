@@ -1,0 +1,921 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. The variational autoencoder
+#
+# **The question.** The autoencoder of [chapter 1](01_autoencoder.ipynb) squeezes a digit into a few numbers and
+# unfolds it again, but numbers drawn at random unfold into nothing. Can we train a decoder that turns *noise* into
+# digits, and say how probable it finds a digit that it has never seen?
+#
+# You will be able to
+# - say why the likelihood of a latent-variable model cannot be computed by sampling, and put a number on the failure;
+# - derive the evidence lower bound (ELBO), its gap, and the closed-form Kullback–Leibler term, and test each of them;
+# - move a gradient through a random draw, and measure what that saves;
+# - train the textbook's model, beat its figure with the same architecture, and beat that with another one;
+# - recognise a latent code that has died, and know two remedies;
+# - walk through the latent space with sliders.
+#
+# Running time: about two minutes on one core of an AMD EPYC, most of it training; measured by `make notebooks`.
+
+# %%
+import genmed_core  # first: it sets how threads wait
+import inspect
+import math
+
+import torch
+from torch import distributions, nn
+from torch.nn import functional as F
+
+from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+
+SEED = runtime.chapter_seed(0)
+device = runtime.device()
+print(runtime.machine())
+
+# %% [markdown]
+# ## The data
+#
+# Digits of $28 \times 28$ pixels, made black and white as in the textbook: a pixel is 1 when its grey level exceeds
+# 128 of 255. A model of zeros and ones can state a true probability for every image, so that two models can be
+# compared in one unit, nats per image. (A nat is the unit of a natural logarithm, $1/\ln 2 \approx 1.44$ bits.)
+
+# %%
+train_set, test_set = data.digits("train"), data.digits("test")
+expect = metrics.Expectations("02_vae", source=train_set.source)
+
+
+def binarise(x):
+    """Grey levels in [0, 1] -> 0 or 1; 128/255 itself is off."""
+    return (x > 128.5 / 255).float()
+
+
+test_x = binarise(test_set.images.to(device) / 255)              # (N, 1, 28, 28)
+pixel_mean = binarise(train_set.images / 255).mean(0).to(device)  # (1, 28, 28): how often each pixel is on
+
+# %% mystnb={"image": {"alt": "Ten digits in grey levels, and below them the same ten in black and white"}}
+plots.show_rows({"grey": test_set.images[:10], "binary": test_x[:10]})
+
+# %% [markdown]
+# ## The idea: codes that are drawn, not stored
+#
+# Suppose an image comes about in two steps. First a **code** $z \in \mathbb{R}^d$ is drawn from a fixed and simple
+# distribution, the **prior** $p(z) = \mathcal{N}(0, I)$. Then a network with weights $\theta$, the **decoder**, turns
+# $z$ into the parameters of a distribution $p_\theta(x \mid z)$ over images, and the image is drawn from it.
+# Generating is easy: draw $z$, decode. Learning is the trouble. We would like to raise the probability of every
+# training image under the model,
+#
+# $$ p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz, \tag{2.1} $$
+#
+# and no one can do this integral when a network sits inside it. An integral against a distribution is an average,
+# though, and averages can be sampled. With $S$ draws from the prior,
+#
+# $$ \hat p_S(x) = \frac1S \sum_{s=1}^{S} p_\theta(x \mid z_s), \qquad z_s \sim p(z), \tag{2.2} $$
+#
+# has exactly the right mean. Let us watch it fail. We need a model in which the integral *can* be done, to know the
+# truth: a linear decoder with Gaussian noise (Tipping & Bishop 1999),
+# $x = Wz + \sigma n$ with $n \sim \mathcal{N}(0, I)$, for which $p(x) = \mathcal{N}(0, WW^\top + \sigma^2 I)$.
+
+# %%
+def toy(d, sigma=0.1):
+    """The model x = W z + sigma n with d codes and 2d pixels, and one x from it -> W (2d, d), x (2d,), sigma."""
+    g = torch.Generator().manual_seed(SEED)
+    W = torch.randn(2 * d, d, generator=g) / math.sqrt(2 * d)
+    x = W @ torch.randn(d, generator=g) + sigma * torch.randn(2 * d, generator=g)
+    return W, x, sigma
+
+
+def log_likelihood(z, W, x, sigma):
+    """log p(x | z) = log N(x; W z, sigma^2 I) for codes z (..., d) -> (...)."""
+    return -0.5 * (((x - z @ W.T) / sigma) ** 2 + math.log(2 * math.pi * sigma**2)).sum(-1)
+
+
+def toy_truth(W, x, sigma):
+    """log p(x), and the posterior p(z | x) as a Gaussian."""
+    marginal = distributions.MultivariateNormal(torch.zeros(len(x)), W @ W.T + sigma**2 * torch.eye(len(x)))
+    precision = torch.eye(W.shape[1]) + W.T @ W / sigma**2
+    mean = torch.linalg.solve(precision, W.T @ x / sigma**2)
+    return marginal.log_prob(x), distributions.MultivariateNormal(mean, precision_matrix=precision)
+
+
+# %% mystnb={"image": {"alt": "Naive Monte Carlo: no error for two codes, many nats too low for 8 and 16"}}
+torch.manual_seed(SEED)
+counts = [10**k for k in range(1, 6)]
+errors = {}
+for d in (2, 4, 8, 16):
+    W, x, sigma = toy(d)
+    truth, posterior = toy_truth(W, x, sigma)
+    log_p = torch.stack([log_likelihood(torch.randn(counts[-1], d), W, x, sigma) for _ in range(5)])  # (5, S)
+    running = torch.logcumsumexp(log_p, 1)[:, [S - 1 for S in counts]] - torch.tensor(counts).log()   # (2.2), in logs
+    errors[f"{d} codes"] = (counts, (running.mean(0) - truth).tolist())
+    prior = distributions.MultivariateNormal(torch.zeros(d), torch.eye(d))
+    nats = distributions.kl_divergence(posterior, prior).item()
+    print(f"{d:3} codes: KL(posterior || prior) = {nats:4.1f} nats, so about {math.exp(nats):.0e} samples")
+plots.show_curves(errors, x_label="samples S from the prior", y_label="estimate − log p(x), nats", log_x=True)
+
+# %% [markdown]
+# Nearly all of the integral comes from the small region of codes that could have produced this $x$. The prior hits it
+# about once in $e^{\mathrm{KL}}$ draws, where KL is the Kullback–Leibler divergence from the **posterior**
+# $p_\theta(z \mid x)$ to the prior; as a rule of thumb that many samples are needed (Chatterjee & Diaconis 2018). It
+# grows exponentially with the number of codes. Until the first hit the estimate is far too low, and nothing warns us.
+#
+# ## A bound from Jensen
+#
+# So do not search blindly: let a second network, the **encoder** with weights $\phi$, look at $x$ and propose
+# codes from a distribution $q_\phi(z \mid x)$. Multiply and divide by it. The logarithm is concave, so the logarithm
+# of an average is at least the average of the logarithms (Jensen's inequality):
+#
+# $$ \log p_\theta(x)
+#    = \log \mathbb{E}_{q_\phi(z \mid x)}\!\left[\frac{p_\theta(x \mid z)\,p(z)}{q_\phi(z \mid x)}\right]
+#    \;\ge\; \mathbb{E}_{q_\phi(z \mid x)}\!\left[\log\frac{p_\theta(x \mid z)\,p(z)}{q_\phi(z \mid x)}\right]
+#    =: \mathcal{L}(x). \tag{2.3} $$
+#
+# This is the **evidence lower bound**, the ELBO. Sort its terms, and both have a meaning:
+#
+# $$ \mathcal{L}(x)
+#    = \underbrace{\mathbb{E}_{q_\phi(z \mid x)}[\log p_\theta(x \mid z)]}_{\text{does the code explain } x\text{?}}
+#    \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p(z)\big)}_{\text{what does the code cost?}} \tag{2.4} $$
+#
+# The first is a reconstruction term. The second is the price, in nats, of a code that says more than the prior
+# does; it also holds the codes where the prior will look for them when we generate. How much did Jensen give away?
+# Write $p_\theta(x \mid z)\,p(z) = p_\theta(z \mid x)\,p_\theta(x)$ in (2.3), and the answer is exact:
+#
+# $$ \log p_\theta(x) - \mathcal{L}(x)
+#    = \mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p_\theta(z \mid x)\big) \;\ge\; 0. \tag{2.5} $$
+#
+# Raising the ELBO therefore does two things at once: it raises the likelihood, and it draws the encoder towards the
+# true posterior. In the linear model we can hold (2.5) to account, with an encoder that is deliberately a little off:
+
+# %%
+W, x, sigma = toy(8)
+truth, posterior = toy_truth(W, x, sigma)
+q = distributions.MultivariateNormal(posterior.mean + 0.05, torch.diag(torch.full((8,), 0.15**2)))
+prior = distributions.MultivariateNormal(torch.zeros(8), torch.eye(8))
+
+z = q.sample((200_000,))
+elbo = log_likelihood(z, W, x, sigma).mean() - distributions.kl_divergence(q, prior)  # (2.4)
+gap = distributions.kl_divergence(q, posterior)                                       # (2.5)
+print(f"log p(x) {truth:.2f}   ELBO {elbo:.2f}   log p(x) − ELBO {truth - elbo:.2f}   KL(q || posterior) {gap:.2f}")
+assert abs(truth - elbo - gap) < 0.2
+
+# %% [markdown]
+# ## The price of a code, in closed form
+#
+# The encoder gives a mean $\mu_j$ and a log-variance $\log\sigma_j^2$ for each of $d$ coordinates, and
+# $q_\phi(z \mid x) = \mathcal{N}(\mu, \operatorname{diag}\sigma^2)$. Inside
+# $\mathrm{KL} = \mathbb{E}_q[\log q - \log p]$ both logarithms are quadratic in $z$, and under $q$ we have
+# $\mathbb{E}[(z_j - \mu_j)^2] = \sigma_j^2$ and $\mathbb{E}[z_j^2] = \mu_j^2 + \sigma_j^2$. What remains is
+#
+# $$ \mathrm{KL}\big(\mathcal{N}(\mu, \operatorname{diag}\sigma^2)\,\|\,\mathcal{N}(0, I)\big)
+#    = \frac12 \sum_{j=1}^{d} \left(\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2\right), \tag{2.6} $$
+#
+# one non-negative price per coordinate, zero only at $\mu_j = 0, \sigma_j = 1$. Never trust a formula that a minute
+# of sampling can test:
+
+# %%
+torch.manual_seed(SEED)
+mu, logvar = torch.tensor([1.5, -0.3, 0.0]), torch.tensor([-2.0, 0.5, 0.0])
+z = mu + torch.randn(400_000, 3) * (0.5 * logvar).exp()
+log_ratio = metrics.log_normal(z, mu, logvar) - metrics.log_normal(z, torch.zeros(3), torch.zeros(3))
+closed_form = 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
+print("per coordinate:", [round(v, 3) for v in closed_form.tolist()])
+print(f"closed form {closed_form.sum():.3f}   Monte Carlo {log_ratio.mean():.3f} ± {log_ratio.std() / len(z)**0.5:.3f}")
+assert abs(closed_form.sum() - log_ratio.mean()) < 0.02
+
+# %% [markdown]
+# ## A gradient through a random draw
+#
+# The first term of (2.4) is an average over draws from $q_\phi$, and $\phi$ decides what is drawn. How do we
+# differentiate a dice roll by the shape of the dice? There are two ways. Write $f(z) = \log p_\theta(x \mid z)$. The
+# **score-function** estimator (Williams 1992) uses $\nabla q = q \nabla \log q$ and needs only the values of $f$:
+#
+# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)]
+#    = \mathbb{E}_{q_\phi}\!\left[f(z)\, \nabla_\phi \log q_\phi(z \mid x)\right]. \tag{2.7} $$
+#
+# The **pathwise** estimator rolls the dice first and shapes them afterwards, $z = \mu + \sigma \odot \varepsilon$
+# with $\varepsilon \sim \mathcal{N}(0, I)$. Now the randomness no longer depends on $\phi$, and the gradient passes
+# through $z$ like through any other layer:
+#
+# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{\varepsilon}\!\left[\nabla_z f(z)\,
+#    \frac{\partial z}{\partial \phi}\right], \qquad z = \mu_\phi(x) + \sigma_\phi(x) \odot \varepsilon. \tag{2.8} $$
+#
+# This **reparameterisation trick** is what made variational autoencoders trainable (Kingma & Welling 2014; Rezende et
+# al. 2014). Both are right on average. The question is how many draws the average takes. In the linear model the true
+# gradient with respect to $\mu$ is known, $W^\top (x - W\mu)/\sigma^2$:
+
+# %%
+def gradient_estimates(d, samples=20_000, s=0.1):
+    """Estimates of the gradient by mu of E[log p(x|z)], one row a draw: {name: (samples, d)}, and the truth (d,)."""
+    W, x, sigma = toy(d)
+    mu = toy_truth(W, x, sigma)[1].mean + 0.1
+    eps = torch.randn(samples, d)
+    z = (mu + s * eps).requires_grad_()
+    f = log_likelihood(z, W, x, sigma)                    # (samples,)
+    pathwise, = torch.autograd.grad(f.sum(), z)           # (2.8): dz/dmu = 1
+    f = f.detach()[:, None]
+    score = f * eps / s                                   # (2.7): the gradient of log q by mu is eps / s
+    helped = (f - f.mean()) * eps / s                     # a baseline changes the noise, not the mean
+    truth = (x - mu @ W.T) @ W / sigma**2
+    return {"score function": score, "score, with baseline": helped, "pathwise": pathwise}, truth
+
+
+# %% mystnb={"image": {"alt": "Variance of gradient estimators: the score function lies far above the pathwise one"}}
+torch.manual_seed(SEED)
+dims, variance = (1, 2, 4, 8, 16, 32), {}
+for d in dims:
+    estimates, truth = gradient_estimates(d)
+    for name, g in estimates.items():
+        variance.setdefault(name, []).append(g.var(0).mean().item())
+        if d == 8:
+            print(f"{name:21} one draw {g[0, 0]:9.1f}   mean of 20,000 {g[:, 0].mean():8.2f}   exact {truth[0]:8.2f}")
+plots.show_curves({k: (dims, v) for k, v in variance.items()}, x_label="number of codes d", log_x=True, log_y=True,
+                  y_label="variance per coordinate")
+
+# %% [markdown]
+# The score function knows only *how good* each draw was; the pathwise estimator also knows *in which direction it
+# would have been better*. A variance fifty times larger takes fifty times as many draws to average away, and the
+# ratio grows with the number of codes. That is why one draw per image is enough below, and why discrete codes, which
+# have no path to follow, are hard.
+#
+# ## The model
+#
+# The textbook's network, in full: 784 pixels, one tanh layer of 128, a code of $d = 8$, and the mirror image back.
+# The decoder's output are **logits** $a_i(z)$; pixel $i$ is on with probability $\pi_i = 1/(1 + e^{-a_i})$,
+# independently of the others *given the code*:
+#
+# $$ -\log p_\theta(x \mid z) = -\sum_{i=1}^{784} \big[x_i \log \pi_i + (1 - x_i) \log(1 - \pi_i)\big]
+#    = \sum_{i=1}^{784} \big[\log(1 + e^{a_i}) - x_i a_i\big]. \tag{2.9} $$
+#
+# This is the binary cross-entropy, summed over pixels. It is not a matter of taste: mean over pixels
+# instead of sum, and the KL weighs 784 times too much.
+
+# %%
+class VAE(nn.Module):
+    """The textbook's model. encode: x (B, 1, 28, 28) -> mu, logvar (B, d); decode: z (B, d) -> logits like x."""
+
+    def __init__(self, hidden=128, latent=8):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent, hidden), nn.Tanh(), nn.Linear(hidden, 784), nn.Unflatten(1, (1, 28, 28)))
+
+    def encode(self, x):
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return mu, logvar
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def forward(self, x):
+        mu, logvar = self.encode(x)
+        z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)  # (2.8)
+        return self.decode(z), mu, logvar
+
+
+# %% tags=["nbval-check-output"]
+print(f"{metrics.parameter_count(VAE()):,} parameters")
+
+# %% [markdown]
+# ## The loss
+#
+# Minus the ELBO, averaged over the batch: (2.9) at one draw of the code, plus $\beta$ times (2.6). For now $\beta =
+# 1$.
+
+# %%
+def bound_loss(model, beta=1.0, bf16=False):
+    """-> loss_fn(batch) for a training step: minus the ELBO, in nats per image when beta is 1."""
+
+    def loss_fn(batch):
+        with runtime.autocast(device, bf16):
+            logits, mu, logvar = model(batch.x)
+        mu, logvar = mu.float(), logvar.float()
+        nll = kernels.bernoulli_nll(logits, batch.x).mean()                     # (2.9)
+        kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1).mean()            # (2.6)
+        return nll + beta * kl, {"nll": nll.detach(), "kl": kl.detach()}
+
+    return loss_fn
+
+
+def evaluate(model):
+    """Test means over every image, in nats: the reconstruction term (float), and the KL per coordinate (d,)."""
+
+    def terms(x):
+        logits, mu, logvar = model(x)
+        return torch.cat([metrics.bernoulli_nll(logits, x)[:, None], metrics.gaussian_kl(mu, logvar)], 1)
+
+    torch.manual_seed(SEED)
+    means = metrics.mean_over(test_x, terms, device=device)
+    return means[0].item(), means[1:]
+
+
+# %% [markdown]
+# `kernels.bernoulli_nll` is (2.9) with its gradient $\pi - x$ written out, which is faster than leaving it to
+# autograd. The two formulas agree with PyTorch's own:
+
+# %%
+torch.manual_seed(SEED)
+logits, mu, logvar = VAE()(test_x[:100].cpu())
+ours = metrics.bernoulli_nll(logits, test_x[:100].cpu())
+theirs = F.binary_cross_entropy_with_logits(logits, test_x[:100].cpu(), reduction="none").flatten(1).sum(1)
+q, prior = distributions.Normal(mu, (0.5 * logvar).exp()), distributions.Normal(0.0, 1.0)
+torch.testing.assert_close(ours, theirs)
+torch.testing.assert_close(metrics.gaussian_kl(mu, logvar), distributions.kl_divergence(q, prior), atol=1e-5, rtol=1e-4)
+print(f"an untrained model: {ours.mean():.0f} nats an image; pixels at one half: 784 log 2 = {784 * math.log(2):.0f}")
+
+# %% [markdown]
+# ## Train, the textbook's way
+#
+# AdamW at a constant rate of 0.002, batches of 256. The textbook trains for 50 epochs; two are enough to see that we
+# rebuilt its recipe. (It sums over the batch where we average. AdamW does not notice: it divides the gradient by its
+# own size.)
+
+# %%
+torch.manual_seed(SEED)
+book_way = VAE().to(device)
+batches = kernels.Batches(train_set, batch_size=256, seed=SEED, transform=binarise, device=device)
+step = kernels.TrainStep(bound_loss(book_way), torch.optim.AdamW(book_way.parameters(), lr=2e-3), batches=batches,
+                         model=book_way, seed=SEED)
+after_epoch = {}
+for epoch in (1, 2):
+    book_history = train.fit(step, runtime.budget(epoch * len(batches)), title=f"the textbook's recipe, epoch {epoch}")
+    after_epoch[epoch] = evaluate(book_way)
+nll, kl = after_epoch[1]
+print(f"reconstruction term on the test set after one epoch, nats per image: {nll:.1f}")
+
+# %% [markdown]
+# The textbook prints sums per batch, 33,421 at this point. What is that per image? Its 10,000 test images make 40
+# batches, 39 of 256 and one of 16, its 60,000 training images 235. So a mean over test batches is to be multiplied by
+# 40 and divided by 10,000. At epoch 40 it prints a test reconstruction of 21,725 and a training KL of 4,286:
+
+# %% tags=["nbval-check-output"]
+book_nll, book_kl = 21_725 * 40 / 10_000, 4_286 * 235 / 60_000
+print(f"textbook on MNIST, first epoch: reconstruction {33_421 * 40 / 10_000:.1f} nats per image")
+print(f"epoch 40: {book_nll:.1f} + {book_kl:.1f} = {book_nll + book_kl:.1f} nats per image")
+
+# %% [markdown]
+# ## Train, our way
+#
+# The same 204,832 parameters can do better, in fewer epochs. Three changes, none of them to the architecture:
+#
+# 1. **Start at the data.** The output biases begin at the log-odds of each pixel, and the first layer's biases at
+#    minus its response to the mean image. Without this the network spends its first epochs on learning that corners
+#    are black.
+# 2. **Let the rate fall to zero.** A constant rate ends in noise; a falling one settles.
+# 3. **Another optimiser for the two large matrices.** Muon (Jordan et al. 2024) makes the singular values of every
+#    update nearly equal, so that a matrix learns in all its directions at one speed. A little weight decay keeps the
+#    network from learning the training images by heart. Biases and the small matrices stay with AdamW.
+
+# %%
+def start_at_the_data(vae):
+    """Centre the input and set the output to the pixels' own frequencies, through biases alone."""
+    mean = pixel_mean.flatten()
+    with torch.no_grad():
+        vae.encoder[1].bias -= vae.encoder[1].weight @ mean
+        vae.decoder[-2].bias.copy_(torch.logit(mean.clamp(0.005, 0.995)))
+    return vae.to(device)
+
+
+def optimizers(model, lr=0.02, muon_lr=0.1):
+    """Muon for the large matrices, AdamW for everything else."""
+    large = [p for p in model.parameters() if p.ndim == 2 and min(p.shape) >= 64]
+    rest = [p for p in model.parameters() if not (p.ndim == 2 and min(p.shape) >= 64)]
+    return [torch.optim.AdamW(rest, lr=lr), torch.optim.Muon(large, lr=muon_lr, weight_decay=0.03)]
+
+
+def fit_vae(model, steps, *, title, optimizer=None, beta=1.0, batch_size=256, after=None, bf16=False):
+    """Train with the rate warmed up over a tenth of the steps and then falling to zero -> History."""
+    batches = kernels.Batches(train_set, batch_size=batch_size, seed=SEED, transform=binarise, device=device)
+    update = kernels.Update(bound_loss(model, beta, bf16), optimizer or optimizers(model), after=after)
+    step = kernels.TrainStep([update], batches=batches, model=model, schedule=kernels.linear_decay(0.1), seed=SEED)
+    return train.fit(step, runtime.budget(steps), title=title)
+
+
+# %%
+torch.manual_seed(SEED)
+vae = start_at_the_data(VAE().to(device))
+history = fit_vae(vae, 1400, title="the same network, our way", batch_size=512)
+
+# %% mystnb={"image": {"alt": "Training loss of the two recipes against images seen"}}
+seen = {"the textbook's recipe": (book_history, 256), "our recipe": (history, 512)}
+plots.show_curves({k: ([s * b / 1000 for s in h.steps], h["loss"]) for k, (h, b) in seen.items()},
+                  x_label="thousand images seen", y_label="training loss, nats per image", y_range=(95, 180),
+                  lines={"textbook, 40 epochs (MNIST)": book_nll + book_kl})
+
+# %% [markdown]
+# ## Look
+#
+# Reconstructions show the pixel probabilities, the mean of $p_\theta(x \mid z)$ at the code's mean, which is why
+# strokes are soft where the model is unsure. Samples from the prior are the test that the autoencoder failed: most of
+# these are digits, and some lie undecided between two.
+
+# %% mystnb={"image": {"alt": "Test digits, and below them their reconstructions, softer but alike"}}
+with torch.no_grad():
+    x_hat = torch.sigmoid(vae.decode(vae.encode(test_x[:10])[0]))
+plots.show_rows({"x": test_x[:10], "x_hat": x_hat})
+
+# %% mystnb={"image": {"alt": "Forty digits decoded from random codes: most are legible, some lie between two digits"}}
+torch.manual_seed(SEED)
+with torch.no_grad():
+    samples = torch.sigmoid(vae.decode(torch.randn(40, 8, device=device)))
+plots.show_grid(samples, columns=10, title="decoded from z ~ N(0, I), the first forty")
+
+# %% [markdown]
+# ## Measure
+#
+# Over all test images, at one draw of the code for each:
+
+# %%
+nll, kl = evaluate(vae)
+neg_elbo = nll + kl.sum().item()
+rows = {"textbook, 40 epochs (printed)": (book_nll, book_kl, None),
+        "its recipe, 2 epochs, here": (after_epoch[2][0], after_epoch[2][1].sum(), book_history.seconds),
+        "same network, our recipe": (nll, kl.sum(), history.seconds)}
+print(f"{'nats per image':32}{'NLL':>8}{'KL':>8}{'-ELBO':>8}{'seconds':>9}")
+for name, (a, b, seconds) in rows.items():
+    print(f"{name:32}{a:8.1f}{b:8.1f}{a + b:8.1f}{'' if seconds is None else round(seconds):>9}")
+
+# %% [markdown]
+# The textbook's row is always MNIST; the others belong to whatever data this notebook ran on.
+#
+# **Back to the naive estimate.** With a trained decoder in hand we can repeat the failure on digits. The exact
+# $\log p_\theta(x)$ is now unknown, but a better lower bound is within reach. Draw $k$ codes from the encoder,
+# and average the ratios of (2.3) *before* taking the logarithm:
+#
+# $$ \mathcal{L}_k(x)
+#    = \mathbb{E}\left[\log \frac1k \sum_{i=1}^{k} \frac{p_\theta(x \mid z_i)\,p(z_i)}{q_\phi(z_i \mid x)}\right],
+#    \qquad z_i \sim q_\phi(z \mid x). \tag{2.10} $$
+#
+# This is the **importance-weighted bound** (IWAE; Burda et al. 2016). $\mathcal{L}_1$ is the ELBO, more samples never
+# loosen it, and as $k \to \infty$ it reaches $\log p_\theta(x)$. Both estimates, on the first hundred test images:
+
+# %%
+@torch.no_grad()
+def naive_log_likelihood(model, x, counts):
+    """log of (2.2) for the sample sizes `counts`: x (B, 1, 28, 28) -> (len(counts), B)."""
+    a = torch.cat([model.decode(torch.randn(5000, 8, device=x.device)).flatten(1) for _ in range(counts[-1] // 5000)])
+    log_p = a @ x.flatten(1).T - F.softplus(a).sum(1, keepdim=True)  # (2.9) for every code and every image: (S, B)
+    running = torch.logcumsumexp(log_p, 0)
+    return torch.stack([running[S - 1] - math.log(S) for S in counts])
+
+
+# %% mystnb={"image": {"alt": "The naive estimate stays many nats below the importance-weighted bound"}}
+torch.manual_seed(SEED)
+some, counts, ks = test_x[:100], [10, 100, 1000, 10_000, 50_000], [1, 10, 100, 1000]
+naive = naive_log_likelihood(vae, some, counts).mean(1).tolist()
+iwae = [metrics.iwae_bound(some, vae.encode, vae.decode, samples=k).mean().item() for k in ks]
+print("naive", {S: round(v, 1) for S, v in zip(counts, naive)})
+print("bound", {k: round(v, 1) for k, v in zip(ks, iwae)})
+curves = {"naive, codes from the prior": (counts, naive), "weighted, codes from the encoder": (ks, iwae)}
+plots.show_curves(curves, x_label="samples per image", y_label="log p(x), nats", log_x=True)
+
+# %% [markdown]
+# One draw from the encoder says more than tens of thousands from the prior. The distance between $\mathcal{L}_1$ and
+# $\mathcal{L}_{1000}$ is a lower estimate of the gap (2.5): what a diagonal Gaussian encoder costs this model.
+#
+# ## Slider: walk through the latent space
+#
+# The trained decoder is small enough to travel with the page and to run in your browser. First, what it will show,
+# called as a plain function: each row starts from the code of one test digit and changes a single coordinate.
+
+# %% mystnb={"image": {"alt": "Eight rows of digits; along each row one coordinate of the code moves"}}
+start = (vae.encode(test_x[:1])[0][0] * 20).round().div(20).detach().cpu()  # on the sliders' grid of 0.05
+explorer = widgets.LatentExplorer(vae.decoder.cpu(), z0=start, caption="starts at the first test digit")
+values = 0.6 * torch.arange(-5, 6)
+codes = start.repeat(8, 11, 1)                                               # (8, 11, 8)
+codes[torch.arange(8), :, torch.arange(8)] = values
+traversal = explorer.decode(codes.view(-1, 8))                               # (88, 28, 28)
+with torch.no_grad():
+    canvas_error = (traversal - torch.sigmoid(vae.decode(codes.view(-1, 8)))[:, 0]).abs().max().item()
+vae.to(device)
+print(f"browser's decoder against torch: largest difference {canvas_error:.4f} grey levels of 1")
+plots.show_grid(traversal, columns=11, row_labels=[f"z[{j}]" for j in range(8)],
+                column_labels=[f"{v:.1f}" for v in values])
+
+# %%
+explorer
+
+# %% [markdown]
+# Coordinates have no names here. Nothing in (2.4) prefers these axes over rotated ones, except that the encoder's
+# covariance is diagonal; one slider may well change slant and class together.
+#
+# ## A stronger network
+#
+# The fully connected network must learn anew at each place of the image what a stroke is. Convolutions learn
+# it once. This one has two strided convolutions, $d = 16$, and the mirror image:
+
+# %% tags=["nbval-check-output"]
+print(inspect.getsource(nets.ConvVAE))
+
+# %%
+torch.manual_seed(SEED)
+conv = nets.ConvVAE(latent=16, width=16, hidden=128).to(device)
+conv_history = fit_vae(conv, 400, title="convolutional VAE", bf16=True,
+                       optimizer=optimizers(conv, lr=0.01, muon_lr=0.05))
+conv_nll, conv_kl = evaluate(conv)
+conv_neg_elbo = conv_nll + conv_kl.sum().item()
+
+# %%
+conv_bound = metrics.mean_over(test_x[:500], lambda x: -metrics.iwae_bound(x, conv.encode, conv.decode, samples=50),
+                               batch_size=100, device=device)
+print(f"{'nats per image':32}{'-ELBO':>8}{'seconds':>9}")
+for name, value, seconds in (("textbook, 40 epochs (printed)", book_nll + book_kl, None),
+                             ("same network, our recipe", neg_elbo, history.seconds),
+                             ("convolutional", conv_neg_elbo, conv_history.seconds)):
+    print(f"{name:32}{value:8.1f}{'' if seconds is None else round(seconds):>9}")
+print(f"convolutional, importance-weighted bound of 50 samples, first 500 test images: {conv_bound:.1f}")
+
+# %% mystnb={"image": {"alt": "Samples of the small and of the convolutional model side by side"}}
+torch.manual_seed(SEED)
+with torch.no_grad():
+    conv_samples = torch.sigmoid(conv.decode(torch.randn(40, 16, device=device)))
+plots.show_grids({"784-128-8": samples, "convolutional, d = 16": conv_samples}, columns=8, rows=5)
+
+# %% [markdown]
+# A better likelihood does not guarantee prettier samples. A larger code reconstructs better, but leaves more room in
+# the prior where no digit ever lived. Likelihood and looks are different questions, and
+# [chapter 4](04_gan.ipynb) begins with that.
+#
+# ## β: what is a code worth?
+#
+# Put a factor before the price of the code (Higgins et al. 2017):
+#
+# $$ \mathcal{L}_\beta(x) = \mathbb{E}_{q_\phi(z \mid x)}[\log p_\theta(x \mid z)]
+#    - \beta\, \mathrm{KL}\big(q_\phi(z \mid x)\,\|\,p(z)\big). \tag{2.11} $$
+#
+# With $\beta = 1$ this is the bound. A larger $\beta$ buys shorter codes and pays with blurred reconstructions; a
+# smaller one does the reverse, and its codes drift away from the prior. The textbook's network, briefly trained at
+# six prices:
+
+# %%
+BETAS = (0.1, 1, 3, 8, 16, 30)
+small = {}
+for beta in BETAS:
+    torch.manual_seed(SEED)
+    small[beta] = start_at_the_data(VAE().to(device))
+    fit_vae(small[beta], 220, title=f"beta = {beta}", beta=beta)
+
+# %% mystnb={"image": {"alt": "KL per coordinate for six values of beta: the larger beta, the more are zero"}}
+rates = {}
+print(f"{'beta':>6}{'NLL':>8}{'KL':>8}{'-ELBO':>8}  coordinates in use (KL above 0.05 nats)")
+for beta, model in small.items():
+    nll_b, rates[beta] = evaluate(model)
+    total = rates[beta].sum().item()
+    print(f"{beta:6}{nll_b:8.1f}{total:8.1f}{nll_b + total:8.1f}  {(rates[beta] > 0.05).sum().item()} of 8")
+table = torch.stack([kl.sort(descending=True).values for kl in rates.values()])
+fig, ax = plots.figure(6.5, 2.6)
+ax.imshow(table, cmap="cividis", aspect="auto", vmin=0, vmax=4)
+ax.grid(False)
+for (i, j), value in zip([(i, j) for i in range(len(BETAS)) for j in range(8)], table.flatten().tolist()):
+    ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 2 else "black")
+ax.set_yticks(range(len(BETAS)), labels=[f"β = {b}" for b in BETAS])
+ax.set(xticks=[], xlabel="coordinates of the code, sorted by their KL in nats")
+fig
+
+# %% [markdown]
+# **Posterior collapse.** As β grows, coordinates do not fade together: they go out one after the other. A dead
+# coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs nothing, and says nothing. Exercise 6
+# derives the price at which each one dies. The slider shows what the decoder makes of what is left. Its pictures,
+# called as a plain function, come first:
+
+# %%
+@torch.no_grad()
+def pictures(model):
+    """Reconstructions (originals in odd rows, x_hat in even ones) and prior samples, as two pages."""
+    x_hat = torch.sigmoid(model.decode(model.encode(test_x[:24])[0]))
+    pairs = torch.stack([test_x[:24].view(3, 8, 1, 28, 28), x_hat.view(3, 8, 1, 28, 28)], 1).flatten(0, 2)
+    z = torch.randn(48, 8, generator=torch.Generator().manual_seed(SEED)).to(device)
+    return [plots.tile(pairs, 6, 8), plots.tile(torch.sigmoid(model.decode(z)), 6, 8)]
+
+
+beta_slider = widgets.FrameSlider([pictures(model) for model in small.values()], labels=BETAS, description="beta",
+                                  start=1, width=230, interval=900, captions=["x above x_hat", "prior samples"])
+for position in range(len(BETAS)):
+    left, right = beta_slider.frame(position)
+    assert left.shape == right.shape == (173, 231)
+    print(f"beta {BETAS[position]:4}: grey level of the samples {right.mean() / 255:.3f} ± {right.std() / 255:.3f}")
+
+# %%
+beta_slider
+
+# %% [markdown]
+# **Collapse at β = 1.** A price that is right in the end can be too high in the beginning. Early in training the
+# decoder is bad and the code carries little; making $q$ equal to the prior is then the quickest way to lower the
+# loss, and once the code is noise the decoder learns to ignore it. Deep networks are prone to it. Put four more tanh
+# layers on either side of the textbook's model, give it sixteen coordinates, and train it three times: by the
+# textbook's recipe; by ours; and by ours with **KL warm-up** (Bowman et al. 2016; Sønderby et al. 2016), which raises
+# β from 0 to 1 during the first two thirds of training.
+
+# %%
+class DeepVAE(VAE):
+    """The textbook's model with `extra` more tanh layers on either side of the code."""
+
+    def __init__(self, hidden=128, latent=16, extra=4):
+        super().__init__(hidden, latent)
+        more = [[part for _ in range(extra) for part in (nn.Linear(hidden, hidden), nn.Tanh())] for _ in range(2)]
+        self.encoder = nn.Sequential(*self.encoder[:3], *more[0], self.encoder[3])
+        self.decoder = nn.Sequential(*self.decoder[:2], *more[1], *self.decoder[2:])
+        self.register_buffer("beta", torch.ones(()))  # a tensor, so that it can change during training
+
+
+def fit_deep(title, *, our_way=True, warmup=0):
+    torch.manual_seed(SEED)
+    model = DeepVAE().to(device)
+    optimizer = optimizers(start_at_the_data(model)) if our_way else torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model.beta.fill_(0.0 if warmup else 1.0)
+    rise = (lambda: model.beta.add_(1 / runtime.budget(warmup)).clamp_(max=1)) if warmup else None
+    fit_vae(model, 300, title=title, beta=model.beta, optimizer=optimizer, after=rise)
+    return evaluate(model)
+
+
+# %% mystnb={"image": {"alt": "KL per coordinate of the deep model: none in use, half in use, most in use"}}
+deep = {"textbook's recipe": fit_deep("deep, textbook's recipe", our_way=False),
+        "our recipe": fit_deep("deep, our recipe"),
+        "ours, with KL warm-up": fit_deep("deep, our recipe, KL warm-up", warmup=200)}
+p = pixel_mean.clamp(1e-6, 1 - 1e-6)
+no_code = 784 * F.binary_cross_entropy(p.expand_as(test_x), test_x).item()
+print(f"{'independent pixels, no code':28} -ELBO {no_code:6.1f}")
+for name, (nll_d, kl_d) in deep.items():
+    used = (kl_d > 0.05).sum().item()
+    print(f"{name:28} -ELBO {nll_d + kl_d.sum():6.1f}   KL {kl_d.sum():5.2f}   in use {used} of 16")
+plots.show_curves({k: (range(1, 17), v[1].sort(descending=True).values.tolist()) for k, v in deep.items()},
+                  x_label="coordinates, sorted by their KL", y_label="KL, nats")
+
+# %% [markdown]
+# The first run has collapsed: its KL is a fraction of a nat, and its loss is that of a model with no code at all, which
+# knows only how often each pixel is on. Our recipe escapes, but about half of the coordinates never come to life.
+# Warm-up lets them find work before the price is due, and several of them keep it. It is no cure for everything; here
+# the bound gains little. The lesson is to *look at the KL per coordinate*, because the total loss keeps falling
+# politely while the code dies.
+#
+# ## A map in two dimensions
+#
+# With $d = 2$ the whole latent space fits on a page. Left, where the encoder puts the test digits; right, what
+# the decoder draws at a regular grid of prior *quantiles*, so that every picture stands for an equal share of $p(z)$.
+
+# %%
+torch.manual_seed(SEED)
+flat = start_at_the_data(VAE(latent=2).to(device))
+fit_vae(flat, 400, title="two-dimensional code")
+nll_2, kl_2 = evaluate(flat)
+print(f"-ELBO {nll_2 + kl_2.sum():.1f}: two numbers cannot say everything about a digit")
+
+# %% mystnb={"image": {"alt": "Left: test codes coloured by class. Right: a grid of decoded digits"}}
+with torch.no_grad():
+    mu = flat.encode(test_x[:2000])[0].cpu()
+    steps = distributions.Normal(0.0, 1.0).icdf(torch.linspace(0.03, 0.97, 14))
+    z = torch.stack(torch.meshgrid(steps, -steps, indexing="xy"), -1).view(-1, 2)  # z[1] grows upwards
+    page = plots.tile(torch.sigmoid(flat.decode(z.to(device))), 14, 14, gap=0)
+fig, (left, right) = plots.figure(8, 3.9, 1, 2)
+for digit in range(10):
+    at = test_set.labels[:2000] == digit
+    left.scatter(*mu[at].T, s=3, color=[*plots.COLOURS, "#999999", "#7B3F00"][digit])
+    left.text(*mu[at].median(0).values, str(digit), fontsize=14, weight="bold", ha="center", va="center")
+left.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), xlabel="z[0]", ylabel="z[1]", aspect="equal")
+right.imshow(page, cmap="gray", vmin=0, vmax=1)
+right.set_axis_off()
+fig
+
+# %% [markdown]
+# Classes touch and overlap: the KL pushes all codes towards the origin, so the decoder has something to draw
+# everywhere and passes from one digit to the next without leaving the set of plausible strokes. That is what the
+# autoencoder's latent space lacked.
+#
+# ## What this chapter promises
+
+# %% tags=["nbval-check-output"]
+expect("test -ELBO of the textbook's network, nats per image", neg_elbo, below={"mnist": 102, "strokes": 94})
+expect("test -ELBO of the convolutional network, nats per image", conv_neg_elbo, below={"mnist": 88, "strokes": 80})
+expect("bound (k = 1000) above naive Monte Carlo (50,000), nats", iwae[-1] - naive[-1], above=2)
+expect("score-function variance over pathwise, 8 codes",
+       variance["score function"][3] / variance["pathwise"][3], above=10)
+expect("coordinates in use at beta = 1", (rates[1] > 0.05).sum(), above=7)
+expect("coordinates in use at beta = 30", (rates[30] > 0.05).sum(), below=4)
+expect("KL of the collapsed deep model, nats", deep["textbook's recipe"][1].sum(), below=1)
+expect("KL that warm-up adds to the deep model, nats",
+       deep["ours, with KL warm-up"][1].sum() - deep["our recipe"][1].sum(), above=0.5)
+expect("browser's decoder against torch, grey levels of 1", canvas_error, below=0.01)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1 (review question).** In what do an autoencoder and a variational autoencoder differ: in what is trained, in the
+# loss, in what can be done with the result? Then check one claim: averaged over *all* images, the codes of
+# a good VAE should look like the prior, $\frac1N\sum_n q_\phi(z \mid x_n) \approx \mathcal{N}(0, I)$. Which mean and
+# variance does each coordinate have?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# An autoencoder maps $x$ to one point and back, and minimises a reconstruction error. Nothing says where the points
+# should lie or what lies between them, so a code drawn at random means nothing: it compresses, but does not generate.
+# A VAE maps $x$ to a *distribution*, draws from it, and pays the KL for each nat by which the distribution differs
+# from the prior. Its loss bounds $-\log p_\theta(x)$, so models can be compared by it; and because noisy codes must
+# decode well and lie under the prior, drawing $z \sim p(z)$ and decoding generates. The price is blur: one
+# distribution has to cover whatever the code leaves open.
+#
+# By the law of total variance a coordinate's variance over all images is $\mathbb{E}[\sigma_j^2] +
+# \operatorname{Var}[\mu_j]$. The code below finds means near 0 and variances near 1.
+#
+# </details>
+
+# %% tags=["solution"]
+with torch.no_grad():
+    mu, logvar = vae.encode(test_x)
+print("mean    ", [round(v, 2) for v in mu.mean(0).tolist()])
+print("variance", [round(v, 2) for v in (logvar.exp().mean(0) + mu.var(0)).tolist()])
+
+# %% [markdown]
+# **2 (review question).** Derive the ELBO inequality twice: with Jensen, and without it. When does equality hold?
+# Check in the linear model that with $q = p(z \mid x)$ even a *single* draw gives $\log p(x)$ exactly.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# With Jensen it is (2.3). Without: for every $z$, $\log p_\theta(x) = \log p_\theta(x \mid z) + \log p(z) - \log
+# p_\theta(z \mid x)$ by Bayes. Average over $q_\phi$, subtract and add $\mathbb{E}_q[\log q_\phi]$:
+#
+# $$ \log p_\theta(x)
+#    = \underbrace{\mathbb{E}_q\!\left[\log\frac{p_\theta(x \mid z)\,p(z)}{q_\phi(z \mid x)}\right]}_{\mathcal{L}(x)}
+#    + \underbrace{\mathbb{E}_q\!\left[\log\frac{q_\phi(z \mid x)}{p_\theta(z \mid x)}\right]}_{\mathrm{KL}\,\ge\,0}. $$
+#
+# The KL is non-negative because $-\log$ is convex: $\mathbb{E}_q[-\log(p/q)] \ge -\log \mathbb{E}_q[p/q] = -\log 1 =
+# 0$. Equality needs $q_\phi(z \mid x) = p_\theta(z \mid x)$. Then the ratio inside (2.3) is $p_\theta(x)$ for every
+# $z$: a constant, whose logarithm has no variance.
+#
+# </details>
+
+# %% tags=["solution"]
+W, x, sigma = (t.double() if torch.is_tensor(t) else t for t in toy(8))
+precision = torch.eye(8).double() + W.T @ W / sigma**2
+mean = torch.linalg.solve(precision, W.T @ x / sigma**2)
+posterior = distributions.MultivariateNormal(mean, precision_matrix=precision)
+prior = distributions.MultivariateNormal(torch.zeros(8).double(), torch.eye(8).double())
+z = posterior.sample((5,))
+print("five single draws:", (log_likelihood(z, W, x, sigma) + prior.log_prob(z) - posterior.log_prob(z)).tolist())
+
+# %% [markdown]
+# **3.** Derive $\mathrm{KL}(\mathcal{N}(m_1, s_1^2)\,\|\,\mathcal{N}(m_2, s_2^2))$, and check that (2.6) is the case
+# $m_2 = 0, s_2 = 1$. ([Chapter 3](03_cvae.ipynb) needs it for a learned prior.)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# $\mathbb{E}_1[\log p_1 - \log p_2] = \log\frac{s_2}{s_1} - \frac12 + \frac{\mathbb{E}_1[(z - m_2)^2]}{2 s_2^2}$, and
+# $\mathbb{E}_1[(z - m_2)^2] = s_1^2 + (m_1 - m_2)^2$, so
+#
+# $$ \mathrm{KL} = \log\frac{s_2}{s_1} + \frac{s_1^2 + (m_1 - m_2)^2}{2 s_2^2} - \frac12. $$
+#
+# </details>
+
+# %% tags=["solution"]
+m1, s1, m2, s2 = (torch.tensor(v) for v in (0.7, 0.4, -0.2, 1.3))
+by_hand = torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
+one, two = distributions.Normal(m1, s1), distributions.Normal(m2, s2)
+torch.testing.assert_close(by_hand, distributions.kl_divergence(one, two))
+torch.testing.assert_close(torch.log(1 / s1) + (s1**2 + m1**2) / 2 - 0.5, metrics.gaussian_kl(m1, 2 * torch.log(s1)))
+print(f"KL {by_hand:.4f}")
+
+# %% [markdown]
+# **4.** Let $f(z) = z^2$ and $z \sim \mathcal{N}(\mu, 1)$. The gradient of $\mathbb{E}[f]$ by $\mu$ is $2\mu$. Find
+# the variance of both estimators in closed form, and check it. For which $\mu$ is the score function the better one?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Pathwise: $2z = 2\mu + 2\varepsilon$, variance $4$ for every $\mu$. Score function: $g = (\mu + \varepsilon)^2
+# \varepsilon = \mu^2 \varepsilon + 2\mu\varepsilon^2 + \varepsilon^3$. With $\mathbb{E}\varepsilon^2 = 1$,
+# $\mathbb{E}\varepsilon^4 = 3$, $\mathbb{E}\varepsilon^6 = 15$ and odd moments zero, $\mathbb{E}[g^2] = \mu^4 +
+# 12\mu^2 + 15 + 6\mu^2$, and $\mathbb{E}[g]^2 = 4\mu^2$. The variance is $\mu^4 + 14\mu^2 + 15$: at least 15, so
+# never.
+#
+# </details>
+
+# %% tags=["solution"]
+torch.manual_seed(SEED)
+eps = torch.randn(1_000_000)
+for mu in (0.0, 1.0, 2.0):
+    score, path = (mu + eps) ** 2 * eps, 2 * (mu + eps)
+    closed_form = mu**4 + 14 * mu**2 + 15
+    print(f"mu {mu}: score {score.var():6.2f} (closed form {closed_form:6.2f})   pathwise {path.var():.2f} (4)")
+    assert abs(score.var() / closed_form - 1) < 0.05
+
+# %% [markdown]
+# **5.** What does a *fully* collapsed VAE score at best on the training set? Give the formula, compute it from
+# `pixel_mean`, and compare it with the deep model above. Why does our recipe begin near this number?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# With KL 0 the decoder's output cannot depend on the image: one probability $\pi_i$ per pixel. The mean of (2.9) over
+# the images is then $\sum_i -m_i \log \pi_i - (1 - m_i)\log(1 - \pi_i)$, where $m_i$ is how often pixel $i$ is on. It
+# is smallest at $\pi_i = m_i$: the sum of the pixels' entropies, $\sum_i H(m_i)$. Setting the output biases to
+# $\log\frac{m_i}{1 - m_i}$ *is* this solution, so our recipe starts from the best that can be had without a code.
+#
+# </details>
+
+# %% tags=["solution"]
+m = pixel_mean.flatten().double()
+entropy = -(torch.special.xlogy(m, m) + torch.special.xlogy(1 - m, 1 - m)).sum().item()
+collapsed = deep["textbook's recipe"][0]
+print(f"sum of pixel entropies {entropy:.1f} nats; the collapsed deep model's test NLL {collapsed:.1f}")
+
+# %% [markdown]
+# **6.** When does a coordinate die? Take one coordinate of data $x \sim \mathcal{N}(0, \lambda)$, decoder
+# $\mathcal{N}(wz, \sigma^2)$ with fixed $\sigma^2$, encoder $q = \mathcal{N}(ax, s^2)$. Minimise the expected β-loss
+# over $a$, $s^2$ and $w$, and find the β at which $w = 0$ becomes optimal. Check it numerically.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Up to constants the expected loss is
+#
+# $$ J = \frac{(1 - wa)^2\lambda + w^2 s^2}{2\sigma^2} + \frac{\beta}{2}\left(a^2\lambda + s^2 - 1 - \log s^2\right). $$
+#
+# Setting the derivatives by $a$ and $s^2$ to zero gives $a = \frac{w}{w^2 + \beta\sigma^2}$ and $s^2 =
+# \frac{\beta\sigma^2}{w^2 + \beta\sigma^2}$. Put back, with $u = w^2 + \beta\sigma^2$, $J =
+# \frac{\beta}{2}\left(\frac{\lambda}{u} + \log u\right) + \text{const}$, which falls until $u = \lambda$ and rises
+# after. So $w^2 = \lambda - \beta\sigma^2$ while that is positive, and $w = 0$ from $\beta = \lambda/\sigma^2$ on: a
+# coordinate dies when its price exceeds the variance it explains, measured in noise variances. Strong directions
+# survive longer, which is the staircase in the figure above (Lucas et al. 2019).
+#
+# </details>
+
+# %% tags=["solution"]
+lam, sigma2 = 2.0, 0.5
+w = torch.linspace(0, 2, 4001)
+for beta in (0.5, 1.0, 2.0, 3.9, 4.1):
+    a, s2 = w / (w**2 + beta * sigma2), beta * sigma2 / (w**2 + beta * sigma2)
+    J = ((1 - w * a) ** 2 * lam + w**2 * s2) / (2 * sigma2) + beta / 2 * (a**2 * lam + s2 - 1 - s2.log())
+    best, predicted = w[J.argmin()].item(), math.sqrt(max(0.0, lam - beta * sigma2))
+    print(f"beta {beta}: best w {best:.3f}, closed form {predicted:.3f}")
+    assert abs(best - predicted) < 0.03
+
+# %% [markdown]
+# ## Where the sources err
+#
+# **Equation 8.27 of the textbook, the KL between Gaussians.** It lacks the factor ½, has the squared Frobenius norm
+# $\|\Sigma\|_F^2$ where the trace of $\Sigma$ belongs, and is introduced by an integrand, $\log(p/q)$ under $q$,
+# whose average is *minus* the KL. Each can be put to the test. With the norm in place of the trace, a divergence even
+# turns negative, which no divergence can:
+
+# %%
+torch.manual_seed(SEED)
+mu, var = torch.tensor([0.3, 0.0]), torch.tensor([0.5, 0.6])
+z = mu + torch.randn(1_000_000, 2) * var.sqrt()
+integrand = metrics.log_normal(z, torch.zeros(2), torch.zeros(2)) - metrics.log_normal(z, mu, var.log())
+right = 0.5 * (mu**2 + var - 1 - var.log()).sum()
+print(f"Monte Carlo of E_q[log q/p]   {-integrand.mean():7.4f}")
+print(f"equation (2.6)                {right:7.4f}")
+print(f"without the factor 1/2        {2 * right:7.4f}")
+print(f"norm in place of the trace    {0.5 * (mu**2 + var**2 - 1 - var.log()).sum():7.4f}")
+print(f"integrand as printed          {integrand.mean():7.4f}")
+assert abs(right + integrand.mean()) < 0.005
+
+# %% [markdown]
+# **"The KL should increase, but goes down."** The comment in the text stands beside figures that *increase*, 2,988 →
+# 4,055 → 4,170 → 4,243 → 4,286 per batch at epochs 0, 10, 20, 30 and 40, as they should: a code that says
+# more costs more. So they do here, in the textbook's own recipe.
+#
+# **The test loss leaves out the KL, and sums per batch hide the short last batch.** The printed test figure is the
+# reconstruction term alone, which always flatters a model with a larger code. And 10,000 images make 39 batches of
+# 256 and one of 16. Divide the printed mean batch by 256, and the model looks two nats better than it is.
+
+# %%
+printed_kl = [2988, 4055, 4170, 4243, 4286]
+assert printed_kl == sorted(printed_kl)
+print(f"KL in our two epochs of its recipe: {book_history['kl'][0]:.1f} -> {book_history['kl'][-1]:.1f} nats per image")
+print(f"test images per batch, on average: {10_000 / 40:.0f}, not 256")
+print(f"epoch 40 divided by 256:     {21_725 / 256:.1f} + {4_286 / 256:.1f} = {(21_725 + 4_286) / 256:.1f}")
+print(f"epoch 40 with true counts:   {book_nll:.1f} + {book_kl:.1f} = {book_nll + book_kl:.1f}")
+print(f"what leaving out the KL hides: {book_kl:.1f} nats")
+
+# %% [markdown]
+# ## References
+#
+# - Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016). *Generating sentences from a continuous space.* CoNLL.
+# - Burda, Grosse, Salakhutdinov (2016). *Importance weighted autoencoders.* ICLR.
+# - Chatterjee, Diaconis (2018). *The sample size required in importance sampling.* Annals of Applied Probability 28.
+# - Higgins et al. (2017). *beta-VAE: learning basic visual concepts with a constrained variational framework.* ICLR.
+# - Jordan et al. (2024). *Muon: an optimizer for hidden layers in neural networks.*
+# - Kingma, Welling (2014). *Auto-encoding variational Bayes.* ICLR.
+# - Lucas, Tucker, Grosse, Norouzi (2019). *Don't blame the ELBO! A linear VAE perspective on posterior collapse.*
+#   NeurIPS.
+# - Rezende, Mohamed, Wierstra (2014). *Stochastic backpropagation and approximate inference in deep generative
+#   models.* ICML.
+# - Sønderby, Raiko, Maaløe, Sønderby, Winther (2016). *Ladder variational autoencoders.* NeurIPS.
+# - Tipping, Bishop (1999). *Probabilistic principal component analysis.* Journal of the Royal Statistical Society B
+#   61.
+# - Williams (1992). *Simple statistical gradient-following algorithms for connectionist reinforcement learning.*
+#   Machine Learning 8.
