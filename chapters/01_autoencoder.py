@@ -1,0 +1,836 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. Autoencoder
+#
+# **The question.** A hospital's archive holds a million images and labels for a few hundred of them: taking a picture
+# is routine, having a radiologist judge it is not. Can a network learn something useful from the images alone? And if
+# it can describe an image in 32 numbers, can it also invent images, by inventing numbers?
+#
+# You will be able to
+# - train an autoencoder, and say how it differs from principal component analysis and when it does not;
+# - say what squared and absolute error each ask for, and which of the two would overlook a rare finding;
+# - build the denoising and the k-sparse variant, and find units that have died;
+# - test whether a code helps a classifier that has few labels, with repeats and an error bar;
+# - explain, with a measurement, why an autoencoder is not a generative model.
+#
+# Training takes a minute and a half in all and the notebook three minutes, on one core of a busy two-core AMD
+# EPYC machine without a GPU (measured by `make notebooks`). No account and no network are needed.
+
+# %%
+import genmed_core  # first: it sets how threads wait
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genmed_core import data, kernels, metrics, plots, runtime, train, widgets
+
+SEED = runtime.chapter_seed(0)
+STEPS, BATCH, RATE = 1000, 256, 4e-3
+device = runtime.device()
+print(runtime.machine())
+
+# %% [markdown]
+# ## The data
+#
+# Digits stand in for scans in this chapter: they are small, everybody can read them, and a mistake hurts nobody.
+# An image is a vector $x$ of $28 \times 28 = 784$ grey values between 0 and 1. There are labels, but training will not
+# look at them. Without the MNIST files the notebook uses drawings of its own and says so.
+
+# %%
+train_set, test_set = data.digits("train"), data.digits("test")
+x_train = train_set.images.to(device).float() / 255  # (N, 1, 28, 28) in [0, 1]
+x_test = test_set.images.to(device).float() / 255
+y_train, y_test = train_set.labels.to(device), test_set.labels.to(device)
+
+# %% tags=["nbval-check-output"]
+print("one image:", tuple(x_train.shape[1:]), x_train.dtype, "from", x_train.min().item(), "to", x_train.max().item())
+
+# %% mystnb={"image": {"alt": "Two rows of ten digits from the test images"}}
+plots.show_grid(x_test[:20], columns=10)
+
+# %% [markdown]
+# ## The idea: copy the input through a narrow place
+#
+# Nobody tells us what to predict, so we let the image predict itself. An **encoder** $f_\phi$ turns $x$ into a short
+# **code** $z$, a **decoder** $g_\theta$ turns the code back into an image, and both are trained so that the copy
+# $\hat x$ resembles the original:
+#
+# $$ z = f_\phi(x) \in \mathbb{R}^d, \qquad \hat x = g_\theta(z), \qquad
+# \min_{\phi, \theta} \; \frac{1}{N} \sum_{n=1}^{N} \lVert x_n - g_\theta(f_\phi(x_n)) \rVert^2 . \tag{1.1} $$
+#
+# With $d = 784$ the problem is empty: the identity solves it. With $d = 32$ it is not. The pair has to find out which
+# images occur at all and spend its 32 numbers on telling *those* apart. The narrow place, the **bottleneck**, is what
+# makes copying worth learning from.
+#
+# ### The opponent: principal component analysis
+#
+# Before a network is praised it should beat the method that has a formula. Principal component analysis (PCA) is
+# (1.1) with a linear encoder and a linear decoder. Let $\mu$ be the mean image, and $v_1, \dots, v_d$ the eigenvectors
+# of the covariance matrix $C$ that have the largest eigenvalues $\lambda_1 \ge \lambda_2 \ge \dots$. Then
+#
+# $$ z_i = v_i^\top (x - \mu), \qquad \hat x = \mu + \sum_{i=1}^{d} z_i v_i, \qquad
+# \frac1N \sum_n \lVert x_n - \hat x_n \rVert^2 = \sum_{i > d} \lambda_i . \tag{1.2} $$
+#
+# No linear pair of the same width does better (Eckart and Young 1936; Baldi and Hornik 1989): whatever a network gains
+# over (1.2) it owes to being nonlinear. PCA may leave the range $[0, 1]$; we clip it, in fairness, for that
+# costs it nothing and helps.
+
+# %%
+mean = x_train.mean(0).flatten()                                     # (784,)
+centred = x_train.flatten(1) - mean
+eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+eigenvalues, eigenvectors = eigenvalues.flip(0).clamp(min=0), eigenvectors.flip(1)  # largest first
+
+
+def pca_encode(x, d=32):
+    return (x.flatten(1) - mean) @ eigenvectors[:, :d]               # (B, d)
+
+
+def pca_decode(z):
+    return (mean + z @ eigenvectors[:, : z.shape[1]].T).clamp(0, 1).view(-1, 1, 28, 28)
+
+
+def mse(x_hat, x):
+    """Mean squared error per pixel: what every comparison below is in."""
+    return F.mse_loss(x_hat, x).item()
+
+
+pca_error = mse(pca_decode(pca_encode(x_test)), x_test)
+print(f"mean image alone: {mse(mean.view(1, 1, 28, 28).expand_as(x_test), x_test):.4f} per pixel")
+print(f"PCA, 32 numbers:  {pca_error:.4f}")
+
+# %% [markdown]
+# ## The model
+#
+# The textbook's autoencoder has one hidden layer on either side, 784–128–32–128–784, and a rectifier,
+# $\mathrm{ReLU}(a) = \max(a, 0)$, after each of them, also after the code. Two switches are ours. `code_relu=False`
+# takes the rectifier off the code. `mean` starts the network where PCA starts, at the mean image: it is subtracted
+# from the input, and the bias of the last layer is set so that the untrained decoder draws roughly the mean.
+
+# %%
+class AutoEncoder(nn.Module):
+    """x (B, 1, 28, 28) in [0, 1] -> code (B, d) -> copy (B, 1, 28, 28)."""
+
+    def __init__(self, code=32, hidden=128, *, code_relu=True, mean=None):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(),
+                                     nn.Linear(hidden, code), nn.ReLU() if code_relu else nn.Identity())
+        self.decoder = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(),
+                                     nn.Linear(hidden, 784), nn.Sigmoid())
+        self.register_buffer("mean", torch.zeros(784) if mean is None else mean.cpu().clone())
+        if mean is not None:  # sigmoid(bias) = mean, kept off the flat ends of the sigmoid
+            self.decoder[2].bias.data = torch.logit(self.mean.clamp(0.01, 0.99))
+
+    def encode(self, x):
+        return self.encoder(x.flatten(1) - self.mean)                # (B, d)
+
+    def decode(self, z):
+        return self.decoder(z).view(-1, 1, 28, 28)
+
+    def forward(self, x):
+        return self.decode(self.encode(x))
+
+
+# %% tags=["nbval-check-output"]
+probe = AutoEncoder()
+print(f"parameters: {metrics.parameter_count(probe):,}")
+five = torch.rand(5, 1, 28, 28)
+print("code:", tuple(probe.encode(five).shape), "copy:", tuple(probe(five).shape))
+
+# %% [markdown]
+# ## The loss, and one way to train everything
+#
+# The loss is a function of the model and a batch, so that each variant below needs two or three lines. We use Adam
+# (Kingma and Ba 2015) at a rate that rises briefly and then falls to zero: the fall is worth a great deal in a short
+# training. One thousand steps of 256 images are under five passes over MNIST, where the usual recipe takes fifty.
+
+# %%
+def squared_error(model, x):
+    return F.mse_loss(model(x), x)
+
+
+def train_model(model, loss, title, *, images=train_set, steps=STEPS, batch_size=BATCH, seed=SEED):
+    """Train in place by Adam and return the model; `histories` keeps what was logged."""
+    model.to(device)
+    batches = kernels.Batches(images, batch_size=batch_size, seed=seed)
+    step = kernels.TrainStep(lambda batch: (loss(model, batch.x), {}), torch.optim.Adam(model.parameters(), lr=RATE),
+                             batches=batches, model=model, schedule=kernels.linear_decay(), seed=seed)
+    histories[title] = train.fit(step, runtime.budget(steps), title=title)
+    return model.eval().requires_grad_(False)
+
+
+histories = {}
+
+# %% [markdown]
+# We train three networks of the same size, for the same number of steps, on the same batches: the book's, the book's
+# without the rectifier on the code, and the one that starts from the mean image.
+
+# %%
+torch.manual_seed(SEED)
+book = train_model(AutoEncoder(), squared_error, "as in the book")
+torch.manual_seed(SEED)
+signed = train_model(AutoEncoder(code_relu=False), squared_error, "no ReLU on the code")
+torch.manual_seed(SEED)
+ae = train_model(AutoEncoder(mean=mean), squared_error, "started from the mean")
+
+# %% [markdown]
+# ## Look, then count the dead
+#
+# A row of numbers never tells why a copy is bad; the copies might. Look at the strokes' ends and at the small loops.
+
+# %% mystnb={"image": {"alt": "Five rows of ten digits: originals, and their copies by PCA and three autoencoders"}}
+plots.show_rows({"original": x_test[:10], "PCA": pca_decode(pca_encode(x_test[:10])), "book": book(x_test[:10]),
+                 "no ReLU": signed(x_test[:10]), "from mean": ae(x_test[:10])})
+
+# %% [markdown]
+# What does the rectifier on the code do? It makes every $z_i \ge 0$, so a unit can only add its part of a picture and
+# never take it away, and it lets a unit be silent. It can also kill. Where $w^\top h + b < 0$ for *every* image,
+# the unit's output is 0 and so is its gradient, and nothing that happens to it later can bring it back except a
+# change in the layer below. Such a **dead unit** is a number of the code we pay for and do not get. We count the
+# units that are silent on all training images, and how many speak for one image on average.
+
+# %%
+def census(model):
+    """Dead code units over the training images, and the mean number of non-zero entries of a code."""
+    z = model.encode(x_train)                                        # (N, d)
+    return int((z == 0).all(0).sum()), (z != 0).float().sum(1).mean().item()
+
+
+errors = {"PCA": pca_error}
+for name, model in {"book": book, "no ReLU": signed, "from mean": ae}.items():
+    errors[name] = mse(model(x_test), x_test)
+    dead, speaking = census(model)
+    print(f"{name:10s} error {errors[name]:.4f}, {errors[name] / pca_error:.2f} of PCA's;  "
+          f"dead units {dead:2d} of 32, on average {speaking:.1f} speak")
+
+# %% mystnb={"image": {"alt": "Bars: test error per pixel of PCA and of three autoencoders with 32 numbers each"}}
+plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error per pixel, thousandths")
+
+# %% [markdown]
+# The network that was started badly lost part of its code within the first steps: a large common
+# component in the input, the mean image, pushes each unit the same way for all images, and units pushed below zero
+# stay there. Without the rectifier nothing can die. With it, and with the mean taken out, few units or none do.
+# None of this shows in the training curve, which falls smoothly for all three.
+
+# %% mystnb={"image": {"alt": "Training error of the three autoencoders against the training step"}}
+plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_label="training step",
+                  y_label="squared error per pixel", log_y=True, lines={"PCA (test)": pca_error})
+
+# %% [markdown]
+# ## Squared or absolute error: the mean or the median
+#
+# The loss decides what the decoder draws where the code leaves doubt. Suppose that images with the same code have
+# values $x$ with some distribution at one pixel. The best answer $c$ is
+#
+# $$ \arg\min_c \mathbb{E}\,(x - c)^2 = \mathbb{E}[x], \qquad
+# \arg\min_c \mathbb{E}\,\lvert x - c\rvert = \operatorname{median}(x) . \tag{1.3} $$
+#
+# The first follows by setting the derivative $2(c - \mathbb{E}[x])$ to zero; in the second the derivative is
+# $P(x < c) - P(x > c)$, zero where both sides weigh the same. Now let nine images look alike to the encoder, and three
+# of them have a bright spot:
+
+# %% tags=["nbval-check-output"]
+spot = torch.tensor([0.0, 0, 0, 0, 0, 0, 1, 1, 1])
+c = torch.linspace(0, 1, 301)
+squared = (spot - c[:, None]).square().mean(1)                       # (301,) one value for each candidate c
+absolute = (spot - c[:, None]).abs().mean(1)
+print(f"squared error is least at {c[squared.argmin()]:.2f}, the mean is {spot.mean():.2f}")
+print(f"absolute error is least at {c[absolute.argmin()]:.2f}, the median is {spot.median():.2f}")
+
+# %% [markdown]
+# The mean shows a faint spot that no patient has; the median shows none. **A finding present in less than half of the
+# images that look alike to the code disappears entirely under absolute error**, and is greyed under squared error.
+# For a whole class of digits both can be had without any training: this is what a decoder would draw whose code said
+# only "a 4".
+
+# %% mystnb={"image": {"alt": "The mean image of each digit, blurred, and below it the median image, sharper"}}
+classes = [x_train[y_train == k] for k in range(10)]
+plots.show_rows({"mean": torch.stack([x.mean(0) for x in classes]),
+                 "median": torch.stack([x.median(0).values for x in classes])})
+
+# %% [markdown]
+# The same holds for the networks. From scratch, absolute error trains badly: most pixels are paper, so the blank page
+# is nearly the median of everything, and its gradient is as weak for a bad miss as for a slight one. So we take two
+# copies of the trained autoencoder and train one further on squared, the other on absolute error, for equally many
+# steps. Each is judged by both measures, and by the share of pixels that are neither ink nor paper (between 0.1 and
+# 0.9).
+
+# %%
+def absolute_error(model, x):
+    return F.l1_loss(model(x), x)
+
+
+copies, mae = {}, {}
+for name, loss in {"MSE": squared_error, "L1": absolute_error}.items():
+    model = copy.deepcopy(ae).requires_grad_(True)
+    copies[name] = train_model(model, loss, f"then {loss.__name__}", steps=STEPS // 2)(x_test)
+    errors[name], mae[name] = mse(copies[name], x_test), F.l1_loss(copies[name], x_test).item()
+for name, x_hat in {"original": x_test, **copies}.items():
+    grey = ((x_hat > 0.1) & (x_hat < 0.9)).float().mean()
+    print(f"{name:9s} squared error {mse(x_hat, x_test):.4f}  absolute error {F.l1_loss(x_hat, x_test):.4f}  "
+          f"grey pixels {100 * grey:.1f} %")
+
+# %% mystnb={"image": {"alt": "Ten digits and their copies, trained on squared error and on absolute error"}}
+plots.show_rows({"original": x_test[20:30], "MSE": copies["MSE"][20:30], "L1": copies["L1"][20:30]})
+
+# %% [markdown]
+# Each wins by its own measure, as (1.3) says it must. The absolute error's copies have cleaner paper and fewer grey
+# pixels, which looks like quality and is partly a habit of leaving out what is uncertain. No loss is innocent:
+# choose it by the mistake you can bear.
+#
+# ## Walking between two codes
+#
+# A code is a point, so two images can be joined by a line, $z_t = (1 - t)\, z_a + t\, z_b$. If the decoder
+# has understood that digits are made of strokes, the strokes should move on the way. Averaging the pixels instead
+# only fades one picture into the other.
+
+# %%
+a, b = x_test[y_test == 3][:1], x_test[y_test == 8][:1]
+explorer = widgets.LatentExplorer.between(
+    ae.decoder, ae.encode(a)[0], ae.encode(b)[0], size=196,
+    caption="t = 0 is a 3, t = 1 is an 8; the decoder runs in your browser", alt="Digit decoded between a 3 and an 8, ")
+t = torch.linspace(0, 1, 10)[:, None]
+walk = explorer.decode(t)                                            # what the browser draws, (10, 28, 28)
+by_hand = ae.decode((1 - t.to(device)) * ae.encode(a) + t.to(device) * ae.encode(b))
+
+# %% tags=["nbval-check-output"]
+print("walk:", tuple(walk.shape), "as the decoder draws it:", torch.allclose(walk, by_hand[:, 0].cpu(), atol=0.02))
+
+# %% mystnb={"image": {"alt": "Two rows from a 3 to an 8: decoded along the line of codes, and pixels faded over"}}
+fade = (1 - t.view(-1, 1, 1, 1).to(device)) * a + t.view(-1, 1, 1, 1).to(device) * b
+plots.show_rows({"codes": walk, "pixels": fade})
+
+# %%
+explorer
+
+# %% [markdown]
+# ## The denoising autoencoder
+#
+# A bottleneck is one way to forbid mere copying. Another is to spoil the input and still ask for the clean image
+# (Vincent et al. 2008):
+#
+# $$ \min_{\phi, \theta} \; \mathbb{E}_{x} \, \mathbb{E}_{\tilde x \mid x}
+# \lVert x - g_\theta(f_\phi(\tilde x)) \rVert^2 . \tag{1.4} $$
+#
+# By (1.3), applied to each $\tilde x$, the best such network returns $\mathbb{E}[x \mid \tilde x]$, the mean of all
+# clean images that might hide behind the noise. To do that it must know which images are likely, and so it learns
+# about their distribution: chapter 7 makes a generator out of this one sentence. We spoil in two ways.
+# Gaussian noise, $\tilde x = x + \sigma \varepsilon$, shifts all pixels a little, as a low dose does to an X-ray.
+# Salt and pepper sets a share $p$ of pixels to black or white and leaves the others alone, as a faulty detector does.
+
+# %%
+def gaussian(x, level):
+    return x + level * torch.randn_like(x)
+
+
+def salt_and_pepper(x, level):
+    u = torch.rand_like(x)
+    return torch.where(u < level / 2, 0.0, torch.where(u > 1 - level / 2, 1.0, x))
+
+
+def denoising_error(spoil, worst):
+    """A loss that spoils each image at its own level, from 0 to `worst`; the target stays clean."""
+    def loss(model, x):
+        level = worst * torch.rand(len(x), 1, 1, 1, device=x.device)
+        return F.mse_loss(model(spoil(x, level)), x)
+    return loss
+
+
+# %%
+torch.manual_seed(SEED)
+dae_gaussian = train_model(AutoEncoder(mean=mean), denoising_error(gaussian, 1.0), "denoising, Gaussian")
+torch.manual_seed(SEED)
+dae_salt = train_model(AutoEncoder(mean=mean), denoising_error(salt_and_pepper, 0.7), "denoising, salt and pepper")
+
+# %% [markdown]
+# Does it help to train on noise, and does it have to be the right noise? We spoil the test images in both ways, and
+# let the plain autoencoder and both denoising ones try.
+
+# %%
+torch.manual_seed(SEED + 1)
+noisy = {"Gaussian": gaussian(x_test, 0.5), "salt and pepper": salt_and_pepper(x_test, 0.3)}
+denoisers = {"plain": ae, "Gaussian": dae_gaussian, "salt and pepper": dae_salt}
+denoised = {(noise, name): mse(model(x), x_test) for noise, x in noisy.items() for name, model in denoisers.items()}
+for noise, x in noisy.items():
+    results = ", ".join(f"{name} {denoised[noise, name]:.4f}" for name in denoisers)
+    print(f"{noise:16s} untouched {mse(x, x_test):.4f}; trained on: {results}")
+
+# %% mystnb={"image": {"alt": "Ten digits, clean, with Gaussian noise, with salt and pepper, and denoised"}}
+plots.show_rows({"clean": x_test[:10], "Gaussian": noisy["Gaussian"][:10],
+                 "denoised": dae_gaussian(noisy["Gaussian"][:10]), "salt, pepper": noisy["salt and pepper"][:10],
+                 "denoised ": dae_salt(noisy["salt and pepper"][:10])})
+
+# %% [markdown]
+# A plain autoencoder denoises a little, because noise does not fit through the bottleneck, but it has never been
+# told what to do with such inputs. Training on either noise helps against both, and the right one helps most.
+#
+# Watch the copies as the noise grows. At low levels the network recovers *this* digit; at high levels it draws *a*
+# digit, clean and plausible, and not always the one that was there. **A denoised medical image that looks clean is no
+# evidence that it is true**: where the data run out, the training set speaks.
+
+# %%
+levels = [round(0.1 * i, 1) for i in range(13)]
+torch.manual_seed(SEED + 2)
+eps = torch.randn_like(x_test[:9])                                   # one noise pattern, scaled
+frames = [[plots.tile(x, 3, 3) for x in (x_test[:9], x_test[:9] + s * eps, dae_gaussian(x_test[:9] + s * eps))]
+          for s in levels]
+noise_slider = widgets.FrameSlider(frames, labels=levels, description="noise level", start=5, width=150,
+                                   captions=["clean", "noisy", "denoised"])
+
+# %% tags=["nbval-check-output"]
+for position in (0, 6, 12):
+    print("noise", levels[position], "pictures:", [picture.shape for picture in noise_slider.frame(position)])
+
+# %%
+noise_slider
+
+# %% [markdown]
+# ## The k-sparse autoencoder
+#
+# A third way to forbid copying: many units, few of which may speak at a time. The k-sparse autoencoder (Makhzani and
+# Frey 2013) keeps the $k$ largest hidden units of each image and sets the others to zero:
+#
+# $$ h = W(x - \mu) + b, \qquad z = \begin{cases} h_i & \text{if } h_i \text{ is among the } k \text{ largest} \\
+# 0 & \text{otherwise,} \end{cases} \qquad \hat x = g(z) . \tag{1.5} $$
+#
+# Which units speak is itself information, so $k$ of many numbers can say more than $k$ of $k$. The gradient flows
+# through the winners only. The decoder is one linear layer and a sigmoid, so each unit owns one picture: its
+# column of weights, which it adds to the drawing when it speaks.
+
+# %%
+class KSparse(AutoEncoder):
+    """One wide hidden layer of which the k largest units are kept."""
+
+    def __init__(self, *, units=256, k=24, mean):
+        super().__init__(mean=mean)
+        self.k, output_bias = k, self.decoder[2].bias.data
+        self.encoder = nn.Linear(784, units)
+        self.decoder = nn.Sequential(nn.Linear(units, 784), nn.Sigmoid())
+        self.decoder[0].bias.data = output_bias
+
+    def encode(self, x):
+        h = self.encoder(x.flatten(1) - self.mean)                   # (B, units)
+        kept = h.topk(self.k, dim=1)
+        return torch.zeros_like(h).scatter(1, kept.indices, kept.values)
+
+
+torch.manual_seed(SEED)
+sparse = train_model(KSparse(mean=mean), squared_error, "k-sparse")
+errors["k-sparse"] = mse(sparse(x_test), x_test)
+dead, speaking = census(sparse)
+print(f"k-sparse: error {errors['k-sparse']:.4f}, dead units {dead} of 256, {speaking:.1f} speak for an image")
+
+# %% mystnb={"image": {"alt": "Forty decoder pictures of the k-sparse autoencoder: pieces of strokes"}}
+often = (sparse.encode(x_test) > 0).float().mean(0).argsort(descending=True)[:40]
+pictures = sparse.decoder[0].weight.T[often].view(-1, 1, 28, 28)     # ink a unit adds (white) or removes (black)
+plots.show_grid(0.5 + 0.5 * pictures / pictures.abs().amax((1, 2, 3), keepdim=True), columns=10,
+                title="what the forty busiest units add (white) and take away (black)")
+
+# %% [markdown]
+# Some of these pictures are outlines of a digit, many are several strokes laid over each other, none is a single
+# dot: a unit is a correction that a whole group of images can use. Try $k = 5$, and the pictures become clearer
+# prototypes, at the price of a larger error.
+#
+# ## Do codes help when labels are few?
+#
+# This is the use that the archive was to have. We pretend that only $n$ of the training images have labels, fit a
+# linear classifier (multinomial logistic regression) on some description of those $n$, and test it on all test
+# images. Descriptions: the 784 pixels, 32 principal components, the code of the plain and of the denoising
+# autoencoder, and the k-sparse code; all these were learned from the whole unlabelled training set. One more is a
+# control: a k-sparse code with the random weights it had *before* training. If it does as well, learning was not
+# the reason. The labelled images are drawn anew five times, equally many of each class, because with twenty labels the
+# luck of the draw is larger than most differences between methods.
+
+# %%
+torch.manual_seed(SEED)
+untrained = KSparse(mean=mean).to(device).requires_grad_(False)
+encoders = {"pixels": lambda x: x.flatten(1), "PCA": pca_encode, "autoencoder": ae.encode,
+            "denoising": dae_gaussian.encode, "k-sparse": sparse.encode, "untrained": untrained.encode}
+COUNTS, DRAWS = (20, 50, 200, 1000), 5
+by_class = [(y_train == k).nonzero().flatten().cpu() for k in range(10)]
+picker = torch.Generator().manual_seed(SEED)
+draws = {n: [torch.cat([rows[torch.randperm(len(rows), generator=picker)[: n // 10]] for rows in by_class])
+             for _ in range(DRAWS)] for n in COUNTS}
+
+accuracy = {}  # (description, n) -> (DRAWS,)
+for name, encode in encoders.items():
+    features, features_test = encode(x_train), encode(x_test)
+    for n in COUNTS:
+        accuracy[name, n] = torch.tensor([
+            metrics.linear_probe(features[rows], y_train[rows], features_test, y_test, per_feature=False)
+            for rows in draws[n]])
+    print(f"{name:12s}", "  ".join(f"n={n}: {100 * accuracy[name, n].mean():.1f} ± {100 * accuracy[name, n].std():.1f}"
+                                   for n in COUNTS))
+
+# %% [markdown]
+# The deviations are large, but much of them is shared: an unlucky draw is unlucky for every description. So we
+# compare in pairs, each description with the pixels *on the same draw*, and plot mean and deviation of the difference.
+
+# %% mystnb={"image": {"alt": "Gain in accuracy over pixels against the number of labels, with deviations"}}
+gain = {key: 100 * (accuracy[key] - accuracy["pixels", key[1]]) for key in accuracy if key[0] != "pixels"}
+fig, ax = plots.figure(6.5, 3.2)
+for i, name in enumerate(list(encoders)[1:]):
+    ax.errorbar([place + 0.1 * (i - 2) for place in range(len(COUNTS))], [gain[name, n].mean() for n in COUNTS],
+                [gain[name, n].std() for n in COUNTS], fmt="o", capsize=3, label=name)
+ax.axhline(0, color="#777777", linestyle="--", linewidth=1.2)
+ax.set_xticks(range(len(COUNTS)), labels=COUNTS)
+ax.set(xlabel="labelled images", ylabel="points of accuracy over pixels")
+ax.legend(ncols=2)
+fig
+
+# %% [markdown]
+# Read it honestly.
+# - Squeezing 784 pixels into 32 numbers costs a linear classifier next to nothing, and gains it next to nothing. PCA
+#   does as well as the plain autoencoder, though its copies are much worse: **a better copy is not a better
+#   description.** The loss paid for pixels, and pixels is what it got.
+# - The denoising code is ahead of the plain one when labels are many, by a point or two.
+# - The k-sparse code is well ahead of the pixels from fifty labels on, and the control falls well behind them: it is
+#   not the width but what was learned. A code that is wide and selective says in a linear way what pixels say only
+#   jointly.
+# - With twenty labels every description fails about as badly, and the draw decides. A study that reports one draw of
+#   twenty patients reports luck.
+#
+# Whether such a gain carries over to X-rays has to be measured there; a convolutional classifier with augmentation is
+# a stronger opponent than pixels.
+
+# %% [markdown]
+# ## Why this is not a generative model
+#
+# The decoder makes an image of any 32 numbers. So draw numbers at random, decode, and have new digits? The
+# trouble is *which* numbers. Nothing in (1.1) says where codes should lie, and the decoder has been trained
+# at the codes of real images and nowhere else. We try five kinds of random code, from ignorant to well-informed:
+# normal noise through a rectifier; each unit uniform over its range; each unit drawn from the values that it
+# takes for real images, but independently of the others; a Gaussian with the codes' mean and covariance; and points
+# midway between the codes of two images of different classes.
+
+# %%
+torch.manual_seed(SEED + 3)
+z_train, n = ae.encode(x_train), 2000
+order = torch.rand(len(z_train), 32, device=device).argsort(0)[:n]   # a shuffle of its own for each unit
+covariance = torch.cov(z_train.T) + 1e-4 * torch.eye(32, device=device)
+fitted = z_train.mean(0) + torch.randn(n, 32, device=device) @ torch.linalg.cholesky(covariance).T
+i, j = torch.randint(len(z_train), (2, 3 * n), device=device)
+unlike = y_train[i] != y_train[j]
+codes = {
+    "real codes": ae.encode(x_test[-n:]),
+    "midway": (0.5 * (z_train[i] + z_train[j]))[unlike][:n],
+    "Gaussian fit": fitted.relu(),
+    "units shuffled": z_train.gather(0, order),
+    "uniform": torch.rand(n, 32, device=device) * z_train.amax(0),
+    "N(0, I), ReLU": torch.randn(n, 32, device=device).relu(),
+}
+decoded = {name: ae.decode(z) for name, z in codes.items()}
+
+# %% mystnb={"image": {"alt": "Images decoded from real codes, which are digits, and from random codes"}}
+plots.show_rows({name: x[:10] for name, x in decoded.items()})
+
+# %% [markdown]
+# To put a number on it we ask a classifier of digits that reads real ones well (it ships with the project). It gives
+# ten probabilities $p_k$ to each image. Their entropy $H(p) = -\sum_k p_k \ln p_k$ is 0 where it is certain and
+# $\ln 10 \approx 2.30$ nats where it has no idea. But certainty is not enough: a decoder that draws one smudge for
+# every code, and a judge that is sure the smudge is an 8, would score perfectly. So we also ask how many digits occur,
+# and take the difference of two entropies,
+#
+# $$ I = H(\bar p) - \overline{H(p)} , \tag{1.6} $$
+#
+# where the bar is the mean over images. It is large only if each image reads as one digit *and* all digits occur.
+
+# %%
+def reading(x):
+    """Mean highest probability, mean entropy, and (1.6), in nats, of our classifier's reading of x (N, 1, 28, 28)."""
+    p = metrics.read_digits(x)                                       # (N, 10)
+    H = torch.special.entr(p).sum(1).mean()
+    return p.amax(1).mean().item(), H.item(), (torch.special.entr(p.mean(0)).sum() - H).item()
+
+
+readings = {name: reading(x) for name, x in {"test images": x_test[-n:], **decoded}.items()}
+for name, (highest, H, information) in readings.items():
+    print(f"{name:15s} highest probability {highest:.2f}, entropy {H:.2f}, information (1.6) {information:.2f}")
+
+# %% [markdown]
+# Images of real codes read almost as well as the images themselves. Every kind of random code falls far behind, and
+# knowing the codes' range, their separate distributions or their covariance mends only part of it. The last row shows
+# why certainty is not enough: the judge is sure, and $I$ is next to nothing, for all these codes are short and decode
+# to the same smudge near the mean image. The judge is generous throughout, for it has never seen anything but digits
+# and must call a scribble one of them.
+#
+# Even the point midway between two real codes is often no digit. So real codes fill a thin, curved, many-armed region
+# of their space. To sample we would need its shape, a distribution $p(z)$, and (1.1) does not supply one. It cannot:
+# doubling every code and halving the decoder's first weights leaves the loss unchanged, so the loss does not even fix
+# the scale (exercise 5).
+#
+# A code of two numbers lets us look at such a region. We train one, without the rectifier, which would squeeze
+# everything into a quadrant.
+
+# %%
+torch.manual_seed(SEED)
+flat = train_model(AutoEncoder(code=2, code_relu=False, mean=mean), squared_error, "two numbers")
+z_flat = flat.encode(x_test[:3000]).cpu()
+low, high = z_flat.quantile(0.02, dim=0), z_flat.quantile(0.98, dim=0)
+steps = torch.linspace(0, 1, 15)
+lattice = torch.stack([torch.stack([low[0] + u * (high[0] - low[0]), high[1] - v * (high[1] - low[1])])
+                       for v in steps for u in steps])               # (225, 2), top row first
+page = plots.tile(flat.decode(lattice.to(device)), 15, 15)
+
+# %% mystnb={"image": {"alt": "Left: codes of test images coloured by digit. Right: images decoded on a lattice"}}
+fig, axes = plots.figure(8.0, 4.0, 1, 2)
+for k in range(10):
+    points = z_flat[test_set.labels[:3000] == k]
+    axes[0].scatter(*points.T, s=5, alpha=0.6, color=f"C{k}" if k < 7 else ["#999999", "#7F3C8D", "#80BA5A"][k - 7])
+    axes[0].annotate(str(k), points.median(0).values.tolist(), fontsize=13, weight="bold", ha="center",
+                     bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0})
+axes[0].set(xlabel="$z_1$", ylabel="$z_2$", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+axes[1].imshow(page, cmap="gray", vmin=0, vmax=1, extent=[0, 1, 0, 1])
+axes[1].set_axis_off()
+fig
+
+# %% [markdown]
+# On the left, real codes gather in arms of unequal width, with bare ground between them, and the axes' units mean
+# nothing. On the right, the decoder's answer at every place of the same window: digits where there were codes, ghosts
+# and blends elsewhere. [Chapter 2](02_vae.ipynb) adds what is missing. It prescribes $p(z)$, and makes the encoder
+# fill it without gaps.
+#
+# ## What this chapter promises
+#
+# Each line was checked in this run, on these data.
+
+# %% tags=["nbval-check-output"]
+expect = metrics.Expectations("01_autoencoder", source=train_set.source)
+expect("autoencoder, test squared error per pixel", errors["from mean"], below={"mnist": 0.0115, "strokes": 0.0098})
+expect("autoencoder's error as a share of PCA's, 32 numbers each", errors["from mean"] / pca_error, below=0.75)
+expect("error started from the mean as a share of the book's", errors["from mean"] / errors["book"], below=0.85)
+expect("squared error, trained on squared as a share of trained on absolute", errors["MSE"] / errors["L1"], below=0.95)
+expect("absolute error, trained on absolute as a share of trained on squared", mae["L1"] / mae["MSE"], below=0.97)
+expect("k-sparse error as a share of PCA's", errors["k-sparse"] / pca_error, below=0.7)
+for noise, bar in {"Gaussian": 0.78, "salt and pepper": 0.68}.items():
+    expect(f"{noise} noise: denoising autoencoder's error as a share of the plain one's",
+           denoised[noise, noise] / denoised[noise, "plain"], below=bar)
+expect("accuracy with 200 labels, k-sparse code minus pixels, points", gain["k-sparse", 200].mean(), above=2)
+expect("accuracy with 200 labels, k-sparse code minus the untrained one, points",
+       (gain["k-sparse", 200] - gain["untrained", 200]).mean(), above=6)
+best_guess = max(readings[name][2] for name in list(codes)[2:])
+expect("information (1.6) in images of real codes minus that of the best random ones, nats",
+       readings["real codes"][2] - best_guess, above=0.6)
+
+# %%
+print(f"training took {sum(h.seconds for h in histories.values()):.0f} s for {len(histories)} models")
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Review.** Sketch an autoencoder for unlabelled chest X-rays of $64 \times 64$ pixels: layers, sizes, loss, and
+# how you would choose the width of the bottleneck. How many parameters has a fully connected one with layers
+# $n$–$h$–$d$–$h$–$n$? Check your formula on the model of this chapter.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# A layer from $m$ to $n$ units has $mn$ weights and $n$ biases. The four layers together have
+# $2nh + 2hd + (h + d + h + n)$ parameters. For X-rays $n = 4096$, so already $h = 512$ costs more than four million
+# parameters, most of them in the outer layers, while neighbouring pixels obey the same rules everywhere in the image.
+# So use convolutions with stride 2 (64 → 32 → 16 → 8), a linear layer to the code, and the mirror image as decoder;
+# chapter 9 does. Squared error if blurred findings are more acceptable than missing ones. Choose $d$ on images of
+# *other patients*: raise it until the held-out error, or the accuracy of a probe on the codes, stops to improve.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+def parameters(n, h, d):
+    return 2 * n * h + 2 * h * d + 2 * h + d + n
+
+
+print(parameters(784, 128, 32) == metrics.parameter_count(AutoEncoder()), f"{parameters(4096, 512, 64):,} for X-rays")
+
+# %% [markdown]
+# **2. A linear autoencoder is PCA.** Remove every nonlinearity: $z = W(x - \mu)$, $\hat x = \mu + Vz$, both trained by
+# Adam on squared error. Predict its error from the eigenvalues and (1.2), then train it. Is $W$ equal to the
+# eigenvectors?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# By (1.2) it cannot fall below $\frac{1}{784}\sum_{i > 32} \lambda_i$ on the training images, and training gets
+# within a few per cent of it. Any invertible $A$ gives an equally good pair, $AW$ and $VA^{-1}$, so $W$ is *not* the
+# eigenvectors; but the space that $V$ spans is nearly theirs. The last line measures this: the mean squared cosine of
+# the angles between the two spaces, 1 if they agree, $32/784 \approx 0.04$ for a random one.
+#
+# </details>
+
+# %% tags=["solution"]
+class LinearAutoEncoder(nn.Module):
+    def __init__(self, mean, code=32):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(784, code, bias=False), nn.Linear(code, 784, bias=False)
+        self.register_buffer("mean", mean.cpu().clone())
+
+    def forward(self, x):
+        return (self.mean + self.decoder(self.encoder(x.flatten(1) - self.mean))).view(x.shape)
+
+
+torch.manual_seed(SEED)
+linear = train_model(LinearAutoEncoder(mean), squared_error, "linear")
+floor = eigenvalues[32:].sum().item() / 784
+linear_error = mse(linear(x_train), x_train)
+Q, _ = torch.linalg.qr(linear.decoder.weight)                        # an orthonormal basis of V's columns
+overlap = (Q.T @ eigenvectors[:, :32]).square().sum().item() / 32
+print(f"training error {linear_error:.5f}, floor {floor:.5f}; mean squared cosine {overlap:.3f}")
+
+# %% tags=["solution", "nbval-check-output"]
+expect("linear autoencoder's training error as a share of the eigenvalues' sum", linear_error / floor,
+       above=0.9999, below=1.05)
+
+# %% [markdown]
+# **3. The best linear denoiser.** For $\tilde x = x + \sigma\varepsilon$ show that the linear map that minimises
+# $\mathbb{E}\lVert x - \mu - A(\tilde x - \mu)\rVert^2$ is $A = C(C + \sigma^2 I)^{-1}$, and that its error is
+# $\sum_i \lambda_i \sigma^2 / (\lambda_i + \sigma^2)$. Check the formula on images, for $\sigma = 0.5$, and compare
+# with the denoising autoencoder.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Setting the derivative by $A$ to zero gives $A\,\mathbb{E}[(\tilde x - \mu)(\tilde x - \mu)^\top] =
+# \mathbb{E}[(x - \mu)(\tilde x - \mu)^\top]$, that is $A(C + \sigma^2 I) = C$. In the basis of eigenvectors
+# every coordinate is multiplied by $a_i = \lambda_i/(\lambda_i + \sigma^2)$: directions with more signal than noise
+# are kept, the others shrunk. The error in coordinate $i$ is
+# $(1 - a_i)^2 \lambda_i + a_i^2 \sigma^2 = \lambda_i\sigma^2/(\lambda_i + \sigma^2)$. No bottleneck is needed: this
+# filter may use all 784 coordinates, and it is the reference that any denoising network should be put beside.
+#
+# </details>
+
+# %% tags=["solution"]
+sigma = 0.5
+shrink = eigenvalues / (eigenvalues + sigma**2)
+torch.manual_seed(SEED + 4)
+observed = (gaussian(x_train, sigma).flatten(1) - mean) @ eigenvectors
+filtered = mean + (observed * shrink) @ eigenvectors.T
+formula = (eigenvalues * sigma**2 / (eigenvalues + sigma**2)).sum().item() / 784
+measured = mse(filtered, x_train.flatten(1))
+print(f"best linear denoiser: formula {formula:.5f}, measured {measured:.5f}")
+print(f"denoising autoencoder on test images: {denoised['Gaussian', 'Gaussian']:.5f}")
+
+# %% tags=["solution", "nbval-check-output"]
+expect("linear denoiser, measured error over the formula's", measured / formula, above=0.995, below=1.005)
+expect("denoising autoencoder's error as a share of the best linear denoiser's",
+       denoised["Gaussian", "Gaussian"] / formula, below=0.95)
+
+# %% [markdown]
+# **4. Review: overfitting.** How does an autoencoder overfit, how would you notice, and what can be done? Train one on
+# 300 images, plainly and as a denoising autoencoder, and compare the errors on those 300 and on test images.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# It learns *these* images in place of images: the error on the training set goes on falling and that on
+# held-out images does not. In medicine hold out patients, not images; two scans of one person are nearly copies, and a
+# split by image hides the fault. Remedies: more unlabelled images (cheap, that is the point), a narrower
+# bottleneck, noise on the input, sparsity, weight decay, early stopping on held-out error. Noise makes 300 images
+# into ever new ones; the gap between the two errors shrinks.
+#
+# </details>
+
+# %% tags=["solution"]
+few = train_set.subset(torch.arange(300))
+for name, loss in {"plain": squared_error, "denoising": denoising_error(gaussian, 1.0)}.items():
+    torch.manual_seed(SEED)
+    model = train_model(AutoEncoder(mean=mean), loss, f"300 images, {name}", images=few, batch_size=100)
+    on_few, on_test = mse(model(x_train[:300]), x_train[:300]), mse(model(x_test), x_test)
+    print(f"{name:10s} error on its 300 images {on_few:.4f}, on test images {on_test:.4f}, gap {on_test - on_few:.4f}")
+
+# %% [markdown]
+# **5. The loss does not fix the scale.** Show that multiplying the encoder's last layer by $a > 0$ and dividing the
+# decoder's first weights by $a$ changes no copy, though it changes every code. What does this say about drawing
+# $z \sim \mathcal{N}(0, I)$? Check it for $a = 10$.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# For $a > 0$, $\mathrm{ReLU}(a u) = a\,\mathrm{ReLU}(u)$, so the code becomes $az$ and $W(az)/a = Wz$. All these
+# networks have the same loss, and the codes of some are ten times as wide as those of others; no fixed distribution
+# can suit them all. A generative model has to say which distribution its codes follow and train for it.
+# The same argument works for any invertible map that the layers can express: the geometry of an
+# autoencoder's code space, distances included, is in part an accident.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+scaled = AutoEncoder(mean=mean).to(device)
+scaled.load_state_dict(ae.state_dict())
+with torch.no_grad():
+    scaled.encoder[2].weight.mul_(10)
+    scaled.encoder[2].bias.mul_(10)
+    scaled.decoder[0].weight.div_(10)
+    print("codes ten times as large:", torch.allclose(scaled.encode(x_test), 10 * ae.encode(x_test), atol=1e-2))
+    print("copies unchanged:", torch.allclose(scaled(x_test), ae(x_test), atol=1e-3))
+
+# %% [markdown]
+# **6. Other quantiles.** The loss $\rho_q(u) = \max(q u, (q - 1) u)$ with $u = x - \hat x$ is absolute error, halved,
+# for $q = \tfrac12$. What does it make the decoder draw for $q = 0.9$, and when would a radiologist want that? Check on
+# the nine values of `spot`.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# The derivative of $\mathbb{E}\,\rho_q$ by $c$ is $(1 - q) P(x < c) - q P(x > c)$, which vanishes where
+# $P(x < c) = q$: the decoder draws the $q$-quantile of each pixel. With $q = 0.9$ a spot is drawn in full as soon as
+# more than a tenth of the images alike in code have it. That is a *sensitive* picture, which errs on the side of
+# showing. It is no picture of any one patient, for the quantile is taken at each pixel alone.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+for q in (0.1, 0.5, 0.9):
+    u = spot - c[:, None]
+    best = c[torch.maximum(q * u, (q - 1) * u).mean(1).argmin()]
+    print(f"q = {q}: drawn {best:.2f}, quantile {spot.quantile(q):.2f}")
+
+# %% [markdown]
+# **7. Review: the families.** Name the three families of deep generative models that this course treats, with their
+# years, and say for each what it adds to the decoder of this chapter.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# *Variational autoencoders* (Kingma and Welling, and Rezende et al., 2013–2014) prescribe a distribution of codes, let
+# the encoder answer with a distribution, and charge for its distance from the prescribed one. *Generative adversarial
+# networks* (Goodfellow et al. 2014) drop the encoder and have a second network judge what the decoder makes of random
+# codes. *Diffusion models* (Sohl-Dickstein et al. 2015; Ho et al. 2020) drop the bottleneck: a denoising network,
+# trained at all noise levels as in (1.4), is applied many times from pure noise.
+#
+# </details>
+
+# %% [markdown]
+# ## References
+#
+# - P. Baldi, K. Hornik. Neural networks and principal component analysis: learning from examples without local minima.
+#   Neural Networks 2, 1989. doi:10.1016/0893-6080(89)90014-2
+# - C. Eckart, G. Young. The approximation of one matrix by another of lower rank. Psychometrika 1, 1936.
+#   doi:10.1007/BF02288367
+# - I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661
+# - G. Hinton, R. Salakhutdinov. Reducing the dimensionality of data with neural networks. Science 313, 2006.
+#   doi:10.1126/science.1127647
+# - J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020. arXiv:2006.11239
+# - D. Kingma, J. Ba. Adam: a method for stochastic optimization. ICLR 2015. arXiv:1412.6980
+# - D. Kingma, M. Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv:1312.6114
+# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document recognition (MNIST).
+#   Proceedings of the IEEE 86, 1998. doi:10.1109/5.726791
+# - A. Makhzani, B. Frey. k-Sparse autoencoders. ICLR 2014. arXiv:1312.5663
+# - D. Rezende, S. Mohamed, D. Wierstra. Stochastic backpropagation and approximate inference in deep generative models.
+#   ICML 2014. arXiv:1401.4082
+# - J. Sohl-Dickstein et al. Deep unsupervised learning using nonequilibrium thermodynamics. ICML 2015. arXiv:1503.03585
+# - P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol. Extracting and composing robust features with denoising
+#   autoencoders. ICML 2008. doi:10.1145/1390156.1390294
