@@ -157,7 +157,7 @@ print("code:", tuple(probe.encode(five).shape), "copy:", tuple(probe(five).shape
 #
 # The loss is a function of the model and a batch, so that each variant below needs two or three lines. We use Adam
 # (Kingma and Ba 2015) at a rate that rises briefly and then falls to zero: the fall is worth a great deal in a short
-# training. One thousand steps of 256 images are under five passes over MNIST, where the usual recipe takes fifty.
+# training. One thousand steps of 256 images are under five passes over MNIST; the book gives its next model fifty.
 
 # %%
 def squared_error(model, x):
@@ -222,10 +222,10 @@ for name, model in {"book": book, "no ReLU": signed, "from mean": ae}.items():
 plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error per pixel, thousandths")
 
 # %% [markdown]
-# The network that was started badly lost part of its code within the first steps: a large common
-# component in the input, the mean image, pushes each unit the same way for all images, and units pushed below zero
-# stay there. Without the rectifier nothing can die. With it, and with the mean taken out, few units or none do.
-# None of this shows in the training curve, which falls smoothly for all three.
+# The book's network has lost about half of its code, and in a training as short as this it is no better than PCA. What
+# all images have in common, the mean image, pushes each unit the same way for all of them, and units pushed below zero
+# stay there. Without the rectifier nothing can die. With it, and with the mean taken out, few units or none do, and the
+# autoencoder leaves PCA far behind. None of this shows in the training curves, which fall smoothly for all three.
 
 # %% mystnb={"image": {"alt": "Training error of the three autoencoders against the training step"}}
 plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_label="training step",
@@ -502,8 +502,8 @@ fig
 # - The k-sparse code is well ahead of the pixels from fifty labels on, and the control falls well behind them: it is
 #   not the width but what was learned. A code that is wide and selective says in a linear way what pixels say only
 #   jointly.
-# - With twenty labels every description fails about as badly, and the draw decides. A study that reports one draw of
-#   twenty patients reports luck.
+# - With twenty labels the pixels and all learned codes fail about as badly: one draw differs from the next by more than
+#   one code from another. A study that reports a single draw of twenty patients reports luck.
 #
 # Whether such a gain carries over to X-rays has to be measured there; a convolutional classifier with augmentation is
 # a stronger opponent than pixels.
@@ -580,17 +580,17 @@ for name, (highest, H, information) in readings.items():
 # %%
 torch.manual_seed(SEED)
 flat = train_model(AutoEncoder(code=2, code_relu=False, mean=mean), squared_error, "two numbers")
-z_flat = flat.encode(x_test[:3000]).cpu()
+z_flat = flat.encode(x_test[:2000]).cpu()
 low, high = z_flat.quantile(0.02, dim=0), z_flat.quantile(0.98, dim=0)
-steps = torch.linspace(0, 1, 15)
+steps = torch.linspace(0, 1, 13)
 lattice = torch.stack([torch.stack([low[0] + u * (high[0] - low[0]), high[1] - v * (high[1] - low[1])])
-                       for v in steps for u in steps])               # (225, 2), top row first
-page = plots.tile(flat.decode(lattice.to(device)), 15, 15)
+                       for v in steps for u in steps])               # (169, 2), top row first
+page = plots.tile(flat.decode(lattice.to(device)), 13, 13)
 
 # %% mystnb={"image": {"alt": "Left: codes of test images coloured by digit. Right: images decoded on a lattice"}}
 fig, axes = plots.figure(8.0, 4.0, 1, 2)
 for k in range(10):
-    points = z_flat[test_set.labels[:3000] == k]
+    points = z_flat[test_set.labels[:2000] == k]
     axes[0].scatter(*points.T, s=5, alpha=0.6, color=f"C{k}" if k < 7 else ["#999999", "#7F3C8D", "#80BA5A"][k - 7])
     axes[0].annotate(str(k), points.median(0).values.tolist(), fontsize=13, weight="bold", ha="center",
                      bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0})
@@ -645,7 +645,7 @@ print(f"training took {sum(h.seconds for h in histories.values()):.0f} s for {le
 # parameters, most of them in the outer layers, while neighbouring pixels obey the same rules everywhere in the image.
 # So use convolutions with stride 2 (64 → 32 → 16 → 8), a linear layer to the code, and the mirror image as decoder;
 # chapter 9 does. Squared error if blurred findings are more acceptable than missing ones. Choose $d$ on images of
-# *other patients*: raise it until the held-out error, or the accuracy of a probe on the codes, stops to improve.
+# *other patients*: raise it until the held-out error, or the accuracy of a probe on the codes, stops improving.
 #
 # </details>
 
