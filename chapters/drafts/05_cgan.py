@@ -1,0 +1,880 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5. Conditional GAN
+#
+# **The question.** The generator of [chapter 4](04_gan.ipynb) draws a digit, any digit. We want the digit we ask for,
+# in as many handwritings as there are. The first half is easy to check: ask for a 3, and see whether a 3 comes. Is
+# that enough? This chapter builds a conditional GAN that passes the check almost perfectly and is worthless, and then
+# some that are not.
+#
+# You will be able to
+# - write the training loop of a conditional GAN in four forms, and say what each discriminator is asked;
+# - find the best discriminator of each form, and the term that two of them leave out;
+# - measure a conditional generator: is it read as asked, and how varied are its drawings within a class;
+# - show with figures why the first number, alone, says nothing about the second.
+#
+# CHECK(time): Running time: about N minutes on one core of an AMD EPYC, most of it training; measured by `make
+# notebooks`.
+
+# %%
+import genmed_core  # noqa: F401  (first: it sets how threads wait)
+import copy
+import math
+
+import torch
+from IPython.display import Markdown
+from torch import nn
+from torch.nn import functional as F
+
+from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+
+SEED = runtime.chapter_seed(0)
+device = runtime.device()
+print(runtime.machine())
+
+# %% [markdown]
+# ## The data, and two questions about a drawing
+#
+# Digits in grey, now with their labels.
+
+# %%
+train_set, test_set = data.digits("train"), data.digits("test")
+x_test, y_test = test_set.images.to(device) / 255, test_set.labels.to(device)
+asked = torch.arange(2000, device=device) % 10                        # the labels we shall ask for: 200 of each
+expect = metrics.Expectations("05_cgan", source=test_set.source)
+
+# %% [markdown]
+# We shall ask each generator for 200 drawings of each digit, and measure three things ([how the measures
+# work](measuring.md) has a page of its own).
+#
+# - **Read as asked.** Our reader of digits, a classifier that comes with the project, looks at every drawing. In what
+#   share does it see the digit that was asked for?
+# - **Diversity within the class.** Describe each drawing by the 128 features of the reader's last layer. Take all pairs
+#   of drawings that are read as the same digit, and their mean distance; divide by the same for real test digits;
+#   average over the ten classes. 1 is as varied as the real ones, 0 is one picture for each class.
+# - **Fréchet distance (FD).** One Gaussian is fitted to the features of all drawings and one to those of real images,
+#   and compared. Its floor is what 2,000 real images score; we give FD in multiples of that floor as well.
+#
+# To see that these are different questions, let the first "generator" be a cheat. It owns one real test digit of each
+# class and returns it every time.
+
+# %%
+reference = metrics.real_reference(test_set)                          # features of real images, and the floor
+reports = {}
+
+
+def measure(name, x):
+    """Report on 2,000 drawings x of the asked-for labels, and keep it for the table."""
+    reports[name] = metrics.sample_report(x.clamp(0, 1), reference, asked)
+
+
+def table():
+    """The reports so far, as Markdown: one row for each generator, the floor first."""
+    rows = [("*real digits, the floor*", reference.floor | {"fd_ratio": 1.0}), *reports.items()]
+    lines = [f"| {name} | {r['fd']:.1f} | {r['fd_ratio']:.1f} | {100 * r['read_accuracy']:.1f} % "
+             f"| {r['diversity']:.2f} | {r['recall']:.2f} |" for name, r in rows]
+    return Markdown("\n".join(["| generator | FD | FD / floor | read as asked | diversity | recall |",
+                               "|---|---:|---:|---:|---:|---:|", *lines]))
+
+
+sure = metrics.read_digits(x_test[:1000]).gather(1, y_test[:1000, None])[:, 0]      # how clearly a digit is read
+best = torch.stack([(sure * (y_test[:1000] == c)).argmax() for c in range(10)])
+measure("cheat: one real digit per class", x_test[best][asked])
+table()
+
+# %% [markdown]
+# Every drawing is read as asked, more often than for real digits. The diversity is zero. Keep the cheat in mind.
+
+# %% [markdown]
+# ## The textbook's form: eleven classes
+#
+# The textbook turns the discriminator into a classifier with $K + 1$ classes: the ten digits, and an eleventh, "fake".
+# Real images should be put into their class, generated ones into the eleventh. The generator is told the label by an
+# **embedding**, a learned vector $e_y$ that is *added* to the noise, and wants its drawing put into class $y$. With
+# $D_k(x)$ the softmax over the eleven scores,
+#
+# $$ L_D = -\tfrac12\, \mathbb{E}_{(x, y) \sim p_r} \log D_y(x)
+#    - \tfrac12\, \mathbb{E}_{y, z} \log D_K\big(G(z + e_y)\big),
+#    \qquad L_G = -\mathbb{E}_{y, z} \log D_y\big(G(z + e_y)\big) . \tag{5.1} $$
+#
+# Both are cross-entropies. The idea of an eleventh class comes from semi-supervised learning (Salimans and others
+# 2016), where the aim is a good classifier and the generator is a helper; there it is not told any label.
+#
+# The textbook prints the networks and leaves out the training loop. Here it is. Labels for fakes are those of the real
+# batch, so classes are asked for as often as they occur. $D$ moves first, on fakes that are *detached*: no gradient
+# flows back into the generator. Then $G$ moves, and the embedding with it, on fresh fakes. The networks are those of
+# chapter 4's textbook GAN, with eleven outputs.
+
+# %%
+class BookGenerator(nn.Module):
+    """The textbook's: z (B, 8), y (B,) -> images (B, 1, 28, 28) in [0, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.label = nn.Embedding(10, 8)
+        self.net = nn.Sequential(nn.Linear(8, 128), nn.LeakyReLU(), nn.Linear(128, 256), nn.LeakyReLU(),
+                                 nn.Linear(256, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+
+    def forward(self, z, y):
+        return self.net(z + self.label(y))
+
+
+FAKE = 10                                                             # the eleventh class
+
+
+def book_losses(G, D):
+    def discriminator_loss(batch):
+        fake = G(torch.randn(len(batch.x), 8, device=device), batch.y).detach()
+        on_real, on_fake = D(batch.x), D(fake)                        # scores (B, 11)
+        loss = (F.cross_entropy(on_real, batch.y) + F.cross_entropy(on_fake, torch.full_like(batch.y, FAKE))) / 2
+        return loss, {"D": loss.detach()}
+
+    def generator_loss(batch):
+        loss = F.cross_entropy(D(G(torch.randn(len(batch.x), 8, device=device), batch.y)), batch.y)
+        return loss, {"G": loss.detach()}
+
+    return discriminator_loss, generator_loss
+
+
+# %%
+BOOK_STEPS = 1000
+torch.manual_seed(SEED)
+G_book = BookGenerator().to(device)
+D_book = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.LeakyReLU(), nn.Linear(256, 128), nn.LeakyReLU(),
+                       nn.Linear(128, 11)).to(device)
+discriminator_loss, generator_loss = book_losses(G_book, D_book)
+step = kernels.TrainStep([kernels.Update(discriminator_loss, torch.optim.AdamW(D_book.parameters(), lr=2e-4)),
+                          kernels.Update(generator_loss, torch.optim.AdamW(G_book.parameters(), lr=2e-4))],
+                         batches=kernels.Batches(train_set, batch_size=256, device=device, seed=SEED),
+                         model={"G": G_book, "D": D_book}, seed=SEED)
+book_history = train.fit(step, runtime.budget(BOOK_STEPS), reports=20, title="the book's CGAN")
+
+# %%
+torch.manual_seed(SEED)
+with torch.no_grad():
+    x_book = G_book(torch.randn(2000, 8, device=device), asked)
+measure("the book's networks and loss", x_book)
+table()
+
+# %% mystnb={"image": {"alt": "Ten rows of drawings, one for each digit; within a row they are nearly alike."}}
+plots.show_grid(torch.cat([x_book[asked == c][:10] for c in range(10)]), columns=10, row_labels=list("0123456789"),
+                width=4.2, title="the book's CGAN: the first ten of each digit")
+
+# %% [markdown]
+# CHECK(book): $D$ wins here as it did in chapter 4: its loss is near zero and the generator's has climbed to several
+# nats. Look along a row. The drawings within it are nearly one picture; asked a second time for a 3, this generator
+# has nothing else to say.
+#
+# Is it the perceptrons' fault? Keep the loss (5.1) and exchange everything else.
+
+# %% [markdown]
+# ## The same loss, better networks
+#
+# We take the generator and the critic of chapter 4, and all that made them work there: the convolutions, the smoothness
+# penalty on the discriminator's score, Adam without momentum, averaged weights, one batch of fakes for both players. To
+# do so the loss must be taken apart. Call the scores $s_0, \dots, s_K$ and define
+#
+# $$ r(x) = \log \sum_{k < K} e^{s_k(x)} - s_K(x), \qquad q(k \mid x) = \frac{e^{s_k(x)}}{\sum_{j < K} e^{s_j(x)}}
+#    \quad (k < K). \tag{5.2} $$
+#
+# $r$ is the score, in log-odds, for "real, whatever digit", and $q$ the classifier over digits given that the image is
+# real. The probability of class $y$ is the probability of "real" times $q(y \mid x)$, so
+#
+# $$ -\log D_y(x) = \underbrace{\log\big(1 + e^{-r(x)}\big)}_{\text{chapter 4's loss, with score } r}
+#    \underbrace{{} - \log q(y \mid x)}_{\text{class term}} , \qquad
+#    -\log D_K(x) = \log\big(1 + e^{r(x)}\big) . \tag{5.3} $$
+#
+# So the eleven-class GAN is an ordinary GAN that cannot see labels, and a classifier beside it. $D$ trains the
+# classifier on reals only. $G$ has to please both, and the class term has weight 1.
+#
+# Seen like this, it is a close relative of the **auxiliary classifier GAN** (AC-GAN; Odena, Olah and Shlens 2017).
+# That one has ten outputs for the digit and a separate one for real or fake. And its classifier is trained on reals
+# *and* on fakes, which are expected to be what was asked for.
+#
+# The other two forms are different, and we shall come to them. All four go into one class, which returns a real-or-fake
+# score and, if the form has a class term, the ten class scores.
+
+# %%
+class Discriminator(nn.Module):
+    """x (B, 1, 28, 28) in [-1, 1], y (B,) -> score (B,) of "real", and class scores (B, 10) or None.
+
+    form: "eleven classes", "auxiliary", "label as input" or "one output per class".
+    """
+
+    def __init__(self, form):
+        super().__init__()
+        outputs = {"eleven classes": 11, "auxiliary": 11, "label as input": 1, "one output per class": 10}
+        self.form, self.critic = form, nets.DigitCritic(outputs=outputs[form])
+        if form == "label as input":
+            self.plane = nn.Embedding(10, 784)                        # a learned picture for each label
+            self.critic.net[1] = nn.Conv2d(8, 32, 3, padding=1)       # two channels, shuffled to 14 x 14, make eight
+
+    def forward(self, x, y):
+        if self.form == "label as input":
+            x = torch.cat([x, self.plane(y).view(-1, 1, 28, 28)], 1)
+        s = self.critic(x)                                            # (B, outputs)
+        if self.form == "label as input":
+            return s[:, 0], None
+        if self.form == "one output per class":
+            return s.gather(1, y[:, None])[:, 0], None                # the y-th
+        if self.form == "auxiliary":
+            return s[:, 10], s[:, :10]
+        return s[:, :10].logsumexp(1) - s[:, 10], s[:, :10]           # equation (5.2)
+
+
+# %%
+class AddedLabel(nets.DigitGenerator):
+    """Chapter 4's generator with the label added to the noise, as in the textbook."""
+
+    def __init__(self, latent):
+        super().__init__(latent)
+        self.label = nn.Embedding(10, latent)
+
+    def forward(self, z, y):
+        return self.net(z + self.label(y))
+
+
+# %% [markdown]
+# The losses are chapter 4's, with a class term of weight `weight` for both players. As there, $G$ moves first and
+# leaves its fakes for $D$, and every second image is shown to $D$ once more with a little noise on it, so that steep
+# scores can be charged for.
+#
+# One trap. Each player's step gets a batch of its own, so the labels of $D$'s reals are not those that the fakes were
+# drawn for. The fakes have to be kept *with* their labels. Forget that, and $D$ learns to know fakes by labels that
+# do not match. A generator whose drawings do match is then safe from it, however poor they are: the game has become a
+# class term. (We did forget, at first. "One output per class", below, came out with 99.9 % read as asked and a
+# diversity of 0.27.)
+
+# %%
+SIGMA, GAMMA, LATENT = 0.05, 0.3, 64
+
+
+def make_losses(G, D, weight):
+    made = {}                                                         # the fakes, with their labels, for both players
+
+    def judge(x, y):
+        with runtime.autocast(device):
+            return D(x, y)
+
+    def generator_loss(batch):
+        with runtime.autocast(device):
+            fake = G(torch.randn(len(batch.x), LATENT, device=device), batch.y).float()
+        made["x"], made["y"] = fake.detach(), batch.y
+        score, classes = judge(fake, batch.y)
+        adversarial = F.softplus(-score).mean()
+        class_term = 0 if classes is None else weight * F.cross_entropy(classes, batch.y)
+        return adversarial + class_term, {"G": adversarial.detach()}
+
+    def discriminator_loss(batch):
+        x, y = torch.cat([2 * batch.x - 1, made["x"]]), torch.cat([batch.y, made["y"]])
+        moved = x[::2] + SIGMA * torch.randn_like(x[::2])             # every second image, a little noisy
+        score, classes = judge(torch.cat([x, moved]), torch.cat([y, y[::2]]))
+        score, score_moved = score.split([len(x), len(moved)])
+        real, fake = score.chunk(2)
+        adversarial = (F.softplus(-real) + F.softplus(fake)).mean()
+        loss = adversarial + GAMMA * ((score_moved - score[::2]) / SIGMA).square().mean()
+        if classes is not None:
+            n = len(x) if D.form == "auxiliary" else len(batch.x)     # AC-GAN classifies fakes too
+            loss = loss + weight * F.cross_entropy(classes[:n], y[:n])
+        return loss, {"D": adversarial.detach()}
+
+    return generator_loss, discriminator_loss
+
+
+# %% [markdown]
+# Before we use them, check (5.3): at weight 1 our two losses, without the penalty, must be the cross-entropies of (5.1)
+# for any scores.
+
+# %% tags=["nbval-check-output"]
+with torch.no_grad():
+    D = Discriminator("eleven classes").to(device)
+    x, y = 2 * x_test[:500] - 1, y_test[:500]
+    s, (r, classes) = D.critic(x), D(x, y)
+    as_real = F.softplus(-r).mean() + F.cross_entropy(classes, y)     # what (5.3) says
+    as_fake = F.softplus(r).mean()
+print("as class y:", torch.isclose(as_real, F.cross_entropy(s, y), atol=1e-5).item(),
+      " as fake:", torch.isclose(as_fake, F.cross_entropy(s, torch.full_like(y, FAKE)), atol=1e-5).item())
+
+
+# %% [markdown]
+# ## Train
+#
+# One function for all forms. The short runs below have 500 steps of 32 images each.
+
+# %%
+@torch.no_grad()
+def draw(G, z, y, batch_size=500):
+    """Pictures (N, 1, 28, 28) in [0, 1] for codes z (N, 64) and labels y (N,); train or eval mode is left as it is."""
+    pairs = zip(z.split(batch_size), y.split(batch_size), strict=True)
+    return torch.cat([G(*pair) for pair in pairs]).float() / 2 + 0.5
+
+
+def refresh_statistics(G):
+    """Collect batch normalisation's statistics for the averaged weights (chapter 4 says why); eval mode."""
+    for layer in G.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None                                     # None: a plain average over batches
+    z = torch.randn(5000, LATENT, device=device, generator=torch.Generator(device).manual_seed(SEED))
+    draw(G.train(), z, torch.arange(5000, device=device) % 10)
+    return G.eval()
+
+
+# %%
+SHORT, LONG, BATCH = 500, 1800, 32
+
+
+def train_cgan(form, steps, *, weight=0.0, added=False, ema=0.995, title=None, callback=None):
+    """Train one form; returns the averaged generator and the history."""
+    torch.manual_seed(SEED)
+    G = AddedLabel(LATENT) if added else nets.DigitGenerator(LATENT, classes=10)
+    G, D = (net.to(device, memory_format=torch.channels_last) for net in (G, Discriminator(form)))
+    generator_loss, discriminator_loss = make_losses(G, D, weight)
+    adam = {"lr": 2e-3, "betas": (0.0, 0.99), "fused": True}
+    step = kernels.TrainStep([kernels.Update(generator_loss, torch.optim.Adam(G.parameters(), **adam)),
+                              kernels.Update(discriminator_loss, torch.optim.Adam(D.parameters(), **adam))],
+                             batches=kernels.Batches(train_set, batch_size=BATCH, device=device, seed=SEED),
+                             model={"G": G, "D": D}, ema=ema, seed=SEED,
+                             schedule=kernels.linear_decay(warmup=0.0, flat=0.5))
+    history = train.fit(step, runtime.budget(steps), reports=18, title=title or form, callback=callback)
+    return refresh_statistics(step.ema_model["G"]), history
+
+
+# %%
+torch.manual_seed(SEED + 1)
+codes = torch.randn(2000, LATENT, device=device)                      # the same codes for every generator
+generators, histories = {}, {}
+
+
+def try_form(name, form, steps=SHORT, **options):
+    generators[name], histories[name] = train_cgan(form, steps, title=name, **options)
+    measure(name, draw(generators[name], codes, asked))
+
+
+# %%
+try_form("eleven classes, weight 1", "eleven classes", weight=1.0, added=True)
+table()
+
+# %% mystnb={"image": {"alt": "Ten rows of ten clear digits; the ten in a row are almost the same picture."}}
+styles = codes[:10]                                                   # the first ten codes, one for each column
+every_class = torch.arange(10, device=device).repeat_interleave(10)
+
+
+def class_by_style(G):
+    """Every digit (rows) in every style (columns): (100, 1, 28, 28)."""
+    return draw(G, styles.repeat(10, 1), every_class)
+
+
+plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=10, row_labels=list("0123456789"),
+                width=4.2, title="the book's loss, our networks: ten codes, one for each column")
+
+# %% [markdown]
+# CHECK(collapse): Every digit is read as asked, as reliably as real ones are. Had we shown one drawing of each, it
+# would have been a success. Now look along the rows. Ten codes, one picture: the generator has stopped listening to
+# $z$. The second number says so, and even flatters. What varies within a row are ragged edges, to which the reader's
+# features respond as to any change, and hardly the handwriting. Recall, which asks how many real digits have a
+# drawing near them, is zero.
+#
+# This is mode collapse in another place than in chapter 4. There whole classes went missing, and a count of classes
+# showed it. Here all ten are present in equal shares, by order; it is *within* each class that nothing is left.
+
+# %% [markdown]
+# ## What the class term leaves out
+#
+# Hold $G$ fixed. At each $x$ the discriminator of (5.1) shares out a probability of one among eleven classes, which
+# weigh $p_r(x, k)$ for the ten, and $p_g(x)$ for the last. The best shares are in proportion (exercise 5.1):
+#
+# $$ D_k^*(x) = \frac{p_r(x, k)}{p_r(x) + p_g(x)}, \quad D_K^*(x) = \frac{p_g(x)}{p_r(x) + p_g(x)}
+#    \quad\Longrightarrow\quad r^*(x) = \log \frac{p_r(x)}{p_g(x)}, \quad q^*(k \mid x) = p_r(k \mid x) . \tag{5.4} $$
+#
+# Nowhere does it say which label the generator was *asked* for. So compare with what we want: that pairs $(x, y)$ of
+# drawing and label come from $p_r(x, y)$. By the chain rule,
+#
+# $$ \mathrm{KL}\big(p_g(x, y) \,\|\, p_r(x, y)\big) = \mathrm{KL}\big(p_g(x) \,\|\, p_r(x)\big)
+#    + \mathbb{E}_{p_g}\big[-\log p_r(y \mid x)\big] - H_g(y \mid x) . \tag{5.5} $$
+#
+# The first term is what a generator hears from $r^*$ (exercise 4.3, up to a JS term); the second is the class term. The
+# third is missing. $H_g(y \mid x)$ is the uncertainty about the label behind a generated drawing, and we want as much
+# of it as the second term pays for: a real 4 may look half like a 9, and then so may ours. Without it, every
+# drawing that might be taken for another digit costs something, always. The class term alone is minimised by pictures
+# that nobody could mistake, and one such picture for each class will do. Exercise 5.4 works out a case exactly: with
+# weight 1, the generator reproduces each class *cut off* where another becomes more likely.
+#
+# That is the direction of the fault, not its full size. Digits are seldom ambiguous, so the exact solution of (5.5)
+# without its last term would lose only the odd 4. What we saw is the game as it is played, by networks. $q$ is never
+# exactly 1, so it can always be raised by going further away from the other classes; and it pulls steadily from the
+# first steps on, when the classifier is learned before anything else is, while the real-or-fake score moves on with
+# every step of the opponent. A generator that has stopped listening to $z$ is not told so by either term: both look
+# at one drawing at a time.
+#
+# ### A mend: turn the class term down
+#
+# If the term is wrong, use less of it. The same two forms at weight 1 and at a tenth:
+
+# %%
+try_form("eleven classes, weight 0.1", "eleven classes", weight=0.1, added=True)
+try_form("auxiliary, weight 1", "auxiliary", weight=1.0)
+try_form("auxiliary, weight 0.1", "auxiliary", weight=0.1)
+table()
+
+# %% [markdown]
+# CHECK(weight): Turning the term down gives back a good part of the diversity, in both forms, and costs a little
+# obedience. It is a compromise: a term that points the wrong way, kept small enough to be outvoted. What the right
+# weight is depends on the data, and the number that everyone reports, read as asked, advises the wrong one.
+
+# %% [markdown]
+# ## Judge the pair
+#
+# Better than a small wrong term is none. Show the discriminator the *pair*: real images with their labels, fakes with
+# the labels they were asked for. This was the first conditional GAN, by Mirza and Osindero (2014), with the game of
+# chapter 4 over pairs:
+#
+# $$ V(D, G) = \mathbb{E}_{(x, y) \sim p_r} \log D(x, y) + \mathbb{E}_{y, z} \log\big(1 - D(G(z, y), y)\big),
+#    \qquad s^*(x, y) = \log \frac{p_r(x, y)}{p_g(x, y)} . \tag{5.6} $$
+#
+# The derivation of (4.2) holds for pairs word for word. A perfect 3 with the label 8 is unmasked because no real pair
+# looks like that. No class term is needed, none is weighted, and all of (5.5) is there. If labels are asked for as
+# often as they occur, $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y)$: ten games at once, with shared weights.
+#
+# How does a network take in the label?
+# - **Label as input.** The label's embedding is shaped like a picture and becomes a second channel. The network has to
+#   find out by itself what to do with it.
+# - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are
+#   not looked at. All that happens before the last layer is shared, and so a "real 3" and a "real 8" are judged by
+#   two linear functions of the same features. This is the projection discriminator of Miyato and Koyama (2018) in
+#   other clothes (exercise 5.2).
+#
+# Note what ten outputs are *not*: there is no softmax over them. They do not compete, and nothing asks which digit
+# this is.
+
+# %%
+try_form("label as input", "label as input")
+table()
+
+# %% [markdown]
+# And now ours: one output per class, for as long as all the short runs of this page need together, about. On the way
+# we keep a copy at a third of its steps, so that there is something to compare with the short runs. (It is at a
+# disadvantage: their learning rate has fallen to zero by then, and ours has not begun to fall.)
+
+# %%
+early = {}
+
+
+def keep_early(step, means):
+    if not early and 3 * step.count >= step.total:
+        early["G"] = copy.deepcopy(step.ema_model["G"])
+
+
+OURS = "one output per class"
+try_form(OURS, OURS, LONG, ema=0.998, callback=keep_early)
+measure("the same after a third of its steps", draw(refresh_statistics(early["G"]), codes, asked))
+E = generators[OURS]
+seconds = {name: history.seconds for name, history in histories.items()}
+short = sum(seconds.values()) - seconds[OURS]
+print(f"ours: {LONG:,} steps, {seconds[OURS]:.0f} s; the short runs together: {short:.0f} s")
+
+# %% mystnb={"image": {"alt": "Losses of both players over training: after the first steps nearly level."}}
+curves = {name: (histories[OURS].steps, histories[OURS][name]) for name in ("D", "G")}
+plots.show_curves(curves, x_label="step", y_label="nats", title="ours",
+                  lines={"D if nobody can tell": 2 * math.log(2), "G if nobody can tell": math.log(2)})
+
+# %% [markdown]
+# ## Look: class × style
+#
+# Rows are digits, columns are codes $z$, the first ten of the seed, the same in both grids.
+
+# %% mystnb={"image": {"alt": "Two grids, digits by codes: left the columns hardly differ, right they do."}}
+plots.show_grids({"eleven classes, weight 1": class_by_style(generators["eleven classes, weight 1"]),
+                  "one output per class": class_by_style(E)}, columns=10, width=8.5)
+
+# %% mystnb={"image": {"alt": "Two grids of a hundred digits: real test digits, and drawings of our generator."}}
+real = torch.cat([x_test[y_test == c][:10] for c in range(10)])
+ours = torch.cat([draw(E, codes, asked)[asked == c][:10] for c in range(10)])
+plots.show_grids({"real test digits": real, "ours, a code for each": ours}, columns=10, width=8.5)
+
+# %% [markdown]
+# On the right of the upper pair, read a row: one digit in ten hands. Read a column: one hand writing ten digits? Often,
+# in thickness and slant. As in [chapter 3](03_cvae.ipynb), nothing in the loss asks for that; it comes from shared
+# weights.
+
+# %% [markdown]
+# ## Measure
+
+# %%
+table()
+
+# %% mystnb={"image": {"alt": "Two bar charts: reading near 100 % for nearly all, diversity from 0 to that of ours."}}
+fig, axes = plots.figure(8, 3.2, 1, 2, sharey=True)
+names = list(reports)[::-1]
+for ax, key, title in zip(axes, ("read_accuracy", "diversity"), ("read as asked", "diversity within the class")):
+    bars = ax.barh(names, [reports[name][key] for name in names],
+                   color=[plots.COLOURS[1 if name == OURS else 0] for name in names])
+    ax.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
+    ax.axvline(reference.floor[key], color="#777777", linestyle="--", linewidth=1.2)
+    ax.set(title=title, xlim=(0, 1.18))
+fig
+
+# %% [markdown]
+# CHECK(measure): Take the left panel by itself. Nearly all bars end at the same place, and the longest belong to the
+# cheat and to generators that have collapsed. Choosing by read accuracy means choosing the *worst*. The right panel
+# orders them as the eye does. That is no accident: the surest way to be read as asked is to draw, every time, the
+# picture that is read most surely. **Read accuracy alone does not miss collapse, it rewards it.**
+#
+# FD notices both faults at once, and does not say which. None is near the floor, ours included: for scale, ten real
+# images of each class, repeated over and over, score 13 floors on [the page on measuring](measuring.md), and a blur of
+# one pixel 32. After a minute of training a network can still tell our strokes from ink.
+#
+# One caution about our own measure. Diversity sees how far apart drawings are, not how many different ones there are:
+# a cheat with ten real digits for each class would reach 0.9 (exercise 5.5). Recall, in the last column of the table,
+# asks how much of the real variety is near some drawing, and is harder to deceive; the cheat of the first row has
+# almost none. Look at several numbers, each with its floor, and at the pictures.
+
+# %% [markdown]
+# ## Class and style in your hands
+#
+# The sliders run our generator in your browser. Its input is 64 numbers of style followed by the label's embedding.
+# In front of it we put a linear layer that maps six sliders to the style and passes the embedding on. The six
+# directions are those to which the generator's first layer $W$ reacts most: the leading eigenvectors of $W^\top W$,
+# as in chapter 4.
+
+# %%
+W = E.net[0].weight.detach()[:, :LATENT].cpu()                        # (3136, 64): what the style does
+strongest = torch.linalg.eigh(W.T @ W).eigenvectors[:, -6:].flip(1)   # (64, 6)
+width = E.label.embedding_dim
+panel = nn.Linear(6 + width, LATENT + width)
+with torch.no_grad():
+    panel.weight.copy_(torch.block_diag(2 * strongest, torch.eye(width)))
+    panel.bias.copy_(torch.cat([codes[0].cpu(), torch.zeros(width)]))
+explorer = widgets.LatentExplorer([panel, E.net], embedding=E.label, join="concat", label=3, z0=[0.0] * 6,
+                                  names=[f"style {i}" for i in range(1, 7)], z_range=2.5,
+                                  alt="Digit drawn by the conditional GAN, for")
+
+# %% [markdown]
+# First as a plain function, at several positions for every digit: the browser's arithmetic, with weights rounded to 16
+# bits, against the network.
+
+# %% tags=["nbval-check-output"]
+positions = torch.cat([torch.zeros(1, 6), 2 * torch.eye(6), -2 * torch.eye(6)])     # (13, 6)
+style = (codes[0].cpu() + positions @ (2 * strongest).T).to(device)
+worst = 0.0
+for label in range(10):
+    from_network = draw(E, style, torch.full((13,), label, device=device))[:, 0].cpu()
+    worst = max(worst, (explorer.decode(positions, label) - from_network).abs().max().item())
+print("slider and network agree:", worst < 0.05)
+
+# %%
+explorer
+
+# %% [markdown]
+# Choose a style you like, then move *class* alone. Which parts of a handwriting survive the change of digit?
+
+# %% [markdown]
+# ## In medicine: asking for a diagnosis
+#
+# Replace the digit by a diagnosis, and the wish is understandable: the rare class has too few images, so let a
+# conditional GAN draw more of it. Three things from this page go with that wish.
+#
+# *The usual check is the one that fails.* Synthetic images of a disease are often validated by a classifier: it reads
+# them as the disease, so they are good. That is "read as asked". The cheat of our first row passes, and so does a
+# generator that draws the textbook case over and over: the clearest opacity, at the commonest place. A classifier
+# trained on such images learns to expect the textbook case, and misses the early and the atypical one, which are the
+# ones for which help is wanted. Ask for diversity *within the diagnosis*, against held-out real images of that
+# diagnosis.
+#
+# *Class terms reward caricature.* Where two diagnoses share signs, as many do on a chest X-ray, $p_r(y \mid x)$ is far
+# from 0 and 1. There the missing entropy in (5.5) is no detail: a class term removes exactly the films over which
+# radiologists hesitate.
+#
+# *The rare class collapses first, and unseen.* With labels asked for as often as they occur, a disease that makes up
+# one image in fifty has one gradient in fifty. Asking for it more often in training helps (exercise 5.6 says what it
+# does to the score), but then the discriminator sees the same few films again and again, learns them by heart, and
+# drives the generator towards copies. An average over classes hides all of this: a diversity of 0.9 over ten classes
+# is possible with one class at zero. Report every class by itself, with the number of real images behind it.
+
+# %%
+features, real, labels = metrics.digit_features(draw(E, codes, asked).clamp(0, 1)).cpu(), *reference[:2]
+per_class = []
+for c in range(10):
+    drawn, of_class = features[asked.cpu() == c], real[labels == c]
+    per_class.append((torch.pdist(drawn).mean() / torch.pdist(of_class).mean()).item())
+print("ours, diversity class by class:", "  ".join(f"{c}: {v:.2f}" for c, v in enumerate(per_class)))
+
+# %% [markdown]
+# ## What this chapter promises
+
+# %% tags=["nbval-check-output"]
+full, turned_down, final = (reports[n] for n in ("eleven classes, weight 1", "eleven classes, weight 0.1", OURS))
+# CHECK(bars): set from runs with seeds 0 and 1 on both sources
+expect("ours: Fréchet distance in multiples of the floor", final["fd_ratio"], below={"mnist": 30, "strokes": 30})
+expect("ours: share read as asked", final["read_accuracy"], above={"mnist": 0.97, "strokes": 0.97})
+expect("ours: diversity within the class, of real", final["diversity"], above={"mnist": 0.85, "strokes": 0.85})
+expect("the book's loss in our networks: share read as asked", full["read_accuracy"], above=0.97)
+expect("the book's loss in our networks: diversity", full["diversity"], below={"mnist": 0.6, "strokes": 0.6})
+expect("what a tenth of the class term gains in diversity", turned_down["diversity"] - full["diversity"], above=0.1)
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 5.1. The best eleven-class discriminator.** Derive (5.4). Then check it: on a set of six points with two
+# classes, choose any $p_r(x, y)$ and $p_g(x)$, minimise $L_D$ of (5.1) over a table of scores $s_k(x)$ by gradient
+# descent, and compare.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.1</summary>
+#
+# At one $x$ the loss is, up to the factor $\frac12$, $-\sum_{k<K} p_r(x, k) \log D_k - p_g(x) \log D_K$. Divide by
+# $p_r(x) + p_g(x)$: a cross-entropy between the distribution with shares $p_r(x, k)$ and $p_g(x)$ over this sum, and
+# $D(x)$. By Gibbs' inequality it is least where the two are equal. Then $r^* = \log \sum_{k<K} D^*_k - \log D^*_K$ and
+# $q^*(k \mid x) = D^*_k / \sum_{j<K} D^*_j$ give the rest of (5.4).
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+torch.manual_seed(0)
+p_r = torch.rand(6, 2, dtype=torch.float64)
+p_g = torch.rand(6, dtype=torch.float64)
+p_r, p_g = p_r / p_r.sum(), p_g / p_g.sum()                           # p_r(x, y) and p_g(x)
+weights = torch.cat([p_r, p_g[:, None]], 1)                           # (6, 3)
+scores = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
+optimizer = torch.optim.LBFGS([scores], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+
+def closure():
+    optimizer.zero_grad()
+    loss = -0.5 * (weights * scores.log_softmax(1)).sum()
+    loss.backward()
+    return loss
+
+
+optimizer.step(closure)
+found = scores.detach().softmax(1)
+off = (found - weights / weights.sum(1, True)).abs().max()
+print("largest difference from (5.4) is below 1e-4:", (off < 1e-4).item())
+
+# %% [markdown]
+# **Exercise 5.2. Projection.** Miyato and Koyama score a pair by $s(x, y) = v^\top \varphi(x) + c + e_y^\top
+# \varphi(x)$, with features $\varphi$, a vector $v$ that does not depend on the label and an embedding $e_y$. Show
+# that this is our "one output per class" but for the biases, and turn our trained kind of discriminator into theirs.
+# What may differ in training, then?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.2</summary>
+#
+# The $y$-th output is $w_y^\top \varphi(x) + b_y$. Put $v = \frac1{10} \sum_y w_y$ and $e_y = w_y - v$: the same
+# scores, with one bias for each class where theirs is shared. (Any $v$ would do, so theirs has a redundant
+# direction.) The functions are the same; the *path* is not. In the projection form $v$ moves at every step, for all
+# classes, so what is common to "real" is learned faster at first; in ours a row $w_y$ moves only when $y$ is in the
+# batch.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+with torch.no_grad():
+    D = Discriminator("one output per class").to(device)
+    x, y = 2 * x_test[:200] - 1, y_test[:200]
+    features = D.critic.net[:-1](x)                                   # (200, 3136)
+    w, b = D.critic.net[-1].weight, D.critic.net[-1].bias
+    v = w.mean(0)
+    projection = features @ v + b[y] + (features * (w - v)[y]).sum(1)
+print("the two scores agree:", torch.allclose(projection, D(x, y)[0], atol=1e-4))
+
+# %% [markdown]
+# **Exercise 5.3. The chain rule.** Prove (5.5) and check it on tables of random numbers. For which generators does the
+# missing term not matter?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.3</summary>
+#
+# $\log \frac{p_g(x, y)}{p_r(x, y)} = \log \frac{p_g(x)}{p_r(x)} + \log p_g(y \mid x) - \log p_r(y \mid x)$; average
+# over $p_g(x, y)$. The mean of $\log p_g(y \mid x)$ is $-H_g(y \mid x)$. It is zero for generators whose drawings
+# never leave a doubt about the label they were asked for. If the real classes overlap, these are the wrong
+# generators. Shu, Bui and Ermon (2017) found the bias; Gong and others (2019) mend it with a second classifier,
+# trained on fakes, that estimates $p_g(y \mid x)$.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+torch.manual_seed(1)
+p, g = (t / t.sum() for t in torch.rand(2, 7, 3, dtype=torch.float64).unbind())      # p_r(x, y), p_g(x, y)
+whole = (g * (g / p).log()).sum()
+marginal = (g.sum(1) * (g.sum(1) / p.sum(1)).log()).sum()
+class_term = -(g * (p / p.sum(1, True)).log()).sum()
+entropy = -(g * (g / g.sum(1, True)).log()).sum()
+print("KL of pairs = KL of images + class term - entropy:", whole.isclose(marginal + class_term - entropy).item())
+
+# %% [markdown]
+# **Exercise 5.4. A class cut in half.** Let the two classes be $\mathcal{N}(-1, 1)$ and $\mathcal{N}(1, 1)$, equally
+# frequent. Find the generator that minimises (5.5) *without* its last term, the class term having weight $\lambda$.
+# What are its classes at $\lambda = 1$, and what is left of their standard deviation? Check with gradient descent on
+# a grid.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.4</summary>
+#
+# For given $p_g(x)$ the class term is least if every $x$ is used for its likelier label only, here the sign of $x$.
+# With $m(x) = \max_y p_r(y \mid x)$ there remains $\mathbb{E}_{p_g}[\log p_g(x) - \log p_r(x) - \lambda \log m(x)]$,
+# a divergence from the density proportional to $p_r(x)\, m(x)^\lambda$. So
+#
+# $$ p_g(x, y) \propto p_r(x)\, m(x)^\lambda\, \mathbb{1}[y = \operatorname{sign} x] . $$
+#
+# At $\lambda = 1$, $p_r\, m$ is $\max_y p_r(x, y)$: each class is the real Gaussian *truncated* at the boundary. For
+# $\mathcal{N}(1, 1)$ above 0, with $h = \phi(1)/\Phi(1) = 0.288$, the variance is $1 - h - h^2 = 0.63$, the deviation
+# 0.79. Even for $\lambda \to 0$ the labels stay separated. On the true optimum, (5.5) in full, it would be 1.
+# Diversity is lost though the generator is perfect in the game it was given.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+x = torch.linspace(-6, 6, 241, dtype=torch.float64)
+joint = torch.stack([torch.exp(-0.5 * (x - m) ** 2) for m in (-1.0, 1.0)], 1)        # (241, 2), p_r(x, y)
+joint = joint / joint.sum()
+logits = torch.zeros(241, 2, dtype=torch.float64, requires_grad=True)                # of p_g(x, y)
+optimizer = torch.optim.Adam([logits], lr=0.1)
+for _ in range(3000):
+    g = logits.flatten().softmax(0).view(241, 2)
+    marginal = (torch.xlogy(g.sum(1), g.sum(1)) - g.sum(1) * joint.sum(1).log()).sum()
+    loss = marginal - (g * (joint / joint.sum(1, True)).log()).sum()                 # weight 1, no entropy
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+positive = g[:, 1].detach() / g[:, 1].detach().sum()
+sd = ((positive * x**2).sum() - (positive * x).sum() ** 2).sqrt().item()
+h = math.exp(-0.5) / math.sqrt(2 * math.pi) / (0.5 * (1 + math.erf(1 / math.sqrt(2))))
+print(f"standard deviation of the class {sd:.2f}, of the truncated Gaussian {math.sqrt(1 - h - h * h):.2f}, real 1.00")
+
+# %% [markdown]
+# **Exercise 5.5. How to cheat a measure of diversity.** A generator owns $m$ real images of each class and returns
+# one of them at random. What diversity do you expect? Check for $m = 1, 2, 5, 10$. Which of our numbers would expose
+# it?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.5</summary>
+#
+# Two draws are the same image with probability $1/m$, at distance zero; otherwise their distance is on average that
+# of two different real images. So the diversity is about $1 - 1/m$: ten stored images give 0.9. Few images scatter
+# around this, since *which* ones are owned matters. Recall exposes it, and so do distances to the nearest training
+# image, if the stored ones are from there. A diversity near 0.3 is that of between one and two pictures for each
+# class.
+#
+# </details>
+
+# %% tags=["solution"]
+real_features, real_labels = reference.features, reference.labels
+generator = torch.Generator().manual_seed(SEED)
+for m in (1, 2, 5, 10):
+    rows = torch.cat([(real_labels == c).nonzero()[:, 0][torch.randint(m, (200,), generator=generator) + 20 * k]
+                      for c in range(10) for k in range(5)])          # five such cheats for each class
+    parts = [metrics.within_class_diversity(real_features[part], real_labels[part], real_features, real_labels)
+             for part in rows.view(10, 5, 200).transpose(0, 1).reshape(5, 2000)]
+    print(f"{m:2d} images a class: diversity {sum(parts) / 5:.2f}, expected {1 - 1 / m:.2f}")
+
+# %% [markdown]
+# **Exercise 5.6. Asking for the rare class more often.** Real labels occur with shares $\pi_r(y)$, and in training we
+# ask for label $y$ with share $\pi_g(y)$, say all equally often. What is the best score of a pair now, and does the
+# generator's optimum move? Answer for "one output per class" and for "eleven classes".
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.6</summary>
+#
+# For pairs, $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y) + \log \pi_r(y) - \log \pi_g(y)$. The new part does
+# not depend on $x$: it shifts the $y$-th score by a constant, which the $y$-th bias absorbs, and has no gradient in
+# $x$. The shift changes how loudly a class is heard, through the slope of the softplus: a rare class that is asked
+# for too often always looks fake. Nothing changes at the optimum of each class, $p_g(x \mid y) = p_r(x \mid y)$. It
+# is cleaner to draw real images of each class equally often as well, so that the shift is zero.
+#
+# For eleven classes, $r^* = \log p_r(x) - \log p_g(x)$ compares *mixtures*: images of a class that is asked for too
+# often look fake as such, however good they are, and $r$ pushes the generator to draw something else under that
+# label. Class term and real-or-fake score then contradict each other.
+#
+# </details>
+
+# %% tags=["solution", "nbval-check-output"]
+torch.manual_seed(2)
+given = torch.rand(5, 2, dtype=torch.float64)
+given = given / given.sum(0)                                          # p(x | y), the same for real and generated
+pi_r, pi_g = torch.tensor([0.98, 0.02]).double(), torch.tensor([0.5, 0.5]).double()
+pair_score = (given * pi_r).log() - (given * pi_g).log()              # (5, 2)
+mixture_score = (given @ pi_r).log() - (given @ pi_g).log()           # (5,)
+print("perfect classes: the pair's score varies with x:", (pair_score.std(0) > 1e-9).any().item(),
+      " the mixture's does:", (mixture_score.std() > 1e-9).item())
+
+# %% [markdown]
+# **Exercise 5.7 (review). Four forms.** For each of the four discriminators say what it is given, how many outputs it
+# has, what is asked of it, and what the generator is told. Which of them can be used as a classifier afterwards?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.7</summary>
+#
+# | form | given | outputs | asked | the generator is told |
+# |---|---|---|---|---|
+# | eleven classes | image | 11, softmax | which digit, or fake | to be put into class $y$ |
+# | auxiliary | image | 1 and 10 | real? which digit? | to look real and be read as $y$ |
+# | label as input | image, label | 1 | is this a real *pair*? | to make a real-looking pair |
+# | one output per class | image, label | 10, one is used | is this a real *pair*? | to make a real-looking pair |
+#
+# The first two are classifiers: $q(k \mid x)$. The last two are not, at least not directly: the outputs compare real
+# with generated images of one class, and are not calibrated against each other. With a good generator they approach a
+# constant, whatever the image.
+#
+# </details>
+
+# %% [markdown]
+# ## What the sources get wrong
+#
+# The training loop that the textbook's text leaves out is in its companion code, and differs from ours in two places.
+#
+# **Fakes are not detached in $D$'s step.** Then the backward pass of $D$'s loss runs through the generator as well.
+# $D$'s own gradients are the same either way, and those left on the generator's weights do no harm if they are
+# cleared before its own step: time is wasted, nothing else. **The embedding is among the parameters that $D$'s
+# optimiser moves.** That does more than waste time. $D$'s loss falls when fakes are easier to detect, so each of
+# $D$'s steps moves the embedding to where the *generator's* drawings are worse. We check both on the textbook's
+# networks, as trained above.
+
+# %% tags=["nbval-check-output"]
+y = torch.arange(1000, device=device) % 10
+z = torch.randn(1000, 8, device=device, generator=torch.Generator(device).manual_seed(SEED))
+fake, as_fake = G_book(z, y), torch.full_like(y, FAKE)
+with_detach, without = (torch.autograd.grad(F.cross_entropy(D_book(x), as_fake), D_book.parameters())
+                        for x in (fake.detach(), G_book(z, y)))
+same = all(torch.allclose(*pair, atol=1e-6) for pair in zip(with_detach, without, strict=True))
+embedding = G_book.label.weight
+on_D, on_G = (torch.autograd.grad(F.cross_entropy(D_book(fake), target), embedding, retain_graph=True)[0].flatten()
+              for target in (as_fake, y))
+cosine = F.cosine_similarity(on_D, on_G, 0).item()
+print("D's gradients are the same with and without detach:", same)
+print("on the embedding the two players pull in opposite directions:", cosine < -0.2)
+
+# %%
+ratio = (on_D.norm() / on_G.norm()).item()
+print(f"cosine of the two gradients on the embedding: {cosine:+.2f}; length of D's, relative to G's: {ratio:.2f}")
+
+# %% [markdown]
+# CHECK(embedding): The two gradients point in opposite directions: what one player's step gives to the embedding, the
+# other's takes back. It does not stop training, since the generator has many other weights to answer with.
+#
+# ## References
+#
+# - M. Mirza, S. Osindero. *Conditional generative adversarial nets.* 2014. The label as an input of both players.
+# - T. Salimans and others. *Improved techniques for training GANs.* NeurIPS 2016. A discriminator with $K + 1$
+#   classes, for semi-supervised learning.
+# - A. Odena, C. Olah, J. Shlens. *Conditional image synthesis with auxiliary classifier GANs.* ICML 2017. They measure
+#   diversity within each class too, by the structural similarity of pairs.
+# - R. Shu, H. Bui, S. Ermon. *AC-GAN learns a biased distribution.* NIPS workshop on Bayesian Deep Learning, 2017.
+# - T. Miyato, M. Koyama. *cGANs with projection discriminator.* ICLR 2018.
+# - M. Gong, Y. Xu, C. Li, K. Zhang, K. Batmanghelich. *Twin auxiliary classifiers GAN.* NeurIPS 2019. The missing
+#   entropy of (5.5), restored.
+# - Y. Choi, Y. Uh, J. Yoo, J.-W. Ha. *StarGAN v2: diverse image synthesis for multiple domains.* CVPR 2020. A
+#   discriminator with one output for each class.
