@@ -7,6 +7,7 @@ only be chosen before torch starts its thread pool.
 from genmed_core import runtime
 
 runtime.configure_threads()
+runtime.keep_freed_memory()
 
 __version__ = "0.1.0"
 __all__ = ["runtime"]

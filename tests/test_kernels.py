@@ -1,6 +1,7 @@
 """The training kernels: batches, the step in its modes, several players, averages, schedules."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -77,6 +78,31 @@ def test_the_gradient_of_the_bernoulli_loss_is_the_one_autograd_finds():
     torchs = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
     (theirs,) = torch.autograd.grad((weight * torchs).sum(), logits)
     assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 113, 784])
+def test_the_bernoulli_loss_multiplies_likelihoods_without_leaving_float32(pixels):
+    logits, x = torch.zeros(2, pixels), torch.ones(2, pixels)  # 1/2 each: the smallest factors there are
+    assert torch.allclose(kernels.bernoulli_nll(logits, x), torch.full((2,), pixels * math.log(2)))
+
+
+def test_fully_connected_models_train_on_one_thread_and_leave_the_rest_alone():
+    before = torch.get_num_threads()
+    seen = []
+    model = nn.Linear(784, 1)
+
+    def loss_fn(batch):
+        seen.append(torch.get_num_threads())
+        return model(batch.x.flatten(1)).square().mean(), {}
+
+    images = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+    batches = kernels.Batches(images, batch_size=4, device="cpu")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model).run(1)
+    kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, threads=2).run(1)
+    assert seen == [1, 2] and torch.get_num_threads() == before
+    convolutional = nn.Sequential(model, nn.Conv2d(1, 1, 3))
+    assert kernels.TrainStep(loss_fn, optimizer, batches=batches, model=convolutional).threads == before
 
 
 def test_the_bernoulli_loss_refuses_to_broadcast():
