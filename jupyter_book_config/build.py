@@ -28,6 +28,8 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from genmed_core import runtime
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "_build"
@@ -220,6 +222,8 @@ def run_ahead(sources, names, cache_path):
             waiting[path] = notebook
     if len(waiting) > 1:
         os.environ.setdefault("GENMED_THREADS", "1")
+    if runtime.budget_factor() < 1:  # figures that nobody judged must not replace those of a full training
+        os.environ.setdefault("GENMED_RUNS", str(BUILD / "runs"))
     failed = []
     with ThreadPoolExecutor(2) as pool:
         jobs = {path: pool.submit(single_nb_execution, notebook, cwd=str(sources), timeout=-1,

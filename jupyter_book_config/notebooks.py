@@ -31,22 +31,22 @@ def sources(picked=()):
     return [p for p in found if not picked or p.name.startswith(tuple(picked))]
 
 
-def sha256(path):
-    """Of the text, with line ends as on Linux, so that a Windows checkout is not stale."""
-    return hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
+def sha256(text):
+    """Of a source's text, read with line ends as on Linux, so that a Windows checkout is not stale."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def problems(source):
     """What is wrong with the notebook of `source`, as sentences; empty when all is well."""
-    target = source.with_suffix(".ipynb")
+    target, text = source.with_suffix(".ipynb"), source.read_text(encoding="utf-8")
     if not target.exists():
         return [f"{target.name} is missing: run `make notebooks`"]
     notebook = nbformat.read(target, as_version=4)
     found = []
-    if notebook.metadata.get("genmed", {}).get("source_sha256") != sha256(source):
+    if notebook.metadata.get("genmed", {}).get("source_sha256") != sha256(text):
         found.append(f"{target.name} was not built from the present {source.name}: run `make notebooks`")
     notebook.metadata.pop("genmed", None)
-    if jupytext.writes(notebook, fmt="py:percent") != source.read_text(encoding="utf-8"):
+    if jupytext.writes(notebook, fmt="py:percent") != text:
         found.append(f"{target.name} and {source.name} differ in their cells: edit the .py, then run `make notebooks`")
     if target.stat().st_size > SIZE_LIMIT:
         found.append(f"{target.name} has {target.stat().st_size:,} bytes, over {SIZE_LIMIT:,}: store smaller figures")
@@ -60,9 +60,10 @@ def problems(source):
 
 def build(source):
     """Execute one chapter and write its notebook. Returns the notebook's size in bytes."""
-    notebook = jupytext.read(source)
-    client = NotebookClient(notebook, timeout=3600, kernel_name="python3", store_widget_state=False,
-                            record_timing=False, resources={"metadata": {"path": str(CHAPTERS)}})
+    text = source.read_text(encoding="utf-8")  # once: the file may be edited while it runs
+    notebook = jupytext.reads(text, fmt="py:percent")
+    client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
+                            store_widget_state=False, resources={"metadata": {"path": str(CHAPTERS)}})
     client.execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
@@ -70,7 +71,7 @@ def build(source):
             _tidy(output)
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("language_info", None)
-    notebook.metadata["genmed"] = {"source_sha256": sha256(source)}
+    notebook.metadata["genmed"] = {"source_sha256": sha256(text)}
     target = source.with_suffix(".ipynb")
     jupytext.write(notebook, target, fmt="ipynb")
     return target.stat().st_size

@@ -87,7 +87,7 @@ def test_the_check_notices_a_stale_and_a_drifted_notebook(tmp_path):
     source.write_text("# %%\nprint(1)\n")
     assert "missing" in notebooks.problems(source)[0]
     notebook = jupytext.read(source)
-    notebook.metadata["genmed"] = {"source_sha256": notebooks.sha256(source)}
+    notebook.metadata["genmed"] = {"source_sha256": notebooks.sha256(source.read_text(encoding="utf-8"))}
     jupytext.write(notebook, source.with_suffix(".ipynb"))
     drifted = jupytext.writes(notebook, fmt="py:percent")
     source.write_text(drifted.replace("print(1)", "print(2)"))
