@@ -127,3 +127,105 @@ class DigitCritic(nn.Module):
 
     def forward(self, x):
         return self.net(x).float()
+
+
+# --- denoising U-Net ----------------------------------------------------------------------------------------
+
+
+def time_embedding(t, width):
+    """Sines and cosines of t at `width` / 2 frequencies, from 1 down towards 1 / 10,000 radians a step.
+
+    t (B,) int64 or float -> (B, width) float32, width even.  Ho et al. 2020, sec. 4; Vaswani et al. 2017.
+    """
+    exponent = torch.arange(width // 2, device=t.device) / (width // 2)
+    angle = t.float()[:, None] * 10_000.0**-exponent  # (B, width / 2)
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a short cut; the embedding scales and shifts what lies between them.
+
+    x (B, channels_in, H, W), e (B, embedding) -> (B, channels_out, H, W). Begins as the short cut alone.
+    """
+
+    def __init__(self, channels_in, channels_out, embedding, groups=8):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.modulate = nn.Linear(embedding, 2 * channels_out)
+        self.norm2 = nn.GroupNorm(groups, channels_out)
+        self.conv2 = _starts_at_zero(nn.Conv2d(channels_out, channels_out, 3, padding=1))
+        same = channels_in == channels_out
+        self.short_cut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x, e):
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulate(e)[:, :, None, None].chunk(2, dim=1)
+        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        return self.short_cut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """Every place of the picture looks at every other one: strokes that belong together may lie far apart.
+
+    x (B, C, H, W) -> the same shape, C a multiple of `heads` and of `groups`. Begins as the identity.
+    """
+
+    def __init__(self, channels, heads=4, groups=8):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = _starts_at_zero(nn.Linear(channels, channels))
+
+    def forward(self, x):
+        B, C, H, W = x.shape
+        places = self.norm(x).flatten(2).transpose(1, 2)                # (B, H W, C)
+        qkv = self.qkv(places).view(B, H * W, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)                            # each (B, heads, H W, C / heads)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H * W, C)
+        return x + self.out(h).transpose(1, 2).view(B, C, H, W)
+
+
+class UNet(nn.Module):
+    """Denoiser of a diffusion model: from a noisy image, its step and its label to the noise, the image or v.
+
+    x (B, channels, H, W), H and W multiples of 2 * patch; t (B,) int64; y (B,) int64 labels, where `classes`
+    itself, `null`, means "no label", and so does y = None -> (B, channels, H, W) float32. Pixels are first
+    folded into channels, `patch` by `patch`, so that no layer works at full size. The output begins at zero.
+    """
+
+    def __init__(self, channels=1, *, widths=(32, 64), patch=2, classes=10, embedding=128, heads=4):
+        super().__init__()
+        fine, coarse = widths
+        self.null, self.frequencies = classes, embedding // 2
+        self.time = nn.Sequential(
+            nn.Linear(self.frequencies, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.label = nn.Embedding(classes + 1, embedding)
+        self.enter = nn.Sequential(
+            nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, fine, 3, padding=1))
+        self.down = ResidualBlock(fine, fine, embedding)
+        self.shrink = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
+        self.middle1 = ResidualBlock(coarse, coarse, embedding)
+        self.attention = SelfAttention(coarse, heads)
+        self.middle2 = ResidualBlock(coarse, coarse, embedding)
+        self.grow = nn.Sequential(nn.Conv2d(coarse, 4 * fine, 1), nn.PixelShuffle(2))
+        self.up = ResidualBlock(2 * fine, fine, embedding)
+        self.leave = nn.Sequential(
+            nn.GroupNorm(8, fine), nn.SiLU(),
+            _starts_at_zero(nn.Conv2d(fine, channels * patch**2, 3, padding=1)), nn.PixelShuffle(patch))
+
+    def forward(self, x, t, y=None):
+        y = torch.full_like(t, self.null) if y is None else y
+        e = F.silu(self.time(time_embedding(t, self.frequencies)) + self.label(y))  # (B, embedding)
+        fine = self.down(self.enter(x), e)                     # (B, fine, 14, 14) for a digit
+        h = self.middle1(self.shrink(fine), e)                 # (B, coarse, 7, 7)
+        h = self.middle2(self.attention(h), e)
+        h = self.up(torch.cat([self.grow(h), fine], dim=1), e)  # the U's bridge: detail passes by the middle
+        return self.leave(h).float()
+
+
+def _starts_at_zero(layer):
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

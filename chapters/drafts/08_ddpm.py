@@ -1,0 +1,1022 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 8. Denoising diffusion
+#
+# **The question.** Drop ink into water and it spreads until nothing is left to see. Nobody has ever seen it gather
+# again. Yet over one *short* moment, forwards and backwards look nearly alike. If we spoil an image in a thousand
+# short steps, can a network learn to undo each of them, and so lead pure noise back to a digit? And why is that
+# the same as maximising a likelihood?
+#
+# You will be able to
+# - add noise to an image in one jump or in a thousand steps, and prove that both are the same;
+# - derive the posterior $q(x_{t-1} \mid x_t, x_0)$ by Bayes' rule, and check it on a grid;
+# - follow the variational bound term by term down to a squared error, and say what was dropped on the way;
+# - build a U-Net that knows the time, and train it by Algorithm 1;
+# - sample by Algorithm 2, and in a fiftieth of its steps by DDIM;
+# - ask for a digit by guidance, and see what the asking costs;
+# - state the likelihood of the model in bits per dimension.
+#
+# RUNNING_TIME
+
+# %%
+import genmed_core  # first: it sets how threads wait
+import inspect
+import math
+import time
+
+import torch
+from IPython.display import Markdown
+
+from genmed_core import data, diffusion, kernels, metrics, nets, plots, runtime, train, widgets
+
+SEED = runtime.chapter_seed(0)
+device = runtime.device()
+print(runtime.machine())
+
+# %% [markdown]
+# ## The data
+#
+# Digits in grey, moved from $[0, 1]$ to $[-1, 1]$. That is not a matter of habit. The noise that we are about to add
+# has mean 0 and variance 1, and the data should be of the same size: what counts is the mean *square* of a
+# pixel, which should be near 1, so that the network sees inputs of one size from the first step to the last.
+
+# %%
+train_set, val_set, test_set = data.digits("train"), data.digits("val"), data.digits("test")
+expect = metrics.Expectations("08_ddpm", source=train_set.source)
+
+
+def to_signed(x):
+    """Grey levels in [0, 1] -> [-1, 1]."""
+    return 2 * x - 1
+
+
+def to_grey(x):
+    """[-1, 1] -> grey levels in [0, 1], cut where a sample overshoots."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+x_test = to_signed(test_set.images.to(device) / 255)  # (N, 1, 28, 28)
+y_test = test_set.labels.to(device)
+for name, x in (("in [0, 1]", to_grey(x_test)), ("in [-1, 1]", x_test)):
+    print(f"{name:10}  mean {x.mean():5.2f}   standard deviation {x.std():.2f}   mean square {x.square().mean():.2f}")
+
+# %% [markdown]
+# ## Forwards: how to spoil an image
+#
+# The **forward process** takes $T = 1000$ steps. Each of them shrinks the image a little and adds a little noise:
+#
+# $$ q(x_t \mid x_{t-1}) = \mathcal{N}\big(x_t;\ \sqrt{1 - \beta_t}\, x_{t-1},\ \beta_t I\big),
+#    \qquad t = 1, \dots, T. \tag{8.1} $$
+#
+# Why shrink? If a pixel of $x_{t-1}$ has mean square 1, then a pixel of $x_t$ has $(1 - \beta_t) \cdot 1 + \beta_t =
+# 1$. **The variance is preserved**, and after many steps we end in $\mathcal{N}(0, I)$ and not in noise without
+# bound.
+#
+# Must we take all steps to reach $x_t$? Write $\alpha_t = 1 - \beta_t$, and put two steps together:
+#
+# $$ x_t = \sqrt{\alpha_t}\big(\sqrt{\alpha_{t-1}}\, x_{t-2} + \sqrt{\beta_{t-1}}\, \varepsilon_{t-1}\big)
+#    + \sqrt{\beta_t}\, \varepsilon_t. $$
+#
+# The two noises are independent Gaussians, so their sum is one Gaussian whose variance is the sum, $\alpha_t (1 -
+# \alpha_{t-1}) + (1 - \alpha_t) = 1 - \alpha_t \alpha_{t-1}$. Two steps have the form of one, with $\alpha_t
+# \alpha_{t-1}$ in the place of $\alpha_t$. By induction, with $\bar\alpha_t = \prod_{s \le t} \alpha_s$,
+#
+# $$ q(x_t \mid x_0) = \mathcal{N}\big(\sqrt{\bar\alpha_t}\, x_0,\ (1 - \bar\alpha_t) I\big),
+#    \qquad x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon. \tag{8.2} $$
+#
+# This closed form makes training cheap: one multiplication leads to any $t$. In code, steps count from 0, so `t = 0`
+# is the papers' $t = 1$. First, we put (8.2) to the test. Two hundred images walk a thousand steps of (8.1); at
+# some of them we ask how much of $x_0$ is left (by regression), and how large the rest and the whole are.
+
+# %%
+T = 1000
+linear, cosine = diffusion.Schedule.linear(T).to(device), diffusion.Schedule.cosine(T).to(device)
+
+torch.manual_seed(SEED)
+x0 = x_test[:200] / x_test[:200].square().mean().sqrt()  # of mean square 1, to the last digit
+x, worst = x0, 0.0
+print(f"{'step':>5}{'image left':>12}{'closed form':>13}{'noise var':>11}{'closed form':>13}{'mean square':>13}")
+for t in range(T):
+    x = (1 - linear.beta[t]).sqrt() * x + linear.beta[t].sqrt() * torch.randn_like(x)        # (8.1)
+    if t + 1 in (1, 10, 100, 300, 600, 1000):
+        left = (x * x0).mean() / x0.square().mean()
+        noise, size = (x - left * x0).square().mean(), x.square().mean()
+        a, v = linear.alpha_bar[t].sqrt(), 1 - linear.alpha_bar[t]                           # (8.2)
+        print(f"{t + 1:5}{left:12.4f}{a:13.4f}{noise:11.4f}{v:13.4f}{size:13.4f}")
+        worst = max(worst, abs(left - a).item(), abs(noise - v).item(), abs(size - 1).item())
+assert worst < 0.02
+
+# %% [markdown]
+# ## How fast? Two schedules
+#
+# The betas are ours to choose. Ho et al. (2020) let them rise in a straight line from 0.0001 to 0.02. Nichol and
+# Dhariwal (2021) noticed that this ruins small images too early, so that the last quarter of all steps does nothing
+# that could be learned from. They chose $\bar\alpha$ instead, and let it fall as a squared cosine:
+#
+# $$ \bar\alpha_t = \frac{f(t)}{f(0)}, \qquad f(t) = \cos^2\!\left(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\right),
+#    \qquad \beta_t = \min\!\left(1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}},\ 0.999\right). \tag{8.3} $$
+#
+# The offset $s = 0.008$ keeps the first steps from being too small. What matters is the **signal-to-noise ratio**
+# $\mathrm{SNR}_t = \bar\alpha_t / (1 - \bar\alpha_t)$; its logarithm tells the two apart.
+
+# %% mystnb={"image": {"alt": "Left: alpha bar falls sooner for the linear schedule. Right: log SNR against the step"}}
+fig, (left, right) = plots.figure(8, 2.8, 1, 2)
+for name, s in (("linear", linear), ("cosine", cosine)):
+    a = s.alpha_bar.cpu()
+    left.plot(range(1, T + 1), a, label=name)
+    right.plot(range(1, T + 1), (a / (1 - a)).log10(), label=name)
+left.set(xlabel="step t", ylabel="ᾱ: share of the image in x_t")
+right.set(xlabel="step t", ylabel="log10 SNR", ylim=(-6, 4.5))
+left.legend()
+fig
+
+# %% mystnb={"image": {"alt": "A digit drowns in noise along t, with the linear schedule sooner than with the cosine"}}
+shown = [0, *range(99, T, 100)]
+eps = torch.randn(1, 1, 28, 28, generator=torch.Generator().manual_seed(SEED)).to(device)
+rows = [diffusion.q_sample(x_test[:1], t, eps, s) for s in (linear, cosine) for t in shown]
+plots.show_grid(to_grey(torch.cat(rows)), columns=len(shown), row_labels=["linear", "cosine"],
+                column_labels=[f"t = {t + 1}" if t == 0 else str(t + 1) for t in shown])
+
+# %% [markdown]
+# ## Slider: forwards in time
+#
+# Eight test digits, the same noise in both halves. Find the step at which you can no longer tell the class. First the
+# frames as plain pictures, looked at in a few places, then the slider itself.
+
+# %%
+def forward_frame(t, s):
+    noise = torch.randn(8, 1, 28, 28, generator=torch.Generator().manual_seed(SEED)).to(device)
+    return plots.tile(to_grey(diffusion.q_sample(x_test[:8], t, noise, s)), 2, 4)
+
+
+times = [0, *range(49, T, 50)]
+forward_slider = widgets.FrameSlider([[forward_frame(t, linear), forward_frame(t, cosine)] for t in times],
+                                     labels=[t + 1 for t in times], description="t", width=230, interval=300,
+                                     captions=["linear", "cosine"])
+for place in (0, 10, -1):
+    one, two = forward_slider.frame(place)
+    assert one.shape == two.shape == (57, 115)
+    print(f"t = {times[place] + 1:4}: spread {one.std() / 255:.2f} (linear), {two.std() / 255:.2f} (cosine)")
+
+# %%
+forward_slider
+
+# %% [markdown]
+# ## Backwards, if we knew the image
+#
+# Going back needs $q(x_{t-1} \mid x_t)$, which depends on all images that could have led to $x_t$. But *given* $x_0$
+# it is a small exercise. Bayes' rule, and (8.1) does not look at $x_0$:
+#
+# $$ q(x_{t-1} \mid x_t, x_0) = \frac{q(x_t \mid x_{t-1})\, q(x_{t-1} \mid x_0)}{q(x_t \mid x_0)}. \tag{8.4} $$
+#
+# **Step 1.** Take logarithms, and keep only what depends on $x_{t-1}$. The denominator drops out:
+#
+# $$ \log q = -\frac12\left[\frac{(x_t - \sqrt{\alpha_t}\, x_{t-1})^2}{\beta_t}
+#    + \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{1 - \bar\alpha_{t-1}}\right] + \text{const}. $$
+#
+# **Step 2.** This is a quadratic in $x_{t-1}$, so the result is Gaussian. Its precision is the factor of
+# $x_{t-1}^2$. Use $\alpha_t (1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t$:
+#
+# $$ \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1 - \bar\alpha_{t-1}}
+#    = \frac{1 - \bar\alpha_t}{\beta_t\,(1 - \bar\alpha_{t-1})}
+#    \quad\Rightarrow\quad \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t. \tag{8.5} $$
+#
+# **Step 3.** The mean is $\tilde\beta_t$ times the factor of $x_{t-1}$ in the cross terms,
+# $\frac{\sqrt{\alpha_t}}{\beta_t} x_t + \frac{\sqrt{\bar\alpha_{t-1}}}{1 - \bar\alpha_{t-1}} x_0$:
+#
+# $$ \tilde\mu_t(x_t, x_0) = \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\, x_0
+#    + \frac{\sqrt{\alpha_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t. \tag{8.6} $$
+#
+# A weighted mean of where we are and where we come from. Check it by brute force: multiply the two densities on a
+# fine grid, for a single pixel, and read off mean and variance.
+
+# %%
+x0, x_t = torch.tensor([[0.8]], dtype=torch.float64), torch.tensor([[-0.4]], dtype=torch.float64)
+posterior_error = 0.0
+for t in (1, 250, 500, 990):
+    beta, alpha, _, _ = (v.item() for v in cosine.at(torch.tensor([t], device=device)))
+    _, _, bar, _ = (v.item() for v in cosine.at(torch.tensor([t - 1], device=device)))
+    mean, var = (v.item() for v in diffusion.q_posterior(x0.to(device), x_t.to(device), t, cosine))
+    grid = mean + torch.linspace(-9, 9, 40_001, dtype=torch.float64) * math.sqrt(var)
+    log_q = -((x_t.item() - math.sqrt(alpha) * grid) ** 2 / beta + (grid - math.sqrt(bar) * 0.8) ** 2 / (1 - bar)) / 2
+    q = torch.softmax(log_q, 0)                                                              # (8.4)
+    brute_mean, brute_var = (q * grid).sum(), (q * (grid - (q * grid).sum()) ** 2).sum()
+    posterior_error = max(posterior_error, abs(brute_mean / mean - 1).item(), abs(brute_var / var - 1).item())
+    print(f"t = {t + 1:4}   mean {mean:8.5f}, on the grid {brute_mean:8.5f}   "
+          f"variance {var:.3e}, on the grid {brute_var:.3e}")
+
+# %% [markdown]
+# ## From the bound to a squared error
+#
+# Now the model. It starts from $p(x_T) = \mathcal{N}(0, I)$ and walks back by Gaussian steps with learned means,
+#
+# $$ p_\theta(x_{t-1} \mid x_t) = \mathcal{N}\big(\mu_\theta(x_t, t),\ \sigma_t^2 I\big). \tag{8.7} $$
+#
+# Seen from [chapter 2](02_vae.ipynb), this is a VAE whose code is the whole path $x_1, \dots, x_T$ and whose encoder,
+# the forward process, has nothing to learn. The bound is the same:
+#
+# $$ -\log p_\theta(x_0) \le \mathbb{E}_q\!\left[\log \frac{q(x_{1:T} \mid x_0)}{p_\theta(x_{0:T})}\right]
+#    = \mathbb{E}_q\!\left[-\log p(x_T) + \sum_{t=1}^{T} \log \frac{q(x_t \mid x_{t-1})}{p_\theta(x_{t-1} \mid x_t)}
+#    \right]. $$
+#
+# The two densities in the sum look in opposite directions. Turn $q$ around with (8.4), $q(x_t \mid x_{t-1}) =
+# q(x_{t-1} \mid x_t, x_0)\, q(x_t \mid x_0) / q(x_{t-1} \mid x_0)$ for $t > 1$. The last two factors telescope along
+# the path and leave only $q(x_T \mid x_0)$. What remains are divergences between Gaussians:
+#
+# $$ -\log p_\theta(x_0) \le
+#    \underbrace{\mathrm{KL}\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T\text{: nothing to learn}}
+#    + \sum_{t=2}^{T} \underbrace{\mathbb{E}\,\mathrm{KL}\big(q(x_{t-1} \mid x_t, x_0) \,\|\,
+#      p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}}
+#    + \underbrace{\mathbb{E}[-\log p_\theta(x_0 \mid x_1)]}_{L_0\text{: reconstruction}}. \tag{8.8} $$
+#
+# This is the textbook's "reconstruction plus a series of KLs". Let $\sigma_t^2 = \tilde\beta_t$. Two Gaussians of one
+# variance differ in their means alone, and the best guess of a mean of the form (8.6) puts a guess $\hat x_0(x_t, t)$
+# where the true $x_0$ stood:
+#
+# $$ L_{t-1} = \mathbb{E}\,\frac{\|\tilde\mu_t - \mu_\theta\|^2}{2 \tilde\beta_t}
+#    = \tfrac12\big(\mathrm{SNR}_{t-1} - \mathrm{SNR}_t\big)\, \mathbb{E}\,\|x_0 - \hat x_0\|^2
+#    = \frac{\beta_t}{2 \alpha_t (1 - \bar\alpha_{t-1})}\, \mathbb{E}\,\|\varepsilon - \hat\varepsilon\|^2. \tag{8.9} $$
+#
+# The last form uses (8.2): who knows the noise knows the image. So *predicting the noise maximises a bound on the
+# likelihood*, if each step is weighted as (8.9) says. Ho et al. found better pictures with all weights set to one:
+#
+# $$ L_{\text{simple}}
+#    = \mathbb{E}_{t, x_0, \varepsilon}\,\big\|\varepsilon - \hat\varepsilon(x_t, t)\big\|^2. \tag{8.10} $$
+#
+# Compute (8.9) three ways for a model that is wrong on purpose, and look at the weights that (8.10) throws away:
+
+# %%
+torch.manual_seed(SEED)
+x0, eps = x_test[:50], torch.randn(50, 1, 28, 28, device=device)
+wrong = eps + 0.1 * torch.randn_like(eps)  # what our poor model says, whatever it is shown
+print(f"{'t':>5}{'KL, nats':>12}{'by x0_hat':>12}{'by eps_hat':>12}{'weight':>12}   (KL summed over 784 pixels)")
+for t in (1, 10, 100, 500, 900):
+    at = torch.full((50,), t, device=device)
+    kl = diffusion.vlb_terms(lambda x, t, y: wrong, x0, at, cosine, eps=eps).mean() * 784 * math.log(2)
+    x0_hat, _ = diffusion.predict(wrong, diffusion.q_sample(x0, at, eps, cosine), at, cosine)
+    (beta, alpha, bar, _), (_, _, bar_before, _) = cosine.at(at[:1]), cosine.at(at[:1] - 1)
+    snr, snr_before = bar / (1 - bar), bar_before / (1 - bar_before)
+    by_x0 = 0.5 * (snr_before - snr) * (x0 - x0_hat).double().square().sum((1, 2, 3)).mean()
+    weight = beta / (2 * alpha * (1 - bar_before))
+    by_eps = weight * (eps - wrong).double().square().sum((1, 2, 3)).mean()
+    print(f"{t + 1:5}{kl:12.5f}{by_x0.item():12.5f}{by_eps.item():12.5f}{weight.item():12.5f}")
+    torch.testing.assert_close(torch.stack([by_x0[0], by_eps[0]]), kl.expand(2), rtol=1e-3, atol=0)
+
+# %% [markdown]
+# The bound cares most about the first few steps, where the noise is too faint to see and where most of the bits are
+# spent. $L_{\text{simple}}$ turns to the noisy steps, where a stroke becomes a seven or a one.
+#
+# **Fixed or learned variance?** We set $\sigma_t^2 = \tilde\beta_t$, which is exactly right when the data are a
+# single point. For data that are white noise of variance 1, $\sigma_t^2 = \beta_t$ is right. The truth lies between,
+# and from about the fiftieth step on the two are nearly the same. $L_{\text{simple}}$ contains no $\sigma$ at all,
+# so it cannot teach one. Nichol and Dhariwal let the network output $v$ in $\sigma_t^2 = \exp\!\big(v \log \beta_t +
+# (1 - v) \log \tilde\beta_t\big)$ and train it by a small share of (8.8). That gains likelihood, and matters when
+# steps are few. We keep it fixed, and measure below what a learned one would have gained.
+#
+# ## What should the network say?
+#
+# Given $x_t$ and $t$, the noise, the image and every mixture of the two are the same knowledge, by (8.2). They are
+# not the same to a network whose outputs carry an error. Salimans and Ho (2022) proposed
+#
+# $$ v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0,
+#    \qquad \hat x_0 = \sqrt{\bar\alpha_t}\, x_t - \sqrt{1 - \bar\alpha_t}\, \hat v,
+#    \qquad \hat\varepsilon = \sqrt{1 - \bar\alpha_t}\, x_t + \sqrt{\bar\alpha_t}\, \hat v. \tag{8.11} $$
+#
+# It is a rotation: $(x_0, \varepsilon)$ turned by an angle into $(x_t, v)$, so nothing is ever divided by a small
+# number. Suppose the output is off by 0.1 in every pixel. How far off is the image, and how far the noise?
+
+# %% tags=["nbval-check-output"]
+print("an error of 0.1 in the output becomes an error of ... in x0_hat / in eps_hat")
+print(f"{'t':>5}" + "".join(f"{'predicting ' + name:>22}" for name in diffusion.PREDICTS))
+zeros = torch.zeros(1, 1, 1, 1)
+for t in (9, 99, 499, 899, 989):
+    row = ""
+    for name in diffusion.PREDICTS:
+        pair = diffusion.predict(zeros + 0.1, zeros, t, cosine.to("cpu"), predicts=name)
+        row += "".join(f"{part.abs().item():11.3f}" for part in pair)
+    print(f"{t + 1:5}{row}")
+
+# %% [markdown]
+# The noise is a hopeless thing to predict late, when the image has to be read from it, the image a hopeless one
+# early. Predicting $v$ is safe at both ends. Its squared error is that of $x_0$ times $1 + \mathrm{SNR}_t$: Algorithm
+# 1 with other weights, and nothing else changes. We predict $v$.
+#
+# ## The model: a U-Net that knows the time
+#
+# One network serves all steps, so it must be told which one. A bare number $t$ would be hard to tell from its
+# neighbour. Like the hands of many clocks, sines and cosines of different speeds mark each step:
+
+# %% tags=["nbval-check-output"]
+print(inspect.getsource(nets.time_embedding))
+
+# %% mystnb={"image": {"alt": "Stripes of sines and cosines: fast on the left, slow to the right, one row a step"}}
+fig, ax = plots.figure(6.5, 2.2)
+ax.imshow(nets.time_embedding(torch.arange(0, T, 5), 64), cmap="RdBu", aspect="auto", vmin=-1, vmax=1,
+          extent=(0, 64, T, 0))
+ax.grid(False)
+ax.set(xlabel="coordinate: 32 sines, then 32 cosines", ylabel="step t")
+fig
+
+# %% [markdown]
+# The building block has two convolutions beside a short cut. Between them, every channel is scaled and shifted as the
+# embedding of time and label says. The last convolution begins at zero: the block starts as the identity, and learns
+# what to add.
+
+# %% tags=["nbval-check-output"]
+print(inspect.getsource(nets.ResidualBlock))
+
+# %% [markdown]
+# A convolution sees three pixels. Whether the upper and the lower half of an 8 fit together is a matter of distant
+# places, and **self-attention** lets all of them talk. At $7 \times 7$ there are 49, which costs little.
+
+# %% tags=["nbval-check-output"]
+print(inspect.getsource(nets.SelfAttention))
+
+# %% [markdown]
+# The whole is shaped like a U: down to half the size, where a place sees much of the digit, and up again. The bridge
+# across the U carries the fine detail, which noise removal needs at its exact place. Before all this, blocks of $2
+# \times 2$ pixels are folded into four channels, so that no layer works on $28 \times 28$. That is our main saving.
+
+# %% tags=["nbval-check-output"]
+print(inspect.getsource(nets.UNet))
+
+# %% tags=["nbval-check-output"]
+parameters = metrics.parameter_count(nets.UNet())
+print(f"{parameters:,} parameters")
+
+# %% [markdown]
+# Many processors multiply faster in bfloat16, numbers of 8 bits precision. Does it pay here? A look at the clock
+# decides:
+
+# %%
+def images_per_second(model, bf16, n=128, rounds=8):
+    """Speed of the forward pass; the one number read at the end waits for the device."""
+    x, t = torch.randn(n, 1, 28, 28, device=device), torch.zeros(n, dtype=torch.int64, device=device)
+    with torch.no_grad(), runtime.autocast(device, bf16):
+        model(x, t).sum().item()
+        begin = time.perf_counter()
+        sum(model(x, t).sum() for _ in range(rounds)).item()
+    return n * rounds / (time.perf_counter() - begin)
+
+
+rate = {bf16: images_per_second(nets.UNet().to(device), bf16) for bf16 in (False, True)}
+BF16 = runtime.has_fast_bf16() and rate[True] > rate[False]
+print(f"float32 {rate[False]:,.0f} images/s, bfloat16 {rate[True]:,.0f} images/s"
+      if runtime.has_fast_bf16() else "no fast bfloat16 on this processor")
+print("the network runs in", "bfloat16" if BF16 else "float32")
+
+# %% [markdown]
+# ## Algorithm 1: training
+#
+# The published algorithm has five lines: repeat; draw an image; draw a step; draw noise; take a gradient step on
+# (8.10). Here are its lines in the same order. Two additions: the steps of a batch are spread evenly over $1, \dots,
+# T$ (each alone is still uniform, but the loss varies less), and every tenth label is replaced by the **null label**,
+# so that the network also learns to denoise without being told the digit. We shall need that for guidance.
+
+# %%
+PREDICTS = "v"
+
+
+def ddpm_loss(model, drop=0.1):
+    """-> loss_fn(batch) for a training step: Algorithm 1, with the squared error of v per pixel."""
+
+    def loss_fn(batch):                                                     # 1: repeat
+        x0 = to_signed(batch.x)                                             # 2: x_0 ~ q(x_0)
+        B = len(x0)
+        t = diffusion.stratified_timesteps(B, T, device=x0.device)          # 3: t ~ Uniform(1, ..., T)
+        eps = torch.randn_like(x0)                                          # 4: eps ~ N(0, I)
+        x_t = diffusion.q_sample(x0, t, eps, cosine)                        # (8.2)
+        y = torch.where(torch.rand(B, device=x0.device) < drop, model.null, batch.y)
+        with runtime.autocast(x0.device, BF16):
+            v_hat = model(x_t, t, y)
+        v = diffusion.target(x0, eps, t, cosine, predicts=PREDICTS)         # (8.11)
+        loss = (v - v_hat).square().mean()                                  # 5: gradient step on this
+        return loss, {}
+
+    return loss_fn
+
+
+# %% [markdown]
+# ## Train
+#
+# AdamW with a rate that rises over the first twentieth of the steps and then falls to zero. Small batches, because
+# what is scarce in a few minutes is optimiser steps, not images. For sampling we use a moving average of the weights,
+# which is calmer than the weights themselves.
+
+# %% tags=["weights"]
+STEPS, BATCH, RATE = 3000, 32, 6e-3
+torch.manual_seed(SEED)
+unet = nets.UNet().to(device)
+optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, betas=(0.9, 0.99), fused=True)
+batches = kernels.Batches(train_set, batch_size=BATCH, seed=SEED, device=device)
+step = kernels.TrainStep(ddpm_loss(unet), optimizer, batches=batches, model=unet, ema=0.997, seed=SEED,
+                         schedule=kernels.linear_decay(0.05))
+
+# %%
+history = train.fit(step, runtime.budget(STEPS), title="U-Net")
+trained = step.ema_model.eval()
+print(f"{history.seconds:.0f} s, {history.images_per_second:,.0f} images/s, "
+      f"{history.images / len(train_set):.1f} times through the data")
+
+# %% mystnb={"image": {"alt": "Training loss falls steeply at first and then slowly, all along the training"}}
+plots.show_curves({"mean over a report": (history.steps, history["loss"])}, x_label="step", log_y=True,
+                  y_label="squared error of v, per pixel")
+
+# %% [markdown]
+# ## Algorithm 2: sampling
+#
+# To walk back, put $\hat x_0$ into (8.6), or, written with the noise, which comes to the same (exercise 2),
+#
+# $$ x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\,
+#    \hat\varepsilon(x_t, t)\right) + \sigma_t z, \qquad z \sim \mathcal{N}(0, I), \tag{8.12} $$
+#
+# with $z = 0$ at the last step. Why add noise to an image that we want to clean? Because $x_{t-1}$ is *meant* to be
+# noisy, and the mean of the posterior is too smooth to be a draw from it. We limit $\hat x_0$ to the grey levels that
+# exist, which keeps early errors from growing.
+
+# %%
+def denoiser(model):
+    """The network as the samplers call it, in the precision that was chosen above."""
+
+    def denoise(x_t, t, y=None):
+        with runtime.autocast(device, BF16):
+            return model(x_t, t, y)
+
+    return denoise
+
+
+@torch.no_grad()
+def algorithm_2(denoise, y, generator, schedule=cosine):
+    """y (B,) labels -> x_0 (B, 1, 28, 28), by T steps of (8.12)."""
+    shape = (len(y), 1, 28, 28)
+    x = torch.randn(shape, generator=generator).to(device)                       # 1: x_T ~ N(0, I)
+    for t in range(T - 1, -1, -1):                                               # 2: for t = T, ..., 1
+        z = torch.randn(shape, generator=generator).to(device) if t > 0 else 0   # 3: z ~ N(0, I), or 0
+        at = torch.full((len(y),), t, device=device)
+        _, eps_hat = diffusion.predict(denoise(x, at, y), x, at, schedule, predicts=PREDICTS, clip=(-1, 1))
+        beta, alpha, bar, _ = (v[0].float() for v in schedule.at(at))
+        bar_before = schedule.at(at - 1)[2][0].float()
+        mean = (x - beta / (1 - bar).sqrt() * eps_hat) / alpha.sqrt()
+        sigma = (beta * (1 - bar_before) / (1 - bar)).sqrt()                     # (8.5)
+        x = mean + sigma * z                                                     # 4: (8.12)
+    return x                                                                     # 5, 6: end for; return x_0
+
+
+# %% mystnb={"image": {"alt": "The ten digits drawn by a thousand steps of Algorithm 2, one of each class"}}
+begin = time.perf_counter()
+ten = algorithm_2(denoiser(trained), torch.arange(10, device=device), torch.Generator().manual_seed(SEED))
+slow = (time.perf_counter() - begin) / 10
+print(f"{T} steps: {slow:.1f} s for each digit")
+plots.show_grid(to_grey(ten), columns=10)
+
+# %% [markdown]
+# The engine behind this book's samplers takes the same step, as a test of one jump shows:
+
+# %%
+torch.manual_seed(SEED)
+x, eps_hat, z = (torch.randn(4, 1, 28, 28, dtype=torch.float64, device=device) for _ in range(3))
+step_error = 0.0
+for t in (0, 1, 400, 900):
+    beta, alpha, bar, _ = (v[0] for v in cosine.at(torch.tensor([t], device=device)))
+    bar_before = cosine.at(torch.tensor([t - 1], device=device))[2][0]
+    sigma = (beta * (1 - bar_before) / (1 - bar)).sqrt()
+    by_hand = (x - beta / (1 - bar).sqrt() * eps_hat) / alpha.sqrt() + sigma * z * (t > 0)
+    step_error = max(step_error, (diffusion.ddpm_step(x, t, eps_hat, cosine, z) - by_hand).abs().max().item())
+print(f"largest difference {step_error:.1e}")
+
+# %% [markdown]
+# **Why is it slow?** A GAN or VAE draws with one pass through its network, Algorithm 2 with a thousand, one after the
+# other: no step can begin before the last has ended. The steps must be small because (8.7) is a Gaussian, and going
+# back from $x_t$ is Gaussian only over a short time. Ahead of a large jump lie many possible images, and one Gaussian
+# around their mean is a poor account of them.
+#
+# ## DDIM: the same network, few steps
+#
+# Training never used the chain (8.1), only its marginals (8.2). So any process with the same marginals will do, and
+# there is one that hardly needs randomness. Given $\hat x_0$ and $\hat\varepsilon$ at step $t$, jump to any earlier
+# $s$ by (8.2) itself (Song et al. 2021):
+#
+# $$ x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\varepsilon + \sigma z,
+#    \qquad \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}
+#    \left(1 - \frac{\bar\alpha_t}{\bar\alpha_s}\right). \tag{8.13} $$
+#
+# With $\eta = 1$ and $s = t - 1$ this is Algorithm 2. With $\eta = 0$ no noise is added: the image is a
+# function of $x_T$ alone, and the path is the solution of a differential equation, which can be followed in long
+# strides. The whole sampler is four lines; `diffusion.sample` does the same, with guidance and a callback.
+
+# %%
+@torch.no_grad()
+def ddim(denoise, y, steps, generator):
+    """y (B,) labels -> x_0 (B, 1, 28, 28), by `steps` jumps of (8.13) with eta = 0."""
+    x = torch.randn(len(y), 1, 28, 28, generator=generator).to(device)
+    times = diffusion.spaced_timesteps(T, steps).tolist()
+    for t, s in zip(times, times[1:] + [-1]):
+        at = torch.full((len(y),), t, device=device)
+        _, eps_hat = diffusion.predict(denoise(x, at, y), x, at, cosine, predicts=PREDICTS, clip=(-1, 1))
+        x = diffusion.ddim_step(x, at, torch.full_like(at, s), eps_hat, cosine, clip=(-1, 1))
+    return x
+
+
+# %% mystnb={"image": {"alt": "One hundred digits drawn with twenty DDIM steps, ten of each class in columns"}}
+hundred = torch.arange(10, device=device).repeat(10)
+begin = time.perf_counter()
+quick = ddim(denoiser(trained), hundred, 20, torch.Generator().manual_seed(SEED))
+fast = (time.perf_counter() - begin) / 100
+print(f"100 digits in 20 DDIM steps: {100 * fast:.1f} s, {slow / fast:.0f} times as fast a digit as Algorithm 2")
+plots.show_grid(to_grey(quick), columns=10, width=5)
+
+# %% [markdown]
+# ## Guidance: more of a seven
+#
+# Look closely, and some of these digits are not what was asked for. A denoiser learns to use the label only as far as
+# it lowers the squared error, and once $x_t$ shows a stroke the stroke says more. **Classifier-free guidance** (Ho
+# and Salimans 2022) asks the network twice, with and without the label, and exaggerates the difference:
+#
+# $$ \tilde v = \hat v(x_t, t, \varnothing)
+#    + w\,\big(\hat v(x_t, t, y) - \hat v(x_t, t, \varnothing)\big). \tag{8.14} $$
+#
+# $w = 1$ is the plain conditional model, $w = 0$ forgets the label. Up to known factors $-\hat\varepsilon$ is the
+# gradient of $\log p(x_t)$, so the bracket is the gradient of $\log p(x_t \mid y) - \log p(x_t) = \log p(y \mid
+# x_t) + \text{const}$: an implicit classifier, trusted $w$ times. Samples move to where the classifier is surest,
+# and crowd there.
+
+# %%
+def draw(model, y, *, steps, guidance=None, eta=0.0, seed=SEED, **options):
+    """Digits for labels y (B,) -> (B, 1, 28, 28) in [0, 1], in parts that fit the cache of a small processor."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [diffusion.sample(denoiser(model), (len(part), 1, 28, 28), cosine, steps=steps, eta=eta, y=part,
+                              guidance=guidance, null=unet.null, predicts=PREDICTS, clip=(-1, 1),
+                              generator=generator, **options)
+             for part in y.to(device).split(250)]
+    return to_grey(torch.cat(parts))
+
+
+def labels_like_the_data(n):
+    """n labels in the proportions of the training set, without chance."""
+    ordered = train_set.labels.sort().values
+    return ordered[torch.linspace(0, len(ordered) - 1, n).long()]
+
+
+# %% [markdown]
+# ## Measure
+#
+# Two thousand digits with 50 DDIM steps and $w = 1.5$, labels as frequent as in the training data, held against the
+# test set as [the page on measuring](measuring.md) explains. The floor is what held-out real digits score.
+
+# %%
+asked = labels_like_the_data(2000)
+begin = time.perf_counter()
+samples = draw(trained, asked, steps=50, guidance=1.5)
+seconds_50 = time.perf_counter() - begin
+report = metrics.sample_report(samples, test_set, asked, held_out=val_set)
+print(f"2,000 digits, 50 steps with guidance: {seconds_50:.0f} s")
+Markdown(metrics.report_table({"DDIM, 50 steps, w = 1.5": report}))
+
+# %% mystnb={"image": {"alt": "Real digits and samples side by side: alike, the samples a little more regular"}}
+some = torch.arange(0, 2000, 50)  # evenly through the classes, not picked
+real = test_set.images[test_set.labels.sort(stable=True).indices[:: len(test_set) // 40][:40]] / 255
+plots.show_grids({"real": real, "DDIM, 50 steps, w = 1.5": samples[some]}, columns=8, rows=5)
+
+# %% [markdown]
+# The class is nearly always right, and yet the Fréchet distance is several times its floor. The other rows say why:
+# recall and diversity fall short of the floor, precision hardly does. Guidance has traded variety for certainty, as
+# the next measurements show.
+#
+# **Cost against quality.** Fewer samples now, 500 each, with a floor of their own, for two samplers and several
+# numbers of steps:
+
+# %%
+asked_500 = labels_like_the_data(500)
+reference = metrics.real_reference(test_set, held_out=val_set, n=500)
+quality = {}
+for eta in (0.0, 1.0):
+    for steps in (5, 10, 20):
+        begin = time.perf_counter()
+        x = draw(trained, asked_500, steps=steps, guidance=1.5, eta=eta)
+        seconds = time.perf_counter() - begin
+        quality[eta, steps] = metrics.sample_report(x, reference, asked_500) | {"seconds": seconds}
+quality[0.0, 50] = metrics.sample_report(samples[::4], reference, asked[::4]) | {"seconds": seconds_50 / 4}
+for (eta, steps), q in quality.items():
+    print(f"eta {eta:.0f}, {steps:3} steps: {q['seconds'] / 5:5.2f} s per 100 digits, Fréchet distance {q['fd']:7.1f}, "
+          f"read as asked {100 * q['read_accuracy']:5.1f} %")
+
+# %% mystnb={"image": {"alt": "Frechet distance falls with the number of steps, much sooner for DDIM than with noise"}}
+curves = {name: [(steps, q["fd"]) for (e, steps), q in quality.items() if e == eta]
+          for eta, name in ((0.0, "DDIM, η = 0"), (1.0, "with noise, η = 1"))}
+plots.show_curves({name: tuple(zip(*points)) for name, points in curves.items()}, log_x=True, log_y=True,
+                  x_label="steps (and cost)", y_label="Fréchet distance, n = 500",
+                  lines={"floor": reference.floor["fd"]})
+
+# %% [markdown]
+# Cost is proportional to steps; quality is not. For the deterministic sampler most of what can be had is there after
+# twenty steps, because from then on the network's own error is what remains, and steps cannot mend that. With fresh
+# noise at every step the same few steps give far worse digits: noise added late has too few steps left to be removed.
+#
+# **What does guidance cost?** The same 500 labels, 20 steps, three strengths:
+
+# %%
+strengths = {1.0: metrics.sample_report(draw(trained, asked_500, steps=20), reference, asked_500),
+             1.5: quality[0.0, 20],
+             4.0: metrics.sample_report(draw(trained, asked_500, steps=20, guidance=4.0), reference, asked_500)}
+print(f"{'w':>4}{'read as asked':>16}{'Fréchet':>10}{'precision':>11}{'recall':>8}{'diversity':>11}")
+for w, q in strengths.items():
+    print(f"{w:4}{100 * q['read_accuracy']:14.1f} %{q['fd']:10.1f}{q['precision']:11.2f}{q['recall']:8.2f}"
+          f"{q['diversity']:11.2f}")
+
+# %% [markdown]
+# A little guidance helps everything, because a briefly trained model errs more in what it draws than in how varied it
+# is. More of it buys certainty with variety: strong guidance draws the textbook seven, again and again.
+#
+# ## Bits per dimension
+#
+# The bound (8.8) says how well the model compresses. Divide by the 784 pixels and by $\ln 2$, and the unit is bits
+# per dimension: how many bits a grey level would take, of the 8 that it is stored in. $L_0$ is the probability that a
+# Gaussian gives to the *interval* of each of the 256 grey levels. Eight test images at each of the thousand steps:
+
+# %%
+@torch.no_grad()
+def bound_terms(per_step=8):
+    """Every term of (8.8), mean over some test images, bits per dimension -> L_0, L_1, ... (T,), L_T."""
+    g = torch.Generator().manual_seed(SEED)
+    rows = torch.randint(0, len(x_test), (per_step * T,), generator=g)
+    eps = torch.randn(len(rows), 1, 28, 28, generator=g).to(device)
+    t = torch.arange(T).repeat_interleave(per_step).to(device)
+    parts = zip(x_test[rows].split(500), t.split(500), y_test[rows].split(500), eps.split(500))
+    terms = torch.cat([diffusion.vlb_terms(trained, x, t, cosine, y=y, eps=e, predicts=PREDICTS, clip=(-1, 1))
+                       for x, t, y, e in parts])
+    return terms.view(T, per_step).mean(1).cpu(), diffusion.prior_bits(x_test[:1000], cosine).mean().item()
+
+
+terms, L_T = bound_terms()
+bits = terms.sum().item() + L_T
+kl = terms[1:] * math.log(2)                               # nats per dimension, for the variance (8.5)
+one_number = 0.5 * torch.log1p(2 * kl) / math.log(2)       # exercise 6
+gained = (terms[1:] - one_number).sum().item()
+print(f"L_0 {terms[0]:.3f} + L_1 ... L_(T-1) {terms[1:].sum():.3f} + L_T {L_T:.6f} = {bits:.2f} bits per dimension")
+print(f"the first 100 of {T} steps hold {100 * terms[:100].sum() / terms.sum():.0f} % of it")
+print(f"a variance learned for each step, one number: {bits - gained:.2f} bits per dimension")
+
+# %%
+def cells(images):
+    """Number of each pixel's cell in a table of 784 pixels by 256 grey levels: (N, 784) int64."""
+    return images.flatten(1).long() + 256 * torch.arange(784)
+
+
+counts = cells(train_set.images[:20_000]).flatten().bincount(minlength=784 * 256).view(784, 256) + 0.01
+log_p = (counts / counts.sum(1, keepdim=True)).log2().flatten()
+print(f"independent pixels, each with its own histogram: {-log_p[cells(test_set.images[:5000])].mean():.2f} bits "
+      "per dimension")
+
+# %% mystnb={"image": {"alt": "Bits at each step on logarithmic axes: most are spent at the very first steps"}}
+plots.show_curves({"β̃, fixed": (range(1, T + 1), terms.tolist()),
+                   "one learned number": (range(2, T + 1), one_number.tolist())},
+                  x_label="step t", y_label="bits per dimension", log_x=True, log_y=True)
+
+# %% [markdown]
+# Nearly all bits go into the first steps, into grain that no eye sees. That is how a model that was trained for looks
+# can have an ordinary likelihood, and the reason for the two weightings: the bound pays for grain,
+# $L_{\text{simple}}$ for shape. (We told the model the label. Without it, the bound can grow by at most $\log_2 10$
+# bits an image, which is 0.004 bits per dimension.)
+#
+# ## Sliders: backwards in time, guidance, steps
+#
+# The sliders below show **longer-trained weights**: this chapter's own training with four times the steps, on MNIST,
+# made by `data/weights/train_ddpm.py`. Left the state $x_t$, right the guess $\hat x_0$ made from it, for
+# twenty digits with noise ($\eta = 1$). Watch when the class is settled, and when the grain.
+
+# %%
+longer = trained
+twenty = torch.arange(10).repeat(2)
+reverse_frames, reverse_times = [], []
+
+
+def keep(t, x_t, x0_hat):
+    reverse_frames.append([plots.tile(to_grey(x), 4, 5) for x in (x_t, x0_hat)])
+    reverse_times.append(t + 1)
+
+
+draw(longer, twenty, steps=50, guidance=1.5, eta=1.0, callback=keep)
+reverse_slider = widgets.FrameSlider(reverse_frames[::2] + reverse_frames[-1:], description="t", width=230,
+                                     labels=reverse_times[::2] + reverse_times[-1:], interval=200,
+                                     captions=["x_t", "x0_hat"])
+for place in (0, 12, -1):
+    x_t, x0_hat = (page / 255 for page in reverse_slider.frame(place))
+    name = reverse_slider.slider.options[place][0]
+    print(f"t = {name:>4}: x_t and x0_hat differ by {abs(x_t - x0_hat).mean():.3f}")
+
+# %%
+reverse_slider
+
+# %% [markdown]
+# Guidance next: one $x_T$ for each digit, ten strengths.
+
+# %%
+STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+guidance_frames = [plots.tile(draw(longer, twenty.repeat(2), steps=20, guidance=w), 4, 10) for w in STRENGTHS]
+guidance_slider = widgets.FrameSlider(guidance_frames, labels=STRENGTHS, description="guidance w", start=2, width=460,
+                                      interval=900)
+for place in (0, 2, -1):
+    page = guidance_slider.frame(place)
+    assert page.shape == (115, 289)
+    print(f"w = {STRENGTHS[place]}: ink {page.mean() / 255:.3f}")
+
+# %%
+guidance_slider
+
+# %% mystnb={"image": {"alt": "Rows of ten digits for three guidance strengths: unasked, as asked, and emphatic"}}
+three = torch.cat([draw(longer, torch.arange(10), steps=20, guidance=w) for w in (0.0, 1.0, 4.0)])
+plots.show_grid(three, columns=10, row_labels=["w = 0", "w = 1", "w = 4"], column_labels=list("0123456789"))
+
+# %% [markdown]
+# And the number of steps, from the same noise: without fresh noise on the left, with it on the right.
+
+# %%
+COUNTS = (1, 2, 3, 5, 8, 12, 20, 50)
+step_frames = [[plots.tile(draw(longer, twenty, steps=n, guidance=1.5, eta=eta), 4, 5) for eta in (0.0, 1.0)]
+               for n in COUNTS]
+steps_slider = widgets.FrameSlider(step_frames, labels=COUNTS, description="steps", start=4, width=230, interval=900,
+                                   captions=["DDIM, eta = 0", "eta = 1"])
+for place in (0, 4, -1):
+    one, two = (page / 255 for page in steps_slider.frame(place))
+    assert one.shape == (115, 144)
+    print(f"{COUNTS[place]:3} steps: far from the frame of 50 by {abs(one - step_frames[-1][0]).mean():.3f} (DDIM), "
+          f"{abs(two - step_frames[-1][1]).mean():.3f} (with noise)")
+
+# %%
+steps_slider
+
+# %% [markdown]
+# A single step shows the mean of all digits of a class that are possible: from pure noise, the best guess is a blur.
+#
+# ## What this chapter promises
+
+# %% tags=["nbval-check-output"]
+expect("walk of 1000 steps against the closed form, largest difference", worst, below=0.02)
+expect("posterior against the grid, relative error", posterior_error, below=1e-4)
+expect("Algorithm 2's step by hand against the engine, largest difference", step_error, below=1e-6)
+expect("parameters", parameters, below=1_000_000)
+expect("digits read as asked, DDIM with 50 steps and w = 1.5, share", report["read_accuracy"],
+       above={"mnist": 0.98, "strokes": 0.9})
+expect("Fréchet distance, 50 steps and w = 1.5", report["fd"], below={"mnist": 60, "strokes": 200})
+expect("classes drawn", report["classes"], above=9)
+expect("coverage", report["coverage"], above={"mnist": 0.6, "strokes": 0.3})
+expect("Fréchet distance of eta = 1 over DDIM's, 10 steps", quality[1.0, 10]["fd"] / quality[0.0, 10]["fd"], above=1.5)
+expect("bits per dimension, test set", bits, below={"mnist": 4, "strokes": 4})
+
+# %% [markdown]
+# ## Exercises
+#
+# **1 (review question).** In which two ways can a noisy sample $x_t$ be built? Show that they have one distribution;
+# which one does training use, and which one sampling? Then the catch: keep *one* $\varepsilon$ and move $t$ in
+# (8.2). Is that a path of (8.1)? Compute the correlation of the noise at two times for both.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Step by step with (8.1), or in one jump with (8.2), which follows by induction as shown above. Training jumps.
+# Sampling walks, but backwards. The two ways share the distribution of each single $x_t$, not that of the pair $(x_s,
+# x_t)$. In the chain, for $s < t$, $x_t = \sqrt{\bar\alpha_t / \bar\alpha_s}\, x_s + \text{fresh noise}$, so the
+# noises $n_t = x_t - \sqrt{\bar\alpha_t}\, x_0$ have covariance $\sqrt{\bar\alpha_t / \bar\alpha_s}\,(1 -
+# \bar\alpha_s)$ and correlation $\sqrt{\frac{\bar\alpha_t (1 - \bar\alpha_s)}{\bar\alpha_s (1 - \bar\alpha_t)}} =
+# \sqrt{\mathrm{SNR}_t / \mathrm{SNR}_s}$. With one $\varepsilon$ the correlation is 1. The first slider shows such a
+# path.
+#
+# </details>
+
+# %% tags=["solution"]
+torch.manual_seed(SEED)
+noise, at_s = torch.zeros(20_000), None
+for t in range(500):
+    noise = (1 - linear.beta[t]).sqrt().cpu() * noise + linear.beta[t].sqrt().cpu() * torch.randn(20_000)
+    at_s = noise if t == 199 else at_s
+snr = (linear.alpha_bar / (1 - linear.alpha_bar)).cpu()
+measured, closed_form = torch.corrcoef(torch.stack([at_s, noise]))[0, 1], (snr[499] / snr[199]).sqrt()
+print(f"correlation of the noise at steps 200 and 500: {measured:.3f}, closed form {closed_form:.3f}")
+assert abs(measured - closed_form) < 0.03
+
+# %% [markdown]
+# **2 (review question).** Simplify $\tilde\mu_t$: replace $x_0$ in (8.6) by what (8.2) says about $x_t$ and
+# $\varepsilon$, and arrive at the mean of (8.12). Check it with numbers.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Put $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \varepsilon) / \sqrt{\bar\alpha_t}$ into (8.6). Since $\bar\alpha_t =
+# \alpha_t \bar\alpha_{t-1}$, the factor of $x_t$ is
+#
+# $$ \frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} + \frac{\sqrt{\alpha_t}(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}
+#    = \frac{\beta_t + \alpha_t - \bar\alpha_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} = \frac{1}{\sqrt{\alpha_t}}, $$
+#
+# and that of $\varepsilon$ is $-\frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} \sqrt{1 - \bar\alpha_t} =
+# -\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1 - \bar\alpha_t}}$. That is (8.12).
+#
+# </details>
+
+# %% tags=["solution"]
+s = diffusion.Schedule.linear(T)
+x0, eps = torch.randn(2, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(SEED)).unbind(0)
+for t in (1, 300, 999):
+    x_t = diffusion.q_sample(x0, t, eps, s)
+    beta, alpha, bar, _ = (v[0] for v in s.at(torch.tensor([t])))
+    mean, _ = diffusion.q_posterior(x0, x_t, t, s)
+    torch.testing.assert_close(mean, (x_t - beta / (1 - bar).sqrt() * eps) / alpha.sqrt(), rtol=1e-8, atol=1e-10)
+print("both forms of the mean agree")
+
+# %% [markdown]
+# **3.** Let the data be one Gaussian number, $x_0 \sim \mathcal{N}(0, s^2)$. Find the best $\hat\varepsilon(x_t)$ and
+# the smallest possible $L_{\text{simple}}$ at a step. Where is it large, where small? Check it by regression.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# $(\varepsilon, x_t)$ is Gaussian with $\operatorname{Cov}(\varepsilon, x_t) = \sqrt{1 - \bar\alpha_t}$ and
+# $\operatorname{Var} x_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t$, so the best guess is linear,
+#
+# $$ \mathbb{E}[\varepsilon \mid x_t] = \frac{\sqrt{1 - \bar\alpha_t}}{\bar\alpha_t s^2 + 1 - \bar\alpha_t}\, x_t,
+#    \qquad \mathbb{E}(\varepsilon - \hat\varepsilon)^2
+#    = \frac{\bar\alpha_t s^2}{\bar\alpha_t s^2 + 1 - \bar\alpha_t}. $$
+#
+# Near 1 early on, where the noise hides in the data, and near 0 at the end, where $x_t$ *is* the noise. A loss of
+# 0.02 says nothing until one knows the floor at that step.
+#
+# </details>
+
+# %% tags=["solution"]
+torch.manual_seed(SEED)
+spread, n = 0.6, 200_000
+for t in (10, 200, 500, 900):
+    eps = torch.randn(n)
+    x_t = diffusion.q_sample(spread * torch.randn(n), t, eps, s)
+    slope = (eps * x_t).mean() / x_t.square().mean()
+    loss, bar = (eps - slope * x_t).square().mean(), s.alpha_bar[t]
+    closed_form = bar * spread**2 / (bar * spread**2 + 1 - bar)
+    print(f"t = {t + 1:3}: regression {loss:.4f}, closed form {closed_form:.4f}")
+    assert abs(loss - closed_form) < 0.01
+
+# %% [markdown]
+# **4.** Same data, with the perfect denoiser of exercise 3. Show that DDIM multiplies $x_T$ by a number, find this
+# number for $K$ steps, and compare the standard deviation of its samples with $s$. How fast does the error fall with
+# $K$?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Both guesses are proportional to $x_t$: with $V_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t$, $\hat\varepsilon =
+# \sqrt{1 - \bar\alpha_t}\, x_t / V_t$ and $\hat x_0 = \sqrt{\bar\alpha_t}\, s^2 x_t / V_t$. One jump (8.13) from $t$
+# to $u$ multiplies by
+#
+# $$ m_{t \to u} = \frac{\sqrt{\bar\alpha_u \bar\alpha_t}\, s^2 + \sqrt{(1 - \bar\alpha_u)(1 - \bar\alpha_t)}}{V_t}, $$
+#
+# and $K$ jumps by the product of these. Small jumps give $m \approx \sqrt{V_u / V_t}$, so the whole product tends to
+# $\sqrt{V_0 / V_T} = s$: the right answer. The error falls about like $1/K$, as for Euler's method.
+#
+# </details>
+
+# %% tags=["solution"]
+one, bar = torch.ones(2, 1, dtype=torch.float64), cosine.alpha_bar.double().cpu()
+
+
+def perfect(x_t, t, y):
+    a = bar[t][:, None]
+    return (1 - a).sqrt() * x_t / (a * spread**2 + 1 - a)
+
+
+for K in (5, 10, 20, 50, 200):
+    times = diffusion.spaced_timesteps(T, K)
+    a, u = bar[times], torch.cat([bar[times[1:]], torch.ones(1).double()])
+    m = ((u * a).sqrt() * spread**2 + ((1 - u) * (1 - a)).sqrt()) / (a * spread**2 + 1 - a)
+    sampled = diffusion.sample(perfect, (2, 1), cosine.to("cpu"), steps=K, x_T=one)[0].item()
+    print(f"K = {K:3}: sampler {sampled:.4f}, product {m.prod():.4f}, truth {spread}")
+    assert abs(sampled - m.prod()) < 1e-3
+
+# %% [markdown]
+# **5.** What does guidance do to a Gaussian? Let $p(x) = \mathcal{N}(0, S^2)$ and $p(x \mid y) = \mathcal{N}(m, s^2)$
+# with $s < S$. Guidance with strength $w$ aims at $p_w(x) \propto p(x)^{1 - w} p(x \mid y)^w$. Find its mean and
+# variance. What happens as $w$ grows?
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Logarithms of Gaussians are quadratics, so precisions add with their weights: $\frac{1}{s_w^2} = \frac{w}{s^2} +
+# \frac{1 - w}{S^2}$, and the mean is $s_w^2 \cdot \frac{w m}{s^2}$. For $w > 1$ the second term is negative: the
+# unconditional density pushes away. The variance falls towards zero like $1/w$, and the mean overshoots $m$ towards
+# $m S^2 / (S^2 - s^2)$: less variety, and further from the other classes than the class itself is. (This is the aim
+# at a single noise level. No diffusion of $p_w$ itself has exactly the guided gradients at all levels.)
+#
+# </details>
+
+# %% tags=["solution"]
+S, small, m = 1.0, 0.5, 0.8
+x = torch.linspace(-8, 8, 160_001, dtype=torch.float64)
+for w in (1.0, 1.5, 4.0, 20.0):
+    log_p = -(1 - w) * x**2 / (2 * S**2) - w * (x - m) ** 2 / (2 * small**2)
+    p = torch.softmax(log_p, 0)
+    mean, var = (p * x).sum(), (p * x**2).sum() - (p * x).sum() ** 2
+    var_closed = 1 / (w / small**2 + (1 - w) / S**2)
+    mean_closed = var_closed * w * m / small**2
+    print(f"w = {w:4}: mean {mean:.4f} (closed form {mean_closed:.4f}), variance {var:.4f} ({var_closed:.4f})")
+    assert abs(var - var_closed) < 1e-6 and abs(mean - mean_closed) < 1e-6
+
+# %% [markdown]
+# **6.** If one number $\sigma_t^2$ may be learned for each step, what is the best one, and what does $L_{t-1}$
+# become? Show that it is $\frac12 \log(1 + 2 K)$ per dimension, if $K$ is what it was with $\sigma_t^2 =
+# \tilde\beta_t$.
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution</summary>
+#
+# Per dimension, with $\delta^2$ the mean squared error of the mean, $\mathrm{KL} = \frac12\big[\log
+# \frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta + \delta^2}{\sigma^2} - 1\big]$. At $\sigma^2 = \tilde\beta$ it is
+# $K = \frac{\delta^2}{2 \tilde\beta}$. The derivative by $\sigma^2$ vanishes at $\sigma^2 = \tilde\beta + \delta^2$:
+# the variance should also pay for not knowing the mean. Then the last two terms cancel, and $\mathrm{KL} = \frac12
+# \log \frac{\tilde\beta + \delta^2}{\tilde\beta} = \frac12 \log(1 + 2K) \le K$ (Bao et al. 2022).
+#
+# </details>
+
+# %% tags=["solution"]
+for t in (1, 10, 100, 500):
+    K = kl[t - 1].item()
+    sigma2 = torch.linspace(0.5, 1.5 + 4 * K, 100_001).double()           # in units of the posterior variance
+    best = (0.5 * (sigma2.log() + (1 + 2 * K) / sigma2 - 1)).min().item()
+    print(f"t = {t + 1:3}: K {K:.5f}, best of a search {best:.5f}, closed form {0.5 * math.log1p(2 * K):.5f}")
+    assert abs(best - 0.5 * math.log1p(2 * K)) < 1e-4
+
+# %% [markdown]
+# ## Where the sources err
+#
+# **"Minimising $L_{\text{simple}}$ maximises the likelihood."** Often said in lectures. It minimises the same
+# errors under other weights, and by (8.9) the ratio of the weights is far from constant.
+#
+# **"$x_T$ is pure noise"**, with the betas of a thousand steps and fewer steps. With $T = 100$ and betas from 0.0001
+# to 0.02, common in tutorials, more than a third of the image's variance is still there at the end, and sampling
+# starts from a noise that training never saw. The betas must grow as $T$ shrinks:
+
+# %%
+for steps, factor in ((1000, 1), (100, 1), (25, 1), (100, 10)):
+    s = diffusion.Schedule.linear(steps, 1e-4 * factor, 0.02 * factor)
+    print(f"T = {steps:4}, betas x {factor:2}: image left in x_T {s.alpha_bar[-1]:.5f}, "
+          f"L_T {diffusion.prior_bits(x_test[:500].cpu(), s).mean():.5f} bits per dimension")
+assert diffusion.Schedule.linear(100).alpha_bar[-1] > 0.33
+
+# %% [markdown]
+# **"The variance is preserved."** Only for data of mean square 1. Images in $[0, 1]$, as the textbook's simple
+# diffusion has them, start far below it, and the network's input grows along the way:
+
+# %%
+for name, x in (("in [0, 1]", to_grey(x_test[:500])), ("in [-1, 1]", x_test[:500])):
+    size = x.square().mean().item()
+    inputs = [bar * size + 1 - bar for bar in cosine.alpha_bar[[0, 499, 999]].tolist()]
+    print(f"{name:10}: mean square of x_t at t = 1, 500, 1000: " + ", ".join(f"{v:.2f}" for v in inputs))
+
+# %% [markdown]
+# **Two scales of guidance.** Ho and Salimans write $(1 + w)\hat\varepsilon(y) - w\, \hat\varepsilon(\varnothing)$,
+# where $w = 0$ is no guidance. Most libraries, and (8.14), call $1 + w$ the guidance scale, where 1 is none and 0
+# ignores the label. A "strength of 1" is nothing in one and plenty in the other:
+
+# %%
+cond, uncond = torch.tensor(2.0), torch.tensor(1.0)
+for scale in (0.0, 1.0, 2.0):
+    here, paper = uncond + scale * (cond - uncond), (1 + scale) * cond - scale * uncond
+    print(f"{scale}: here {here:.0f}, in the paper {paper:.0f}")
+
+# %% [markdown]
+# **Betas read back from a float32 table.** Libraries that keep $\bar\alpha$ in single precision and read $\beta_t$
+# back from the ratio $\bar\alpha_t / \bar\alpha_{t-1}$ lose digits where $\beta$ is small, and with them digits of
+# the posterior:
+
+# %%
+exact = linear.at(torch.arange(T, device=device))[0].cpu()
+bar = (1 - exact.float()).cumprod(0)
+read_back = 1 - bar[1:] / bar[:-1]
+error = (read_back.double() / exact[1:] - 1).abs()
+print(f"relative error of beta: up to {error.max():.1e}, where float32 could hold {2**-24:.0e}")
+assert error.max() > 100 * 2**-24
+
+# %% [markdown]
+# ## References
+#
+# - Bao, Li, Zhu, Zhang (2022). *Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion
+#   probabilistic models.* ICLR.
+# - Ho, Jain, Abbeel (2020). *Denoising diffusion probabilistic models.* NeurIPS.
+# - Ho, Salimans (2022). *Classifier-free diffusion guidance.*
+# - Kingma, Salimans, Poole, Ho (2021). *Variational diffusion models.* NeurIPS.
+# - Nichol, Dhariwal (2021). *Improved denoising diffusion probabilistic models.* ICML.
+# - Ronneberger, Fischer, Brox (2015). *U-Net: convolutional networks for biomedical image segmentation.* MICCAI.
+# - Salimans, Ho (2022). *Progressive distillation for fast sampling of diffusion models.* ICLR.
+# - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015). *Deep unsupervised learning using nonequilibrium
+#   thermodynamics.* ICML.
+# - Song, Meng, Ermon (2021). *Denoising diffusion implicit models.* ICLR.
+# - Vaswani et al. (2017). *Attention is all you need.* NeurIPS.
