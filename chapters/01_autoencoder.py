@@ -26,8 +26,8 @@
 # - test whether a code helps a classifier that has few labels, with repeats and an error bar;
 # - explain, with a measurement, why an autoencoder is not a generative model.
 #
-# Training takes a minute and a half in all and the notebook three minutes, on one core of a busy two-core AMD
-# EPYC machine without a GPU (measured by `make notebooks`). No account and no network are needed.
+# Running time: about a minute and a quarter on one core of an Intel Xeon, most of it training; measured by `make
+# notebooks`. No GPU, no account and no network are needed.
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -495,7 +495,7 @@ fig
 
 # %% [markdown]
 # Read it honestly.
-# - Squeezing 784 pixels into 32 numbers costs a linear classifier next to nothing, and gains it next to nothing. PCA
+# - Squeezing 784 pixels into 32 numbers costs a linear classifier little, and gains it little. PCA
 #   does as well as the plain autoencoder, though its copies are much worse: **a better copy is not a better
 #   description.** The loss paid for pixels, and pixels is what it got.
 # - The denoising code is ahead of the plain one when labels are many, by a point or two.

@@ -158,13 +158,17 @@ def _cpu_name():
     return platform.processor() or platform.machine()
 
 
+def _count(n, thing):
+    return f"{n} {thing}{'' if n == 1 else 's'}"
+
+
 def machine():
     """One line that says what this machine is: processor, threads, GPU, precision, versions."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
-    where = f"{_cpu_name()}, {cores} cores ({threads} thread{'s' if threads > 1 else ''} used)"
+    where = f"{_cpu_name()}, {_count(cores, 'core')} ({_count(threads, 'thread')} used)"
     if torch.cuda.is_available():
         where = f"{torch.cuda.get_device_name()}; {where}"
     bf16 = "bf16" if has_fast_bf16() else "no fast bf16"
