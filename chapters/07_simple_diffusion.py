@@ -692,7 +692,7 @@ reverse
 
 # %% [markdown]
 # At $t = 25$ the guess is the mean of all digits that fit the noise, soft where they differ. As the noise falls, fewer
-# fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each frame below
+# fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each frame
 # answers "what was it, on average?", and only the last average is over a single image.
 #
 # One digit more closely: choose the class and the moment. Left $x_t$, right the guess.
@@ -703,7 +703,7 @@ one_by_one = widgets.GridSlider(
     rows=range(10), columns=range(T, -1, -1), descriptions=("digit", "step t"), start=(3, 12), width=240)
 for digit, position in ((0, 0), (3, 12), (9, 25)):
     frame = one_by_one.frame(digit, position)
-    print(f"digit {digit}, t = {T - position:2}: frame {frame.shape}, mean grey of the guess {frame[:, 29:].mean():.0f}")
+    print(f"digit {digit}, t = {T - position:2}: frame {frame.shape}, grey of the guess {frame[:, 29:].mean():.0f}")
 
 # %%
 one_by_one
