@@ -209,7 +209,7 @@ class TrainStep:
             mode = self._fall_back("a CUDA graph needs a CUDA GPU")
         self.mode, self._launch = mode, steps_per_launch
         self.threads = threads or (torch.get_num_threads() if _has_convolutions(self.model) else 1)
-        self._graphs, self._captured_total = {}, None
+        self._graphs, self._captured_total, self._compiled = {}, None, set()
         self._losses = [u.loss_fn for u in self.updates]
         if mode == "compile":
             self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
@@ -281,16 +281,10 @@ class TrainStep:
             self._update_ema()
 
     def _update(self, number, update, batch):
-        try:
-            loss, logs = self._losses[number](batch)
-        except torch._dynamo.exc.TorchDynamoException as err:
-            self.mode = self._fall_back(f"torch.compile cannot handle this loss ({_first_line(err)})")
-            self._losses = [u.loss_fn for u in self.updates]
-            loss, logs = self._losses[number](batch)
-        for o in update.optimizers:
-            o.zero_grad(set_to_none=True)
-        # with one player every leaf is its own; with two, the other player's weight gradients are not computed
-        loss.backward(inputs=update.parameters if len(self.updates) > 1 else None)
+        if self.mode == "compile" and number not in self._compiled:
+            loss, logs = self._first_compiled(number, update, batch)
+        else:
+            loss, logs = self._differentiate(number, update, batch)
         if update.clip_norm is not None:
             nn.utils.clip_grad_norm_(update.parameters, update.clip_norm)
         for o in update.optimizers:
@@ -299,6 +293,31 @@ class TrainStep:
             with torch.no_grad():
                 update.after()
         self._accumulate({"loss": loss.detach(), **logs} if len(self.updates) == 1 else logs, update.repeats)
+
+    def _differentiate(self, number, update, batch):
+        """The loss of one player, its gradients left in its parameters."""
+        loss, logs = self._losses[number](batch)
+        for o in update.optimizers:
+            o.zero_grad(set_to_none=True)
+        # with one player every leaf is its own; with two, the other player's weight gradients are not computed
+        loss.backward(inputs=update.parameters if len(self.updates) > 1 else None)
+        return loss, logs
+
+    def _first_compiled(self, number, update, batch):
+        """The first time a loss is compiled; one that cannot be is run eagerly, as if nothing had been tried."""
+        kept, noise = self._snapshot(), _get_noise(self.device)
+        try:
+            loss, logs = self._differentiate(number, update, batch)
+        except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as err:
+            if not isinstance(err, torch._dynamo.exc.TorchDynamoException) and "torch.compile" not in str(err):
+                raise  # the loss itself is wrong, compiled or not
+            self.mode = self._fall_back(f"torch.compile cannot handle this loss ({_first_line(err)})")
+            self._losses = [u.loss_fn for u in self.updates]
+            self._restore(kept)
+            _set_noise(noise, self.device)
+            return self._differentiate(number, update, batch)
+        self._compiled.add(number)
+        return loss, logs
 
     def _accumulate(self, logs, repeats):
         for name, value in logs.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from training_steps import autoencoder, distance, gan, weights
+from training_steps import autoencoder, distance, gan, weights, wgan_gp
 
 from genmed_core import kernels, train
 
@@ -132,15 +132,35 @@ def test_a_step_equals_a_hand_written_loop(digits_like):
     assert torch.equal(weights(model), weights(twin))
 
 
-def test_compiled_and_eager_agree_over_100_steps(digits_like):
-    models = {}
+@pytest.mark.parametrize("make", [autoencoder, gan])
+def test_compiled_and_eager_agree_over_100_steps(digits_like, make):
+    ends, logs = {}, {}
     for mode in ("eager", "compile"):
-        models[mode], step = autoencoder(*digits_like, mode=mode)
-        history = train.fit(step, 100)
+        _, step = make(*digits_like, mode=mode)
+        logs[mode] = train.fit(step, 100, reports=5).logs
         assert step.mode == mode
-        models[mode + " loss"] = history["mse"][-1]
-    assert distance(weights(models["compile"]), weights(models["eager"])) < 1e-4
-    assert models["compile loss"] == pytest.approx(models["eager loss"], rel=1e-4)
+        ends[mode] = weights(step.model)
+    assert distance(ends["compile"], ends["eager"]) < 1e-3  # RMSprop and Adam enlarge rounding while moments are young
+    for name, values in logs["eager"].items():
+        assert logs["compile"][name] == pytest.approx(values, rel=1e-3, abs=1e-5)
+
+
+def test_a_gradient_inside_the_loss_cannot_be_compiled_and_runs_eagerly_unharmed(digits_like, capsys):
+    ends = {}
+    for mode in ("eager", "compile"):
+        _, step = wgan_gp(*digits_like, mode=mode)
+        train.fit(step, 20)
+        ends[mode] = weights(step.model)
+    assert step.mode == "eager" and "torch.compile cannot handle this loss" in capsys.readouterr().out
+    assert torch.equal(ends["compile"], ends["eager"])
+
+
+def test_an_error_in_the_loss_itself_is_not_taken_for_the_compilers(digits_like, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda f, **_: f)
+    _, step = autoencoder(*digits_like, mode="compile")
+    step._losses = [lambda batch: (batch.x @ batch.x[:, :, :1], {})]
+    with pytest.raises(RuntimeError, match="(?i)size|shape|expected"):
+        train.fit(step, 2)
 
 
 def test_a_loss_that_cannot_be_compiled_runs_eagerly_and_says_so(digits_like, monkeypatch, capsys):

@@ -57,6 +57,32 @@ def gan(images, labels, *, device="cpu", mode="eager", seed=0, critic_steps=2, c
     return models, kernels.TrainStep(updates, batches=batches, model=models, mode=mode, seed=seed, **options)
 
 
+def wgan_gp(images, labels, *, device="cpu", mode="eager", seed=0, **options):
+    """Two players, a gradient inside the critic's loss: -> models, step."""
+    torch.manual_seed(seed)
+    models = {"G": nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 64), nn.Sigmoid()).to(device),
+              "D": nn.Sequential(nn.Linear(64, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1)).to(device)}
+    G, D = models["G"], models["D"]
+
+    def critic_loss(batch):
+        real = batch.x.flatten(1)
+        with torch.no_grad():
+            fake = G(torch.randn(len(real), 4, device=real.device))
+        between = torch.lerp(fake, real, torch.rand(len(real), 1, device=real.device)).requires_grad_()
+        slope = torch.autograd.grad(D(between).sum(), between, create_graph=True)[0].norm(dim=1)
+        loss = D(fake).mean() - D(real).mean() + (slope - 1).square().mean()
+        return loss, {"critic": loss.detach()}
+
+    def generator_loss(batch):
+        loss = -D(G(torch.randn(len(batch.x), 4, device=batch.x.device))).mean()
+        return loss, {"generator": loss.detach()}
+
+    updates = [kernels.Update(critic_loss, torch.optim.Adam(D.parameters(), lr=1e-3, betas=(0.0, 0.9)), repeats=2),
+               kernels.Update(generator_loss, torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.0, 0.9)))]
+    batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed)
+    return models, kernels.TrainStep(updates, batches=batches, model=models, mode=mode, seed=seed, **options)
+
+
 def weights(model):
     """All floating-point state of a model as one float64 vector on the CPU."""
     state = [v for v in model.state_dict().values() if v.is_floating_point()]

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from training_steps import autoencoder, distance, gan, weights
+from training_steps import autoencoder, distance, gan, weights, wgan_gp
 
 from genmed_core import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")]
 
 
-@pytest.mark.parametrize("make", [autoencoder, gan])
+@pytest.mark.parametrize("make", [autoencoder, gan, wgan_gp])
 @pytest.mark.parametrize("launch", [1, 8])
 def test_graph_and_eager_agree_over_100_steps(digits_like, make, launch):
     ends = {}
