@@ -24,6 +24,7 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
+from genmed_core.radiographs import CXR_CLASSES, FOLDER, KAGGLE_SIZE, DataError, cached, find_database, read_database
 from genmed_core.runtime import root
 from genmed_core.synthetic.strokes import stroke_digits
 
@@ -47,19 +48,17 @@ FOREIGN = {
     b"\x1f\x8b": "a gzip file without .gz in its name",
     b"pk\x03\x04": "a zip archive",
 }
+# split -> (phantoms, seed), in the proportions of the database's splits
+PHANTOM_SPLITS = {"train": (2_400, 201), "val": (800, 202), "test": (800, 203)}
 STALL, PATIENCE = 4, 90  # seconds without an answer, and for a whole download, after which it is given up
-
-
-class DataError(RuntimeError):
-    """Data that cannot be used; the message names the file and the remedy."""
 
 
 @dataclass(eq=False, repr=False)
 class ImageSet:
     """Images with their labels: images (N, 1, H, W) uint8, labels (N,) int64, one class name per label.
 
-    `source` says where they come from ("mnist", "strokes"); `factors` {name: (N,)} holds what shaped each
-    image where that is known, that is for embedded data. Raises ValueError when the parts do not fit.
+    `source` says where they come from ("mnist", "strokes", "database", "phantom"); `factors` {name: (N,)} holds
+    what shaped each image where that is known, that is for embedded data. Raises ValueError when parts do not fit.
     """
 
     images: torch.Tensor
@@ -91,6 +90,15 @@ class ImageSet:
         """The images at `index` (anything that indexes a tensor's first axis), with labels and factors."""
         factors = self.factors and {name: column[index] for name, column in self.factors.items()}
         return ImageSet(self.images[index], self.labels[index], self.classes, self.source, factors)
+
+
+def class_counts(*sets):
+    """Images of each class in all the sets together -> {class name: count}, the largest first.
+
+    class_counts(train, val, test) of the whole chest X-ray database are the figures that the book prints.
+    """
+    totals = sum(torch.bincount(data.labels.cpu(), minlength=len(data.classes)) for data in sets).tolist()
+    return dict(sorted(zip(sets[0].classes, totals), key=lambda item: -item[1]))
 
 
 def _kind(tensor):
@@ -125,6 +133,46 @@ def digits(split="train", source="auto"):
     return data
 
 
+def cxr(split="train", source="auto", size=64):
+    """Frontal chest X-rays, size x size, of four classes -> ImageSet; prints one line that says which.
+
+    split "train", "val" or "test": 60, 20 and 20 % of the database, a patient never in two of them where file
+    names tell (Kaggle's do not) and exact copies kept together; of the embedded phantoms 2,400, 800 and 800.
+    source "database", "embedded", or "auto": the COVID-19 Radiography Database, or a part of it, under $GENMED_DATA
+    (default data/), else the embedded phantoms. GENMED_DATA_SOURCE=embedded makes "auto" mean "embedded".
+    The labels are those of all four classes even where the folder holds fewer. The first call for a size reads every
+    file and keeps the tensors in runs/cache; a few unusable images are left out and counted.
+
+    Raises DataError for a folder that is there but damaged, and when "database" is asked for and is not there;
+    ValueError for an unknown split, source or size.
+    """
+    _one_of("split", split, SPLITS)
+    _one_of("source", source, ("auto", "database", "embedded"))
+    if type(size) is not int or not 16 <= size <= KAGGLE_SIZE:
+        raise ValueError(f"size {size!r} is not possible; choose a whole number of pixels from 16 to {KAGGLE_SIZE}")
+    if source == "auto":
+        source = _forced_source() or source
+    if source == "embedded":
+        return _phantoms(split, size, "as asked")
+    folder = _data_folder()
+    place = find_database(folder)
+    if place is None and source == "database":
+        raise DataError(f"{folder / FOLDER}: the COVID-19 Radiography Database is not there. Download it from Kaggle "
+                        f"and put its folder into {folder} (see data/README.md). source='embedded' needs no files.")
+    if place is None:
+        where = "$GENMED_DATA" if os.environ.get("GENMED_DATA") else "data/"
+        return _phantoms(split, size, f"no {FOLDER} in {where}; how to get it: data/README.md")
+    images, labels, splits, left_out = read_database(place, size)
+    mine = splits == SPLITS.index(split)
+    notes = "".join(f"; no {name}" for i, name in enumerate(CXR_CLASSES) if not (labels == i).any())
+    if left_out:
+        notes += f"; {len(left_out)} of {len(labels) + len(left_out):,} files left out, such as {left_out[0]}"
+    shown = place.relative_to(folder).as_posix()
+    shown = ("$GENMED_DATA" if os.environ.get("GENMED_DATA") else "data") + (f"/{shown}" if shown != "." else "")
+    print(f"cxr {split}: {int(mine.sum()):,} X-rays of the COVID-19 Radiography Database from {shown}{notes}")
+    return ImageSet(images[mine], labels[mine], CXR_CLASSES, "database")
+
+
 # --- which source ---------------------------------------------------------------------------------------
 
 
@@ -154,7 +202,7 @@ def _data_folder():
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(
-            f"GENMED_DATA={named}: {what}. Name the folder that holds MNIST/raw, or unset GENMED_DATA."
+            f"GENMED_DATA={named}: {what}. Name the folder that holds the data sets, or unset GENMED_DATA."
         )
     return folder
 
@@ -172,6 +220,24 @@ def _stroke_digits(split, why):
     images, labels, factors = stroke_digits(n, seed=seed)
     print(f"digits {split}: {n:,} embedded stroke drawings ({why})")
     return ImageSet(images[:, None], labels, DIGITS, "strokes", factors)
+
+
+def _phantoms(split, size, why):
+    from genmed_core.synthetic import phantom  # here: digits should not wait for it
+
+    n, seed = PHANTOM_SPLITS[split]
+
+    def draw():
+        print(f"cxr {split}: drawing {n:,} phantoms, once", flush=True)
+        images, labels, factors = phantom.cxr_phantom(n, size=size, classes=CXR_CLASSES, seed=seed)
+        columns = {f"factor {name}": column for name, column in factors.items()}
+        return {"images": images.reshape(n, 1, size, size), "labels": labels} | columns, {"names": "|".join(factors)}
+
+    recipe = hashlib.sha256(Path(phantom.__file__).read_bytes()).hexdigest()
+    tensors, notes = cached("phantom", [n, size, seed, CXR_CLASSES, recipe], draw)
+    print(f"cxr {split}: {n:,} embedded phantoms ({why})")
+    factors = {name: tensors[f"factor {name}"] for name in notes["names"].split("|")}
+    return ImageSet(tensors["images"], tensors["labels"], CXR_CLASSES, "phantom", factors)
 
 
 # --- MNIST ----------------------------------------------------------------------------------------------

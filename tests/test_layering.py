@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["runtime", "synthetic", "data", "nets", "diffusion", "kernels", "train", "metrics", "plots", "widgets"]
+LAYERS = ["runtime", "synthetic", "radiographs", "data", "nets", "diffusion", "kernels", "train", "metrics", "audit",
+          "plots", "widgets"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
 
 
