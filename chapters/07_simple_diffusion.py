@@ -119,7 +119,7 @@ fixed = torch.Generator().manual_seed(7)                   # not SEED: this is a
 schedule = diffusion.Schedule.simple(T, SIGMA)             # the core's engine for the same chain
 x0, e = torch.zeros(400, 1, 28, 28), torch.randn(T, 400, 1, 28, 28, generator=fixed)
 chain = walk(x0, e)
-same_picture, ks = 0.0, {}
+same_picture, ks, limit = 0.0, {}, 1.95 * math.sqrt(2 / x0.numel())
 for steps in (1, 5, 25):
     t = torch.full((400,), steps - 1)
     eps = e[:steps].sum(0) / math.sqrt(steps)
@@ -130,11 +130,11 @@ for steps in (1, 5, 25):
     below = [torch.searchsorted(one, both.flatten(), right=True) / len(one) for one in both]
     ks[steps] = (below[0] - below[1]).abs().max().item()
     print(f"t = {steps:2}: sd {chain[steps].std():.4f} walked, {fresh.std():.4f} jumped, {SIGMA * steps**0.5:.4f} by "
-          f"(7.2);  gap of the distributions {ks[steps]:.4f}, limit {1.95 * (2 / len(fresh)) ** 0.5:.4f}")
+          f"(7.2);  gap of the distributions {ks[steps]:.4f}, limit {limit:.4f}")
 
 # %% tags=["nbval-check-output"]
 expect("largest difference of the two ways with the same noise", same_picture, below=1e-5)
-expect("largest Kolmogorov-Smirnov gap with fresh noise", max(ks.values()), below=1.95 * (2 / 313_600) ** 0.5)
+expect("largest Kolmogorov-Smirnov gap with fresh noise, of its limit", max(ks.values()) / limit, below=1)
 
 # %% [markdown]
 # ## Slider: noise on a picture of your choice
@@ -282,8 +282,8 @@ print(f"{metrics.parameter_count(Denoiser(standardised)):,} parameters")
 
 # %% [markdown]
 # Training, as printed: Adam at a rate of 0.1; batches of 512; for every batch all 25 steps in random order, an update
-# of the weights after each. The textbook does this for 50 epochs, some 146,000 updates. We take 600, which is enough:
-# look at the curve.
+# of the weights after each. The textbook does this for 50 epochs, some 146,000 updates. We take 600. Watch the curve
+# flatten, and see with `GENMED_BUDGET=10` what more of it brings.
 
 # %%
 class TextbookLoss:
@@ -312,7 +312,7 @@ def fit_textbook(lr, updates, title):
 
 
 book, book_history = fit_textbook(0.1, 600, "the textbook's recipe")
-slow, slow_history = fit_textbook(0.001, 300, "the same at a rate of 0.001")
+slow, slow_history = fit_textbook(0.001, 200, "the same at a rate of 0.001")
 
 # %% [markdown]
 # What should we hope for? Three reference points, none of which needs a network. Saying **nothing** (all zeros) scores
@@ -504,8 +504,8 @@ def fit_denoiser(head, target, steps, title):
 
 
 # %%
-noise_model, noise_history = fit_denoiser(nn.Identity(), "total noise", 300, "guess the total noise")
-ours, our_history = fit_denoiser(torch.sigmoid, "image", 3600, "guess the image")
+noise_model, noise_history = fit_denoiser(nn.Identity(), "total noise", 250, "guess the total noise")
+ours, our_history = fit_denoiser(torch.sigmoid, "image", 3000, "guess the image")
 
 # %% mystnb={"image": {"alt": "Error of the clean image during training: guessing the image is far ahead of the noise"}}
 plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 error"]),
@@ -725,7 +725,7 @@ expect("read as asked, the textbook's recipe", read["textbook"], below=0.3)
 expect("read as asked, ours", read["ours"], above=0.95)
 expect("read as asked, ours above the Gaussians alone", read["ours"] - read["Gaussians alone"], above=0.1)
 expect("read as asked, ours above ours from pure noise", read["ours"] - read["ours, from pure noise"], above=0.05)
-expect("Fréchet distance of ours", ours_report["fd"], below=130)
+expect("Fréchet distance of ours", ours_report["fd"], below=140)
 expect("diversity of ours, 1 as real digits", ours_report["diversity"], above=0.7)
 expect("error of x0_hat, trained on the total noise over trained on the image",
        noise_history["x0 error"][-1] / our_history["x0 error"][-1], above=2)
