@@ -154,7 +154,7 @@ for position in (0, 8, 13):
     kl, js, w = three_distances(thetas[position])
     print(f"θ = {thetas[position]:+.3f}: KL {kl}, JS {js:.4f}, W {w:.3f};", "picture:",
           lines_slider.show(position).size > 0)
-lines_slider.show(12)
+shown = lines_slider.show(12)
 
 # %%
 lines_slider
@@ -539,8 +539,8 @@ for name, (covered, near, sliced, slope, score) in ladder.items():
 # %% [markdown]
 # Rung 1 keeps the sigmoid. A critic confined to $[0, 1]$ measures total variation (exercise 6.3), which is as flat as
 # JS where the two sets do not meet, and a sigmoid that is certain passes on no gradient: the points do worse than the
-# GAN's. Rung 2 lifts the limit and nothing takes its place: the scores grow by the hundreds, the points fly out. Rung
-# 3, clipping, ends that at once, at a price: hardly any slope is left, and only an optimiser that rescales its
+# GAN's. Rung 2 lifts the limit and nothing takes its place: no score is too large, and the points fly out. Rung 3,
+# clipping, ends that at once, at a price: hardly any slope is left, and only an optimiser that rescales its
 # gradients, as Adam and RMSProp do, can learn from so faint a signal. The points smear over the ring. At such weights
 # rung 4 changes little. Rung 5 is the book's full list. Its rate is meant for a hundred times as many steps; here the
 # generator has hardly left home. The last row keeps the list and raises bound and rate to what a short game can use.
@@ -874,7 +874,7 @@ fresh_digits = train_critics(real[:1000], still, [784, 64, 1], clips=[math.inf] 
                              penalties=[10.0] * len(still), steps=120, rate=1e-3, title="fresh critics, digits")
 fresh_gaps = (fresh_digits(real[1000:].expand_as(still)) - fresh_digits(still)).mean((1, 2)).cpu()
 
-# %% mystnb={"image": {"alt": "Gaps of the game's and of fresh critics, and the Fréchet distance, over training"}}
+# %% mystnb={"image": {"alt": "Gaps of the game's critic and of fresh ones, and the distance to real digits"}}
 at, gap, fd = (list(column) for column in zip(*meter))
 half = len(at) // 2
 in_digits = {"rates constant": rank_correlation(gap[:half], fd[:half]),
@@ -901,7 +901,7 @@ fig
 # The meter fails in an instructive way. While the rates are constant, gap and Fréchet distance are loosely related at
 # best. Then the rates begin to fall (dotted line), and the gap *rises*, while the digits go on improving. What rises is
 # the critic's skill: its steps get finer, and the generator runs away more slowly. Who reads the loss alone stops at
-# the wrong moment. The gaps of the fresh critics, short as their training was, fall with the distance to the end.
+# the wrong moment. The gaps of the fresh critics scatter, short as their training was, but go down with the distance.
 #
 # ## Without a critic: kernel MMD
 #
