@@ -647,9 +647,9 @@ print(f"{'bound of (7.5)':28} loss {best_of_all:.4f}   R² at t = 1:  1.00, at t
 
 # %% [markdown]
 # Although it was never asked for a last step, our network almost reaches the bound, and the textbook's explains less
-# than nothing from the second step on. But look at the last column. At $t = 25$ a network that draws digits and one
-# that outputs zeros are 0.04 apart in $R^2$. A loss with so little to say about the noisiest steps, where the shape of
-# a digit is decided, is a poor teacher.
+# than nothing from the fifth step on, as (7.7) says it must. But look at the last column. At $t = 25$ a network that
+# draws digits and one that outputs zeros are 0.04 apart in $R^2$. A loss with so little to say about the noisiest
+# steps, where the shape of a digit is decided, is a poor teacher.
 #
 # Now the samples, against held-out real digits ([Measuring samples](measuring.md) explains every row).
 
