@@ -290,7 +290,7 @@ train.fit(step, runtime.budget(150), reports=15, title="D alone",
           callback=lambda step, _: norms.update({step.count: gradient_norms(G, D)}))
 starved = {k: (list(norms), [n[k] for n in norms.values()]) for k in ("saturating", "non-saturating")}
 
-# %% mystnb={"image": {"alt": "Norm of G's gradient while D trains: the saturating one falls, the other does not"}}
+# %% mystnb={"image": {"alt": "Norm of the gradient of G while D trains: the saturating one falls, the other does not"}}
 plots.show_curves(starved, x_label="steps that D has trained alone", y_label="norm of G's gradient", log_y=True,
                   title="what reaches G while D trains alone")
 
@@ -326,12 +326,12 @@ book_history = train.fit(step, runtime.budget(BOOK_STEPS), reports=20, title="th
                          callback=keeper("the book's GAN", lambda: G_book(z_book).detach()))
 
 
-# %% mystnb={"image": {"alt": "Loss curves: the discriminator's falls close to zero, the generator's rises"}}
+# %% mystnb={"image": {"alt": "Loss curves: that of D falls close to zero, that of G rises"}}
 curves = {name: (book_history.steps, book_history[name]) for name in ("D", "G")}
 plots.show_curves(curves, x_label="step", y_label="cross-entropy, nats", lines={"log 2: nobody can tell": math.log(2)},
                   title="the book's GAN")
 
-# %% mystnb={"image": {"alt": "Forty samples of the textbook's GAN: round clouds of speckle, all much alike"}}
+# %% mystnb={"image": {"alt": "Forty samples of the textbook GAN: round clouds of speckle, all much alike"}}
 torch.manual_seed(SEED)
 with torch.no_grad():
     x_book = G_book(torch.randn(2000, 8, device=device))
@@ -535,7 +535,7 @@ for name, f in features.items():
 # Here is the Fréchet distance of the 500 pictures that we kept at every twentieth of both trainings, beside the
 # generator's loss at that time. The dashed lines: 500 real images, and $\log 2$.
 
-# %% mystnb={"image": {"alt": "Left: Fréchet distance over seconds of training. Right: the generator's loss"}}
+# %% mystnb={"image": {"alt": "Left: Frechet distance over seconds of training. Right: the loss of G"}}
 tracks = {name: [metrics.frechet_distance(real_features, metrics.digit_features(p.to(device))) for p in kept.values()]
           for name, kept in pictures.items()}
 floor_500 = metrics.frechet_distance(real_features, metrics.digit_features(val_set.images[:500].to(device)))
@@ -669,7 +669,7 @@ for kind, counts in covered.items():
 #
 # Nobody can see 784 dimensions, but our reader can sort samples into ten drawers.
 
-# %% mystnb={"image": {"alt": "Share of each digit: real level, the book's GAN uneven, ours with all ten present"}}
+# %% mystnb={"image": {"alt": "Share of each digit: real level, the textbook GAN one class only, ours all ten"}}
 by_class = {"real test digits": metrics.class_coverage(test_set.labels), "the book's GAN": reports["the book's GAN"],
             "our GAN": reports["our GAN"]}
 fig, axes = plots.figure(8, 2.5, 1, 3, sharey=True)
