@@ -229,7 +229,8 @@ def _phantoms(split, size, why):
 
     def draw():
         print(f"cxr {split}: drawing {n:,} phantoms, once", flush=True)
-        images, labels, factors = phantom.cxr_phantom(n, size=size, classes=CXR_CLASSES, seed=seed)
+        images, labels, factors = phantom.cxr_phantom(n, size=size, seed=seed)
+        labels = torch.tensor([CXR_CLASSES.index(name) for name in phantom.CLASSES])[labels]  # it has its own order
         columns = {f"factor {name}": column for name, column in factors.items()}
         return {"images": images.reshape(n, 1, size, size), "labels": labels} | columns, {"names": "|".join(factors)}
 

@@ -365,15 +365,16 @@ def test_folders_that_hold_too_little(place, change, words, source):
 @pytest.fixture
 def phantom(monkeypatch):
     """A stand-in for the phantom that counts its calls."""
-    def cxr_phantom(n, *, size, classes, seed):
+    def cxr_phantom(n, *, size, classes=None, seed):
         calls.append(n)
         g = torch.Generator().manual_seed(seed)
         images = torch.randint(0, 256, (n, 1, size, size), generator=g, dtype=torch.uint8)
-        return images, torch.arange(n) % len(classes), {"heart": torch.rand(n, generator=g)}
+        return images, torch.arange(n) % 4, {"heart": torch.rand(n, generator=g)}
 
     calls = []
     fake = types.ModuleType("genmed_core.synthetic.phantom")
     fake.cxr_phantom, fake.__file__ = cxr_phantom, __file__
+    fake.CLASSES = ("Normal", "Lung Opacity", "COVID", "Viral Pneumonia")
     monkeypatch.setitem(sys.modules, "genmed_core.synthetic.phantom", fake)
     monkeypatch.setattr("genmed_core.synthetic.phantom", fake, raising=False)
     monkeypatch.setattr(data, "PHANTOM_SPLITS", {"train": (60, 1), "val": (20, 2), "test": (20, 3)})
@@ -385,8 +386,17 @@ def test_without_the_database_there_are_phantoms_drawn_once(phantom, capsys):
     assert phantom == [60] and torch.equal(first.images, again.images)
     assert torch.equal(first.factors["heart"], again.factors["heart"])
     assert first.source == "phantom" and first.classes == CXR_CLASSES and first.images.shape == (60, 1, 64, 64)
+    assert first.labels[:4].tolist() == [2, 1, 0, 3], "numbered as the database's classes, not as the phantom's"
     out = capsys.readouterr().out
     assert f"60 embedded phantoms (no {FOLDER} in data/; how to get it: data/README.md)" in out
+
+
+def test_the_genuine_phantom_fits(monkeypatch):
+    pytest.importorskip("genmed_core.synthetic.phantom")
+    monkeypatch.setattr(data, "PHANTOM_SPLITS", {"train": (8, 1), "val": (4, 2), "test": (4, 3)})
+    x = cxr("train", size=32)
+    assert len(x) == 8 and x.labels.bincount().tolist() == [2, 2, 2, 2] and x.factors
+    assert x.images.float().std((1, 2, 3)).min() > 5
 
 
 def test_embedded_can_be_forced(place, phantom, monkeypatch):
