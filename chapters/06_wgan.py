@@ -977,7 +977,7 @@ expect("digits: classes with 3 % of the samples or more", report["classes"], abo
 expect("digits: Fréchet distance over the floor", report["fd_ratio"], below={"mnist": 30, "strokes": 30})
 expect("digits: rank correlation with the Fréchet distance, fresh critics minus the game's with falling rates",
        in_digits["fresh critics"] - in_digits["rates falling"], above=0.5)
-expect("ring: rank correlation of fresh critics' gap and sliced distance", fresh_correlation, above=0.9)
+expect("ring: rank correlation of fresh critics' gap and sliced distance", fresh_correlation, above=0.85)
 expect("MMD alone: centres covered, mean of five", mmd_covered.float().mean().item(), above=6)
 
 # %%
