@@ -1,0 +1,416 @@
+"""The audit of synthetic images: honest samplers pass, memorisers and poor samplers are flagged, with numbers."""
+
+import json
+import math
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from genmed_core import audit
+from genmed_core.audit import AuditError, Folder, auc, equal_share, fingerprints, main, nearest, read_folder
+
+
+def blobs(n, seed):
+    """n images that no two alike: 14 soft blobs on grey and some noise; in class 1 a bright one on the left."""
+    g = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    labels = torch.randint(0, 2, (n,), generator=g)
+    place, width = torch.rand(n, 14, 2, generator=g), 0.04 + 0.1 * torch.rand(n, 14, generator=g)
+    height = 0.25 * torch.randn(n, 14, generator=g)
+    place[:, 0] = 0.1 * place[:, 0] + torch.stack([torch.tensor(0.25).expand(n), 0.75 - 0.5 * labels], 1)
+    height[:, 0] = 0.6
+    images = torch.full((n, 64, 64), 0.45)
+    for p, w, h in zip(place.unbind(1), width.unbind(1), height.unbind(1)):
+        squared = (x - p[:, 0, None, None]) ** 2 + (y - p[:, 1, None, None]) ** 2
+        images += h[:, None, None] * torch.exp(-squared / (2 * w[:, None, None] ** 2))
+    images += 0.03 * torch.randn(n, 64, 64, generator=g)
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)[:, None], labels
+
+
+def folder(images, labels=None, name="x"):
+    classes = ["left", "right"] if labels is not None else []
+    labels = labels if labels is not None else torch.zeros(0, dtype=torch.int64)
+    return Folder(images, [f"{name}{i}.png" for i in range(len(images))], classes, labels, [])
+
+
+def changed(images, kind, seed=0):
+    """Copies of images with small changes of one kind."""
+    g, x = torch.Generator().manual_seed(seed), images.float() / 255
+    if kind in ("noise", "all"):
+        x = x + 0.03 * torch.randn(x.shape, generator=g)
+    if kind in ("shift", "all"):
+        x = F.pad(x, (4, 4, 4, 4), mode="replicate")
+        by = torch.randint(0, 9, (len(x), 2), generator=g).tolist()
+        x = torch.stack([image[:, a:a + 64, b:b + 64] for image, (a, b) in zip(x, by)])
+    if kind in ("brightness", "all"):
+        shape = (len(x), 1, 1, 1)
+        x = x * (0.7 + 0.6 * torch.rand(shape, generator=g)) + 0.1 * torch.randn(shape, generator=g)
+    if kind in ("flip", "all"):
+        x = x.flip(-1)
+    if kind == "blur":
+        x = F.avg_pool2d(F.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """800 images and their labels; and the fingerprints of all."""
+    images, labels = blobs(800, 0)
+    return images, labels, fingerprints(images)
+
+
+@pytest.fixture
+def private(world):
+    """privacy(train, held-out, synthetic) from slices of the world, or from images, with the verdicts on it."""
+    def run(train, held, fake):
+        prints = [world[2][s] if isinstance(s, slice) else fingerprints(s) for s in (train, held, fake)]
+        found = audit.privacy(*prints, np.random.default_rng(0))
+        best = dict.fromkeys(("frechet", "detail", "coverage"), 1.0)
+        counts = dict(zip(audit.SETS, map(len, prints)))
+        report = {"quality": {"synthetic": best, "floor": best}, "utility": None, "privacy": found, "counts": counts}
+        verdicts = [v["verdict"] for v in audit.judge(report)]
+        return found, dict(zip(("control", "looks", "varied", "closer", "copies", "membership"), verdicts))
+
+    return run
+
+
+# --- the pieces -----------------------------------------------------------------------------------------
+
+
+def test_fingerprints_do_not_see_brightness_and_contrast(world):
+    x = world[0][:50].clamp(60, 200)
+    brighter = (x.float() * 0.8 + 40).round().to(torch.uint8)
+    a, b = (F.normalize(fingerprints(i).flatten(1), dim=1) for i in (x, brighter))
+    assert (a * b).sum(1).min() > 0.98
+
+
+@pytest.mark.parametrize("kind", ["noise", "shift", "brightness", "flip", "all"])
+def test_the_copy_detector_finds_the_original(world, kind):
+    distance, index = nearest(fingerprints(changed(world[0][:150], kind)), world[2])
+    strangers, _ = nearest(world[2][:150], world[2][150:])
+    assert (index == torch.arange(150)).float().mean() > 0.95
+    assert distance.quantile(0.9) < strangers.quantile(0.05), "nine of ten copies are closer than hardly any stranger"
+
+
+def test_nobody_is_his_own_neighbour(world):
+    prints = world[2][:60]
+    distance, index = nearest(prints, prints, own=torch.arange(60))
+    assert (index != torch.arange(60)).all() and distance.min() > 0.05
+    assert nearest(prints, prints)[0].max() < 1e-4
+
+
+def test_alignment_is_correlation_at_the_best_shift(world):
+    query, other = world[2][:1], world[2][1:2]
+    middle = query[0, 3:-3, 3:-3].flatten()
+    windows = other.unfold(1, 26, 1).unfold(2, 26, 1).reshape(49, -1)
+    best = max(torch.corrcoef(torch.stack([middle, w]))[0, 1] for w in windows)
+    assert audit._aligned(query, other[None])[0, 0] == pytest.approx(best.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("n, m", [(100, 100), (400, 50), (50, 400)])
+def test_the_share_is_fair_whatever_the_set_sizes_and_its_interval_is_honest(n, m):
+    rng, values, covered = np.random.default_rng(0), [], 0
+    for _ in range(100):
+        points, samples = rng.normal(size=(n + m, 4)), rng.normal(size=(150, 4))
+        index = ((samples[:, None] - points[None]) ** 2).sum(2).argmin(1)
+        found = equal_share(index < n, index, n / m, rng)
+        values.append(found["value"])
+        covered += found["low"] <= 0.5 <= found["high"]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.03)
+    assert covered >= 88
+
+
+@pytest.mark.parametrize("n, m", [(360, 40), (40, 360)])
+def test_images_are_as_often_nearest_to_either_set_as_the_sizes_say(world, n, m):
+    """Over many divisions of the same images; searching each set apart favoured the smaller one."""
+    rng, values = np.random.default_rng(1), []
+    for _ in range(3):
+        order = torch.from_numpy(rng.permutation(800))
+        a, b, c = (world[2][i] for i in order.split([n, m, 800 - n - m]))
+        values.append(audit.privacy(a, b, c, rng)["closer"]["value"])
+    assert np.mean(values) == pytest.approx(0.5, abs=0.12)
+
+
+def test_one_neighbour_says_nothing_and_many_do():
+    rng = np.random.default_rng(0)
+    assert equal_share(np.ones(100, bool), np.zeros(100), 1, rng)["low"] < 0.05, "100 samples of one image"
+    assert equal_share(np.ones(100, bool), np.arange(100), 1, rng)["low"] > 0.95
+    assert equal_share(np.zeros(100, bool), np.arange(100), 1, rng)["high"] < 0.05
+
+
+def test_auc_against_the_closed_form():
+    rng = np.random.default_rng(0)
+    found = auc(rng.normal(1, 1, 2000), rng.normal(0, 1, 2000), rng)
+    assert found["value"] == pytest.approx(0.5 * (1 + math.erf(0.5)), abs=0.015)
+    assert found["low"] < 0.760 < found["high"] and found["high"] - found["low"] == pytest.approx(0.03, abs=0.01)
+    assert auc(np.zeros(20), np.zeros(30), rng)["value"] == pytest.approx(0.5)
+
+
+def test_binomial_tail():
+    assert audit._tail(0, 10, 0.3) == pytest.approx(1)
+    assert audit._tail(2, 3, 0.5) == pytest.approx(0.5)
+    assert audit._tail(5, 5, 1.0) == 1
+
+
+# --- privacy --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("train, held", [((0, 250), (250, 500)), ((0, 440), (440, 500)), ((0, 60), (60, 500))])
+def test_an_honest_sampler_passes_whatever_the_set_sizes(private, train, held):
+    found, verdicts = private(slice(*train), slice(*held), slice(500, 800))
+    assert verdicts["copies"] == "pass" and "flag" not in verdicts.values()
+    assert abs(found["closer"]["value"] - 0.5) < 0.2 and 0.9 < found["ratio_train"]["value"] < 1.1
+    assert not found["near_synthetic"]
+
+
+@pytest.mark.parametrize("kind", ["noise", "shift", "brightness", "flip", "all"])
+def test_a_memoriser_is_flagged_whatever_it_changes(world, private, kind):
+    found, verdicts = private(slice(0, 200), slice(200, 400), changed(world[0][:200], kind))
+    assert [verdicts[q] for q in ("closer", "copies", "membership")] == ["flag"] * 3 and verdicts["control"] == "pass"
+    assert found["closer"]["low"] > 0.9 and found["membership"]["low"] > 0.9
+    assert len(found["near_synthetic"]) > 150 and found["ratio_train"]["high"] < 0.5
+
+
+@pytest.mark.parametrize("train, held", [((0, 440), (440, 500)), ((0, 60), (60, 500))])
+def test_a_memoriser_is_flagged_whatever_the_set_sizes(world, private, train, held):
+    fakes = changed(world[0][:60].repeat(3, 1, 1, 1), "all")
+    _, verdicts = private(slice(*train), slice(*held), fakes)
+    assert verdicts["closer"] == verdicts["copies"] == "flag"
+
+
+def test_one_copy_in_ten_is_found_and_named(world, private):
+    fakes = torch.cat([world[0][500:680], changed(world[0][:20], "all")])
+    found, verdicts = private(slice(0, 250), slice(250, 500), fakes)
+    assert verdicts["copies"] == "flag" and verdicts["control"] == "pass"
+    assert set(found["near_synthetic"]) <= set(range(180, 200)) and len(found["near_synthetic"]) > 11
+
+
+def test_many_samples_of_one_training_image_are_copies(world, private):
+    _, verdicts = private(slice(0, 250), slice(250, 500), changed(world[0][:1].repeat(100, 1, 1, 1), "noise"))
+    assert verdicts["copies"] == "flag"
+
+
+def test_blur_alone_is_no_memory(world, private):
+    found, verdicts = private(slice(0, 250), slice(250, 500), changed(world[0][500:800], "blur"))
+    assert verdicts["closer"] == verdicts["copies"] == "pass" and not found["near_synthetic"]
+
+
+def test_a_held_out_set_of_another_kind_is_no_control(world, private):
+    other = world[0][250:500].clone()
+    other[:, :, 20:44, 20:44] = 0  # another hospital's marker
+    _, verdicts = private(slice(0, 250), other, slice(500, 800))
+    assert verdicts["control"] == "flag"
+
+
+# --- fidelity, variety, usefulness, and the whole -------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reports(world):
+    """Whole audits of an honest, a blurring, a collapsed and a useless sampler."""
+    images, labels, _ = world
+    real = [folder(images[:250], labels[:250]), folder(images[250:500], labels[250:500])]
+    fake, asked = images[500:750], labels[500:750]
+    sets = {"honest": (fake, asked), "blurred": (changed(fake, "blur"), asked),
+            "collapsed": (changed(fake[:5].repeat(50, 1, 1, 1), "noise"), asked[:5].repeat(50)),
+            "mislabelled": (fake, 1 - asked)}
+    return {name: audit.audit(*real, folder(*pair)) for name, pair in sets.items()}
+
+
+def verdicts(report):
+    names = ("control", "looks", "varied", "trains", "helps", "closer", "copies", "membership")
+    return dict(zip(names, [v["verdict"] for v in report["verdicts"]]))
+
+
+def test_honest_samples_pass_everything(reports):
+    report = reports["honest"]
+    assert set(verdicts(report).values()) == {"pass"}
+    q = report["quality"]
+    assert q["synthetic"]["frechet"] == pytest.approx(q["floor"]["frechet"], rel=0.4)
+    assert q["synthetic"]["detail"] == pytest.approx(1, abs=0.1)
+    assert abs(report["utility"]["gap"]["value"]) < 0.05 and report["utility"]["real"]["value"] > 0.9
+
+
+def test_blur_shows_in_the_fine_detail(reports):
+    assert verdicts(reports["blurred"])["looks"] == "flag"
+    assert reports["blurred"]["quality"]["synthetic"]["detail"] < 0.5
+
+
+def test_collapse_shows_in_the_coverage(reports):
+    assert verdicts(reports["collapsed"])["varied"] == "flag"
+    assert reports["collapsed"]["quality"]["synthetic"]["recall"] < 0.1
+
+
+def test_wrong_labels_show_in_the_usefulness(reports):
+    assert verdicts(reports["mislabelled"])["trains"] == "flag"
+    assert reports["mislabelled"]["utility"]["synthetic"]["value"] < 0.2
+    assert verdicts(reports["mislabelled"])["looks"] == "pass"
+
+
+def test_the_report_is_json_and_a_table(reports):
+    for report in reports.values():
+        assert json.loads(json.dumps(report, allow_nan=False))["counts"] == dict.fromkeys(audit.SETS, 250)
+        text = audit.table(report)
+        assert all(v["question"] in text and v["bar"] in text for v in report["verdicts"])
+        assert max(map(len, text.splitlines())) < 200
+
+
+def test_the_same_seed_gives_the_same_report(world):
+    images, labels, _ = world
+    sets = [folder(images[a:a + 40], labels[a:a + 40]) for a in (0, 40, 80)]
+    assert audit.audit(*sets) == audit.audit(*sets)
+
+
+def test_held_out_images_from_the_training_set_are_dropped(world):
+    images, _, _ = world
+    report = audit.audit(folder(images[:60]), folder(images[30:120]), folder(images[200:240]))
+    assert report["counts"]["held-out"] == 60 and report["utility"] is None
+    assert "also training images, and were dropped: 30" in " ".join(report["notes"])
+    with pytest.raises(AuditError, match="0 images that are not training images"):
+        audit.audit(folder(images[:60]), folder(images[:60]), folder(images[200:240]))
+
+
+def test_usefulness_is_measured_on_the_classes_that_all_have(world):
+    images, labels, _ = world
+    a, b, c = (folder(images[i:i + 60], labels[i:i + 60]) for i in (0, 60, 120))
+    c = c._replace(classes=["left", "another"])
+    notes = audit.audit(a, b, c)["notes"]
+    assert any("without another, right" in note for note in notes) and any("fewer than two" in note for note in notes)
+
+
+# --- folders and the command line -----------------------------------------------------------------------
+
+
+def save(place, images, kind="png", mode="L", size=64):
+    place.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image[0].numpy()).resize((size, size)).convert(mode).save(place / f"{i:03d}.{kind}")
+    return place
+
+
+@pytest.fixture
+def places(world, tmp_path):
+    images, labels, _ = world
+    for name, start in (("train", 0), ("held", 40), ("fake", 80)):
+        for label, word in enumerate(("left", "right")):
+            some = images[start:start + 40][labels[start:start + 40] == label]
+            save(tmp_path / name / word, some)
+    return tmp_path
+
+
+def arguments(place, *more, train="train", held="held", fake="fake"):
+    return ["--train", str(place / train), "--held-out", str(place / held), "--synthetic", str(place / fake), *more]
+
+
+def test_the_command_line_prints_a_table_and_writes_json(places, capsys):
+    assert main(arguments(places, "--json", str(places / "report.json"))) == 0
+    out = capsys.readouterr().out
+    assert "Are there copies of training images?" in out and "balanced accuracy" in out and "fewer than 200" in out
+    report = json.loads((places / "report.json").read_text())
+    assert report["counts"] == dict.fromkeys(audit.SETS, 40) and len(report["verdicts"]) == 8
+    assert report["privacy"]["closest"][0]["synthetic"].endswith(".png")
+
+
+def test_a_finding_is_no_failure(places, capsys):
+    assert main(arguments(places, fake="copied")) == 2, "no such folder yet"
+    for word in ("left", "right"):
+        (places / "copied").mkdir(exist_ok=True)
+        (places / "train" / word).rename(places / "copied" / word)
+        save(places / "train" / word, [torch.from_numpy(np.array(Image.open(p)))[None]
+                                       for p in (places / "copied" / word).iterdir()])
+    assert main(arguments(places, fake="copied")) == 0
+    assert "FLAG Are there copies" in capsys.readouterr().out
+
+
+def test_sizes_modes_and_formats_do_not_matter(world, tmp_path):
+    images = world[0][:36]
+    plain = read_folder(save(tmp_path / "plain", images)).images.float()
+    for kind, mode, size in (("png", "RGB", 64), ("png", "RGBA", 64), ("png", "LA", 128), ("jpg", "L", 100),
+                             ("JPEG", "RGB", 299), ("png", "P", 64)):
+        other = read_folder(save(tmp_path / f"{kind}{mode}{size}", images, kind, mode, size)).images.float()
+        assert (other - plain).abs().mean() < 6
+    (tmp_path / "deep").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[0].numpy().astype(np.uint16) * 257).save(tmp_path / "deep" / f"{i:03d}.png")
+    assert torch.equal(read_folder(tmp_path / "deep").images.float(), plain)
+
+
+def test_masks_hidden_and_other_files_are_no_samples(world, tmp_path):
+    save(tmp_path / "a" / "COVID" / "images", world[0][:40])
+    save(tmp_path / "a" / "COVID" / "masks", world[0][40:80])
+    save(tmp_path / "a" / "Lung_Opacity", world[0][80:90])
+    (tmp_path / "a" / "COVID.metadata.xlsx").write_bytes(b"PK")
+    (tmp_path / "a" / "COVID" / "images" / "._000.png").write_bytes(b"mac")
+    found = read_folder(tmp_path / "a")
+    assert found.classes == ["COVID", "Lung Opacity"] and found.labels.bincount().tolist() == [40, 10]
+    assert len(read_folder(tmp_path / "a" / "COVID").images) == 40, "one class of the database, without its masks"
+    assert len(read_folder(tmp_path / "a", limit=35).images) == 35
+
+
+def test_one_damaged_file_is_left_out_and_said(places, capsys):
+    (places / "fake" / "left" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(arguments(places)) == 0
+    assert "note: synthetic: 1 files left out, such as left/broken.png: " in capsys.readouterr().out
+
+
+def break_many(place):
+    for path in sorted((place / "fake" / "left").iterdir())[:5]:
+        path.write_bytes(path.read_bytes()[:-200])
+
+
+def mix(place):
+    (place / "fake" / "left" / "000.png").rename(place / "fake" / "loose.png")
+
+
+def thin_out(place):
+    for path in sorted((place / "fake" / "left").iterdir()):
+        path.unlink()
+
+
+def only_few(place):
+    thin_out(place)
+    (place / "fake" / "left").rmdir()
+
+
+def nothing(place):
+    for word in ("left", "right"):
+        for path in (place / "fake" / word).iterdir():
+            path.rename(path.with_suffix(".gif"))
+
+
+@pytest.mark.parametrize("change, options, words", [
+    (None, {"fake": "nowhere"}, ["nowhere: does not exist"]),
+    (None, {"fake": "train/left/000.png"}, ["000.png: is a file"]),
+    (None, {"fake": "train"}, ["train: given twice", "three folders"]),
+    (None, {"held": "train/../train"}, ["given twice"]),
+    (break_many, {}, ["fake/left/000.png: truncated or damaged", "5 of 40 files"]),
+    (mix, {}, ["fake: holds images (loose.png) beside folders of images (left)"]),
+    (thin_out, {}, ["fake/left: holds no PNG or JPEG image; fill it or remove it"]),
+    (only_few, {}, ["images are too few; at least 30"]),
+    (nothing, {}, ["fake: holds no PNG or JPEG image"]),
+])
+def test_input_that_cannot_be_used(places, capsys, change, options, words):
+    if change:
+        change(places)
+    assert main(arguments(places, **options)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ") and all(word in captured.err for word in words) and not captured.out
+
+
+def test_json_that_cannot_be_written_is_noticed_at_once(places, capsys, monkeypatch):
+    monkeypatch.setattr(audit, "read_folder", lambda *_, **__: pytest.fail("looked at images first"))
+    assert main(arguments(places, "--json", str(places / "none" / "report.json"))) == 2
+    assert "its folder does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules.*:RuntimeWarning")
+def test_it_runs_as_a_module(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["audit", *arguments(tmp_path)])
+    with pytest.raises(SystemExit) as status:
+        runpy.run_module("genmed_core.audit", run_name="__main__")
+    assert status.value.code == 2 and "train: does not exist" in capsys.readouterr().err
