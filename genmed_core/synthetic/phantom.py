@@ -51,11 +51,11 @@ FACTORS = {
     "dose": ("uniform", 3.7, 5.2),  # decimal logarithm of the photons in one of DETECTOR^2 elements
     "scatter": ("uniform", 0.3, 1.6),  # scattered by direct radiation
     "spot": ("uniform", 0.02, 0.09),  # blur of focal spot and detector, cm (1 sd)
-    "detail": ("uniform", 0.0, 1.0),  # enhancement of fine structure by the workstation
-    "gamma": ("uniform", 0.42, 1.0),  # < 1 brightens
-    "toe": ("uniform", 0.0, 0.28),  # how grey the thinnest part of the body is
+    "detail": ("uniform", 0.1, 1.1),  # enhancement of fine structure by the workstation
+    "gamma": ("uniform", 0.42, 0.95),  # < 1 brightens
+    "toe": ("uniform", 0.0, 0.2),  # how grey the thinnest part of the body is
     "black": ("uniform", 0.0, 0.03),  # grey of open air, 0..1
-    "white": ("uniform", 0.78, 0.98),  # grey of the densest part
+    "white": ("uniform", 0.76, 0.97),  # grey of the densest part
     # what else is on it
     "collimator": ("some", 0.3, 0.07),  # how far the shutters reach in, share of the side
     "marker": ("some", 0.75, 1.0),  # brightness of the letter L or R
@@ -570,7 +570,7 @@ def _ribs(s):
         d = (u + w - (u + w).sqrt()) / (u / a.square() + w / b.square()).clamp_min(1e-4).sqrt()
         behind = _step(-y, 0.25) * _step(ax - 1.6, 0.15)
         front = _step(y, 0.25) * _step(forward - RIB_END[i], 0.5)
-        arcs = _bone(d, half) * (1.5 * behind + 0.6 * front)  # denser than life, as films enhance them
+        arcs = _bone(d, half) * (2.1 * behind + 0.75 * front)  # denser than life, as films enhance them
         out = out + strength * arcs * (1 + 0.4 * u.clamp_max(1).square().square())  # seen lengthwise at the side
     return out
 
@@ -624,7 +624,7 @@ def _thickness(s):
     air = (lung - heart).clamp_min(0)
     inside = (air / 5).clamp(0, 1)
     share, keep = _disease(s, level)
-    grain = 1 + 0.03 * s.texture(12, 1.2) + 0.06 * s.texture(13, 0.5)
+    grain = 1 + 0.025 * s.texture(12, 1.2) + 0.02 * s.texture(13, 0.5)
     t = body - AIR * air * share * grain + _vessels(s) * inside * keep + _hila(s) * inside**0.3
     t = t - _airways(s) - _stomach(s, level) + _chest_wall(s) * (body > 1)
     # bones behind dense organs drown in their scatter
