@@ -137,8 +137,8 @@ def test_odd_sizes_are_drawn():
 
 
 def middle_of(factor, low, high, measure, label=NORMAL, **changes):
-    """The measure (n,) at both ends of a factor."""
-    return [measure(pictures(label, **{factor: v}, **changes)) for v in (low, high)]
+    """The measure (4,) of four patients at both ends of a factor."""
+    return [measure(pictures(label, **{factor: v}, **({"n": 4} | changes))) for v in (low, high)]
 
 
 @pytest.mark.parametrize("factor, low, high, rows, columns", [
