@@ -37,16 +37,18 @@ def test_importing_torch_first_is_noticed():
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_is_kept_for_the_next_tensors():
-    code = """import {}, torch, resource
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    code = """import genmed_core, torch, resource
+def rounds(n):
+    for _ in range(n):
+        held = [x.exp() for _ in range(8)]  # 24 MB, as a backward pass holds its activations
+        del held
 x = torch.rand(1024, 784)
-begin = faults()
-for _ in range(50):
-    held = [x.exp() for _ in range(8)]  # as a backward pass holds its activations
-    del held
-print(faults() - begin)"""
-    kept, given_back = (int(fresh_python(code.format(name))[0]) for name in ("genmed_core", "math"))
-    assert given_back > 5 * kept, (kept, given_back)
+rounds(5)
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+rounds(50)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)"""
+    faults = int(fresh_python(code)[0])
+    assert faults < 3000, faults  # half of one round's 6,144 pages; given back and mapped anew it would be 300,000
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-1", "1.5"])
