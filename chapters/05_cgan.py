@@ -109,8 +109,8 @@ table()
 #    - \tfrac12\, \mathbb{E}_{y, z} \log D_K\big(G(z + e_y)\big),
 #    \qquad L_G = -\mathbb{E}_{y, z} \log D_y\big(G(z + e_y)\big) . \tag{5.1} $$
 #
-# Both are cross-entropies. The idea of an eleventh class comes from semi-supervised learning (Salimans and others
-# 2016), where the aim is a good classifier and the generator is a helper; there it is not told any label.
+# Both are cross-entropies. The eleventh class comes from semi-supervised learning (Salimans and others 2016), where the
+# aim is a good classifier and the generator is not told any label.
 #
 # The textbook prints the networks and skips the training loop. Here it is. Labels are asked for as often as they occur.
 # $D$ moves first, on fakes that are *detached*: no gradient flows back into the generator. Then $G$ moves, and the
@@ -155,7 +155,7 @@ def book_losses(G, D):
 
 
 # %%
-BOOK_STEPS = 800
+BOOK_STEPS = 600
 torch.manual_seed(SEED)
 G_book = BookGenerator().to(device)
 D_book = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.LeakyReLU(), nn.Linear(256, 128), nn.LeakyReLU(),
@@ -180,9 +180,9 @@ plots.show_grid(torch.cat([x_book[asked == c][:10] for c in range(10)]), columns
 
 # %% [markdown]
 # $D$ wins here as it did in chapter 4: its loss is near zero, the generator's has climbed to many nats. What comes out
-# is one picture, and no digit, whatever is asked for. (The companion code takes 30 epochs, we about four.)
+# is one picture, and no digit, whatever is asked for. (The companion code takes 30 epochs, we about three.)
 #
-# Is it the perceptrons' fault, or the loss's? Keep the loss (5.1) and exchange everything else.
+# Is it the networks' fault, or the loss's? Keep the loss (5.1) and exchange everything else.
 
 # %% [markdown]
 # ## The same loss, better networks
@@ -256,11 +256,10 @@ class AddedLabel(nets.DigitGenerator):
 # fakes that $G$ is then told about, and every second image is shown to $D$ once more with a little noise on it, so that
 # steep scores can be charged for.
 #
-# One trap. Each player's step gets a batch of its own. The fakes have to be kept *with* the labels that they were drawn
-# for, and both players must judge them under these. Swap them for the labels of the other player's batch, and $G$ is
-# praised for drawings under a label that it was never given; or, with $G$ moving first, $D$ learns to know fakes by
-# labels that do not match. Any drawing that matches is then safe from it, however poor, and the game has turned into a
-# class term.
+# One trap. Each player's step gets a batch of its own, so the fakes have to be kept *with* the labels that they were
+# drawn for. Judge them under the labels of the other player's batch, and $G$ is praised for what it was never asked;
+# or, if $G$ moves first, $D$ learns to know fakes by labels that do not match. Any drawing that matches is then safe
+# from it, however poor: the game has turned into a class term.
 
 # %%
 SIGMA, GAMMA, LATENT = 0.05, 0.1, 64
@@ -386,10 +385,9 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
                 width=4.2, title="the book's loss, our networks: ten codes, one for each column")
 
 # %% [markdown]
-# Every digit is read as asked, about as reliably as real ones are. Had we shown one drawing of each, it would have been
-# a success. Now look along the rows. Ten codes, one picture: the generator has stopped listening to $z$. The diversity
-# says so, and even flatters: what varies within a row are ragged edges and hardly the handwriting. Recall, which asks
-# how many real digits have a drawing near them, is zero.
+# Every digit is read as asked, about as reliably as real ones are. Now look along the rows. Ten codes, one picture: the
+# generator has stopped listening to $z$. The diversity says so, and even flatters: what varies within a row are ragged
+# edges and hardly the handwriting. Recall, the share of real digits that have a drawing near them, is zero.
 #
 # In chapter 4 collapse meant that whole classes went missing, and a count of classes showed it. Here all ten are
 # present in equal shares, by order; it is *within* each class that nothing is left.
@@ -415,11 +413,11 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # for pictures that nobody could mistake, and one such picture for each class will do. Exercise 5.4 works out a case
 # exactly: the generator reproduces each class *cut off* where another becomes more likely.
 #
-# That is the direction of the fault, not its full size. Digits are seldom ambiguous, so the exact solution of (5.5)
-# without its last term would lose only the odd 4. What we saw is the game as networks play it. $q$ is never exactly 1
-# and can always be raised by moving away from the other classes. The classifier is learned within the first steps and
-# pulls steadily from then on, while the real-or-fake score changes with every move of the opponent. And no term says
-# that the generator has stopped listening to $z$: both look at one drawing at a time.
+# That is the direction of the fault, not its full size: digits are seldom ambiguous, so the exact solution would lose
+# only the odd 4. What we saw is the game as networks play it. $q$ is never exactly 1 and can always be raised by moving
+# away from the other classes. The classifier is learned within the first steps and pulls steadily from then on, while
+# the real-or-fake score changes with every move of the opponent. And no term says that the generator has stopped
+# listening to $z$: both look at one drawing at a time.
 #
 # ### A mend: turn the class term down
 #
@@ -439,26 +437,26 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
       f"by our reader: {100 * reports['auxiliary classifier']['read_accuracy']:.1f} %")
 
 # %% [markdown]
-# Turning the term down gives back part of the diversity and costs obedience. It is a compromise: a term
-# that points the wrong way, kept small enough to be outvoted. What the right weight is depends on the data, and the
-# number that everyone reports, read as asked, advises the wrong one.
+# Turning the term down gives back part of the diversity and costs some obedience. It is a compromise: a term that
+# points the wrong way, kept small enough to be outvoted. And the number that everyone reports, read as asked, advises
+# the wrong weight.
 #
 # AC-GAN shows another fault. Its classifier is trained on fakes too, and told that they are what was asked for. So the
-# two players can agree on a code of their own: marks that $D$ reads and nobody else does. Ask somebody else.
+# two players agree on a code of their own: marks that $D$ reads without fail and an outsider does not. Never let a
+# model's own classifier mark it.
 
 # %% [markdown]
 # ## Judge the pair
 #
-# Better than a small wrong term is none. Show the discriminator the *pair*: real images with their labels, fakes with
-# the labels they were asked for. This was the first conditional GAN, by Mirza and Osindero (2014), with the game of
-# chapter 4 over pairs:
+# Better than a small wrong term is none. Show $D$ the *pair*: real images with their labels, fakes with the labels they
+# were asked for. This was the first conditional GAN (Mirza and Osindero 2014), the game of chapter 4 over pairs:
 #
 # $$ V(D, G) = \mathbb{E}_{(x, y) \sim p_r} \log D(x, y) + \mathbb{E}_{y, z} \log\big(1 - D(G(z, y), y)\big),
 #    \qquad s^*(x, y) = \log \frac{p_r(x, y)}{p_g(x, y)} . \tag{5.6} $$
 #
 # The derivation of (4.2) holds for pairs word for word. A perfect 3 with the label 8 is unmasked because no real pair
-# looks like that. No class term is needed, none is weighted, and all of (5.5) is there. If labels are asked for as
-# often as they occur, $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y)$: ten games at once, with shared weights.
+# looks like that. No class term is needed, and all of (5.5) is there. If labels are asked for as often as they occur,
+# $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y)$: ten games at once, with shared weights.
 #
 # How does a network take in the label?
 # - **Label as input** (the classic form). The label's embedding is shaped like a picture and becomes a second channel;
@@ -473,8 +471,9 @@ try_form("label as input", "label as input")
 table()
 
 # %% [markdown]
-# And now ours: one output per class, for about a minute. On the way we keep a copy after as many steps as the short
-# runs had. (It is at a disadvantage: their learning rate has fallen to zero by then, and ours not yet.)
+# No collapse, but many drawings are misread: this network finds out slowly what its second channel is for. Now ours:
+# one output per class, for about a minute. On the way we keep a copy after as many steps as the short runs had. (It is
+# at a disadvantage: their learning rate has fallen to zero by then, ours not yet.)
 
 # %%
 early = {}
@@ -497,6 +496,8 @@ plots.show_curves(curves, x_label="step", y_label="nats", title="ours",
                   lines={"D if nobody can tell": 2 * math.log(2), "G if nobody can tell": math.log(2)})
 
 # %% [markdown]
+# After the first few hundred steps both losses move towards what they would be if nobody could tell, and do not arrive.
+#
 # ## Look: class × style
 #
 # Rows are digits, columns are codes $z$, the first ten of the seed, the same in both grids.
@@ -511,8 +512,8 @@ ours = torch.cat([draw(E, codes, asked)[asked == c][:10] for c in range(10)])
 plots.show_grids({"real test digits": real, "ours, a code for each": ours}, columns=10, width=8.5)
 
 # %% [markdown]
-# On the right of the upper pair, read a row: one digit in ten hands. Read a column: one hand writing ten digits? Often,
-# in thickness and slant. As in [chapter 3](03_cvae.ipynb), nothing in the loss asks for that; it comes from shared
+# On the right of the upper pair, a row is one digit in ten hands. Is a column one hand writing ten digits? Often, in
+# thickness and slant. As in [chapter 3](03_cvae.ipynb), nothing in the loss asks for that; it comes from shared
 # weights.
 
 # %% [markdown]
@@ -527,32 +528,31 @@ names = list(reports)[::-1]
 for ax, key, title in zip(axes, ("read_accuracy", "diversity"), ("read as asked", "diversity within the class")):
     bars = ax.barh(names, [reports[name][key] for name in names],
                    color=[plots.COLOURS[1 if name == OURS else 0] for name in names])
-    ax.bar_label(bars, fmt="%.2f", padding=2, fontsize=8)
     ax.axvline(reference.floor[key], color="#777777", linestyle="--", linewidth=1.2)
+    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.set(title=title, xlim=(0, 1.18))
 fig
 
 # %% [markdown]
 # Take the left panel by itself. Three bars reach the dashed line of real digits: the cheat's, that of a collapsed
-# generator, and ours. Nothing tells them apart. The right panel orders the forms as the eye does. That is no accident:
-# the surest way to be read as asked is to draw, every time, the picture that is read most surely. **Read accuracy alone
-# does not miss collapse, it rewards it.**
+# generator, and ours. Nothing there tells them apart, and to be read as asked the surest way is to draw, every time,
+# the picture that is read most surely. **Read accuracy alone does not miss collapse, it rewards it.** In the right
+# panel the three lie far apart. It needs the left one too: badly drawn digits are varied.
 #
 # FD notices both faults at once, and does not say which. Ours comes within a few times the floor; one real digit for
 # each class scores about a hundred floors.
 #
 # One caution about our own measure. Diversity sees how far apart drawings are, not how many different ones there are: a
 # cheat with ten real digits for each class would reach 0.9 (exercise 5.5), and stray drawings raise it. Recall is
-# harder to deceive: the cheat has almost none, ours somewhat less than real digits have. Look at several numbers, each
-# with its floor, and at the pictures.
+# harder to deceive: the cheat has almost none, ours less than real digits have. Look at several numbers, each with its
+# floor, and at the pictures.
 
 # %% [markdown]
 # ## Class and style in your hands
 #
-# The sliders run our generator in your browser. Its input is 64 numbers of style followed by the label's embedding.
-# In front of it we put a linear layer that maps six sliders to the style and passes the embedding on. The six
-# directions are those to which the generator's first layer $W$ reacts most: the leading eigenvectors of $W^\top W$,
-# as in chapter 4.
+# The sliders run our generator in your browser. A linear layer in front of it maps six sliders to the 64 numbers of
+# style and passes the label's embedding on. The six directions are those to which the generator's first layer $W$
+# reacts most: the leading eigenvectors of $W^\top W$.
 
 # %%
 W = E.net[0].weight.detach()[:, :LATENT].cpu()                        # (3136, 64): what the style does
@@ -567,8 +567,7 @@ explorer = widgets.LatentExplorer([panel, E.net], embedding=E.label, join="conca
                                   alt="Digit drawn by the conditional GAN, for")
 
 # %% [markdown]
-# First as a plain function, at several positions for every digit: the browser's arithmetic, with weights rounded to 16
-# bits, against the network.
+# First as a plain function: the browser's arithmetic, with weights rounded to 16 bits, against the network.
 
 # %% tags=["nbval-check-output"]
 positions = torch.cat([torch.zeros(1, 6), 2 * torch.eye(6), -2 * torch.eye(6)])     # (13, 6)
@@ -583,27 +582,26 @@ print("slider and network agree:", worst < 0.05)
 explorer
 
 # %% [markdown]
-# Choose a style you like, then move *class* alone. Which parts of a handwriting survive the change of digit?
+# Choose a style, then move *class* alone. What of a handwriting survives?
 
 # %% [markdown]
 # ## In medicine: asking for a diagnosis
 #
-# Replace the digit by a diagnosis, and the wish is understandable: the rare class has too few images, so let a
-# conditional GAN draw more of it. Three things from this page go with that wish.
+# The rare class has too few images, so let a conditional GAN draw more of it: an understandable wish. Three warnings.
 #
 # *The usual check is the one that fails.* Synthetic images of a disease are often validated by a classifier: it reads
-# them as the disease, so they are good. The cheat of our first row passes, and so does a generator that draws the
-# clearest opacity at the commonest place, over and over. A classifier trained on such images learns the textbook case
-# and misses the early and the atypical one. Ask for diversity *within the diagnosis*, against held-out real images.
+# them as the disease, so they are good. The cheat passes, and so does a generator that draws the clearest opacity at
+# the commonest place, over and over. A classifier trained on such images learns the textbook case and misses the early
+# and the atypical one. Ask for diversity *within the diagnosis*, against held-out real images.
 #
 # *Class terms reward caricature.* Where two diagnoses share signs, as many do on a chest X-ray, $p_r(y \mid x)$ is far
 # from 0 and 1. There the missing entropy in (5.5) is no detail: a class term removes exactly the films over which
 # radiologists hesitate.
 #
 # *The rare class collapses first, and unseen.* A disease that makes up one image in fifty has one gradient in fifty.
-# Asking for it more often helps (exercise 5.6), but then the discriminator sees the same few films again and again,
-# learns them by heart, and drives the generator towards copies. An average over classes hides this: 0.9 over ten
-# classes is possible with one class at zero. Report every class by itself, with the number of real images behind it.
+# Asking for it more often helps (exercise 5.6), but then the discriminator learns the same few films by heart and
+# drives the generator towards copies. An average hides this: 0.9 over ten classes is possible with one class at zero.
+# Report every class by itself, with the number of real images behind it.
 
 # %%
 features, real, labels = metrics.digit_features(draw(E, codes, asked).clamp(0, 1)).cpu(), *reference[:2]
@@ -840,10 +838,9 @@ print("perfect classes: the pair's score varies with x:", (pair_score.std(0) > 1
 # The training loop that the textbook's text skips is in its companion code, and differs from ours in two places.
 #
 # **Fakes are not detached in $D$'s step.** Then the backward pass of $D$'s loss runs through the generator as well.
-# $D$'s own gradients are the same, and those left on the generator do no harm if they are cleared in time: seconds are
-# wasted, nothing else. **The embedding is among the parameters that $D$'s optimiser moves.** That is worse. $D$'s loss
-# falls when fakes are easier to detect, so $D$'s steps move the embedding to where the *generator's* drawings are
-# worse. We check both on the textbook's networks, as trained above.
+# $D$'s own gradients are the same: seconds are wasted, nothing else. **The embedding is among the parameters that $D$'s
+# optimiser moves.** That is worse. $D$'s loss falls when fakes are easier to detect, so $D$'s steps move the embedding
+# to where the *generator's* drawings are worse. We check both on the textbook's networks, as trained above.
 
 # %% tags=["nbval-check-output"]
 y = torch.arange(1000, device=device) % 10
