@@ -459,8 +459,8 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
 # $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y)$: ten games at once, with shared weights.
 #
 # How does a network take in the label?
-# - **Label as input** (the classic form). The label's embedding is shaped like a picture and becomes a second channel;
-#   the network has to find out by itself what to do with it.
+# - **Label as input**, the classic form: both players are handed the label. For $D$ its embedding is shaped like a
+#   picture and becomes a second channel; the network has to find out by itself what to do with it.
 # - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are
 #   not looked at. All layers but the last are shared. This is the projection discriminator of Miyato and Koyama (2018)
 #   in other clothes (exercise 5.2). There is *no* softmax over the ten: they do not compete, and nothing asks which
@@ -490,7 +490,7 @@ measure(f"ours after {SHORT} steps", draw(refresh_statistics(early["G"]), codes,
 E = generators[OURS]
 print(f"ours: {LONG:,} steps, {histories[OURS].seconds:.0f} s")
 
-# %% mystnb={"image": {"alt": "Losses of both players over training: after the first steps nearly level."}}
+# %% mystnb={"image": {"alt": "Losses of both players over training: D rises, G falls towards the dashed levels."}}
 curves = {name: (histories[OURS].steps, histories[OURS][name]) for name in ("D", "G")}
 plots.show_curves(curves, x_label="step", y_label="nats", title="ours",
                   lines={"D if nobody can tell": 2 * math.log(2), "G if nobody can tell": math.log(2)})
@@ -522,7 +522,7 @@ plots.show_grids({"real test digits": real, "ours, a code for each": ours}, colu
 # %%
 table()
 
-# %% mystnb={"image": {"alt": "Two bar charts: reading near 100 % for nearly all, diversity from 0 to that of ours."}}
+# %% mystnb={"image": {"alt": "Two bar charts. Cheat, collapsed and ours are read as asked; diversity differs widely."}}
 fig, axes = plots.figure(8, 3.2, 1, 2, sharey=True)
 names = list(reports)[::-1]
 for ax, key, title in zip(axes, ("read_accuracy", "diversity"), ("read as asked", "diversity within the class")):
@@ -539,8 +539,8 @@ fig
 # the picture that is read most surely. **Read accuracy alone does not miss collapse, it rewards it.** In the right
 # panel the three lie far apart. It needs the left one too: badly drawn digits are varied.
 #
-# FD notices both faults at once, and does not say which. Ours comes within a few times the floor; one real digit for
-# each class scores about a hundred floors.
+# FD notices both faults at once, and does not say which. Ours comes within a few times the floor, and was ahead of all
+# others after equal steps; one real digit for each class scores about a hundred floors.
 #
 # One caution about our own measure. Diversity sees how far apart drawings are, not how many different ones there are: a
 # cheat with ten real digits for each class would reach 0.9 (exercise 5.5), and stray drawings raise it. Recall is
@@ -616,7 +616,7 @@ print("ours, diversity class by class:", "  ".join(f"{c}: {v:.2f}" for c, v in e
 
 # %% tags=["nbval-check-output"]
 full, turned_down, final = (reports[n] for n in ("eleven classes, weight 1", "eleven classes, weight 0.1", OURS))
-expect("ours: Fréchet distance", final["fd"], below={"mnist": 90, "strokes": 70})
+expect("ours: Fréchet distance", final["fd"], below=90)
 expect("ours: share read as asked", final["read_accuracy"], above=0.97)
 expect("ours: diversity within the class, of real", final["diversity"], above=0.85)
 expect("ours: recall", final["recall"], above=0.35)
