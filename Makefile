@@ -16,8 +16,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	  || $(BIN)/python -m pip install -e ".[dev]" -c constraints.txt
 	@touch $@
 
+# in a container one is often root, whom Jupyter turns away unless told
 lab: setup
-	$(BIN)/jupyter lab chapters/01_autoencoder.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) chapters/01_autoencoder.ipynb
 
 notebooks: setup
 	$(RUN) jupyter_book_config/notebooks.py $(CHAPTERS)
