@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import os
+import time
 import warnings
 from typing import NamedTuple
 
@@ -320,6 +321,45 @@ def within_class_diversity(fake, fake_labels, real, real_labels):
     return sum(ratios) / len(ratios)
 
 
+def similarity(x, labels=None, *, pairs=2000, seed=0):
+    """How alike two samples are: mean multi-scale structural similarity of random pairs. High means little variety.
+
+    x: ImageSet or images (N, C, H, W), uint8 or float in [0, 1], 14 pixels or more; labels (N,) int64: pairs of one
+    class only, and the mean over the classes with two or more samples -> float. Says nothing about quality: noise
+    is dissimilar too, so look at the real images' value. As many of the five scales as leave 7 pixels; a negative
+    contrast counts 0.  Wang et al. 2003, eq. 7; as a measure of variety Odena et al. 2017, section 4.2; torchmetrics.
+    """
+    x = getattr(x, "images", x)
+    x, labels = _as_images(x, size=tuple(x.shape[1:])).cpu(), None if labels is None else labels.cpu()
+    if labels is not None and labels.shape != (len(x),):
+        raise ValueError(f"labels must be ({len(x)},), one for each image, not {tuple(labels.shape)}")
+    generator = torch.Generator().manual_seed(seed)
+    groups = [torch.arange(len(x))] if labels is None else [(labels == c).nonzero()[:, 0] for c in labels.unique()]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        raise ValueError("no two samples to compare" + ("" if labels is None else " within a class"))
+    each, means = math.ceil(pairs / len(groups)), []
+    for group in groups:
+        first = torch.randint(0, len(group), (each,), generator=generator)
+        second = (first + torch.randint(1, len(group), (each,), generator=generator)) % len(group)  # never itself
+        means.append(_ms_ssim(x[group[first]], x[group[second]]).mean().item())
+    return sum(means) / len(means)
+
+
+@torch.no_grad()
+def _ms_ssim(a, b, batch_size=250):
+    """Of each pair: a, b (N, C, H, W) in [0, 1] -> (N,)."""
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+    side = min(a.shape[-2:])
+    if side < 14:
+        raise ValueError(f"images of {side} pixels leave no two scales: 14 or more are needed")
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)[:min(5, int(math.log2(side / 7)) + 1)]  # the paper's
+    betas = tuple(w / sum(weights) for w in weights)
+    return torch.cat([ms_ssim(p, q, reduction="none", data_range=1.0, kernel_size=5, betas=betas)
+                      for p, q in zip(a.split(batch_size), b.split(batch_size))])
+
+
 def mmd2(x, y, bandwidths):
     """Unbiased squared maximum mean discrepancy with a mean of Gaussian kernels; differentiable in x and y.
 
@@ -483,7 +523,40 @@ def _cells(scores):
     return cells | {"read as asked": read}
 
 
-# --- expectations -------------------------------------------------------------------------------------------
+# --- expectations, and what is recorded of a model -----------------------------------------------------------
+
+
+def timed_samples(draw):
+    """Call draw() -> images (N, ...), and say how long one took: (images, seconds per image), the device waited for."""
+    begin = time.perf_counter()
+    x = draw()
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
+    return x, (time.perf_counter() - begin) / len(x)
+
+
+MEASURES = ("fd", "kid", "kid_sd", "precision", "recall", "density", "coverage", "diversity", "detail", "classes",
+            "read_accuracy")
+
+
+def _figures(report):
+    """{"fd", "kid", ...: numbers, "floor": {the same}} of a sample_report, of audit.quality's, or of a plain dict.
+
+    A plain dict names its floors "fd_floor", "kid_floor", ...
+    """
+    short = {"frechet": "fd", "kernel": "kid"}
+    if "synthetic" in report:  # audit.quality
+        ours, floor = ({short.get(k, k): v for k, v in report[part].items()} for part in ("synthetic", "floor"))
+    else:
+        ours, floor = report, report.get("floor") or {k.removesuffix("_floor"): v for k, v in report.items()
+                                                      if k.endswith("_floor")}
+    if missing := [k for k in ("fd", "kid", "recall", "coverage") if k not in ours]:
+        raise ValueError(f"the report lacks {', '.join(missing)}: it holds {', '.join(ours)}")
+    if missing := [k for k in ("fd", "kid") if k not in floor]:
+        raise ValueError(f"the report lacks the floor of {', '.join(missing)}: a distance means nothing without it")
+    kept = {k: float(ours[k]) for k in MEASURES if k in ours}
+    return kept | {"fd_ratio": kept["fd"] / float(floor["fd"]),
+                   "floor": {k: float(floor[k]) for k in (*MEASURES, "fd_sd") if k in floor}}
 
 
 class ExpectationFailed(AssertionError):
@@ -502,7 +575,7 @@ class Expectations:
     """
 
     def __init__(self, chapter, *, source):
-        self.chapter, self.source, self.records = chapter, source, []
+        self.chapter, self.source, self.records, self.models = chapter, source, [], {}
 
     def __call__(self, name, value, *, below=None, above=None):
         if below is None and above is None:
@@ -512,7 +585,8 @@ class Expectations:
         judged = runtime.budget_factor() >= 1
         met = all(bar is None or (value < bar if word == "below" else value > bar) for word, bar in bars)
         met = met and math.isfinite(value)
-        self._record({"name": name, "value": value, "below": bars[0][1], "above": bars[1][1], "met": met})
+        self.records.append({"name": name, "value": value, "below": bars[0][1], "above": bars[1][1], "met": met})
+        self._write()
         given = [(word, bar) for word, bar in (("below", below), ("above", above)) if bar is not None]
         promise = " and ".join(_promise(word, bar) for word, bar in given)
         if judged and not met:
@@ -526,11 +600,42 @@ class Expectations:
             raise ValueError(f"no bar for the data source {self.source!r} among {sorted(bar)}")
         return bar[self.source]
 
-    def _record(self, record):
-        self.records.append(record)
+    def model(self, name, *, report, samples, real, train_seconds, sample_seconds, parameters, labels=None, note=""):
+        """Record a model for the scoreboard: quality, variety and cost.
+
+        report: what `sample_report` or `audit.quality` said of the samples, or a dict with "fd", "fd_floor", "kid",
+        "kid_floor", "recall", "coverage" and more of MEASURES; samples (N, C, H, W) in [0, 1], in random order, and
+        real: images or ImageSet, whose similarity is the floor; labels (N,): the classes asked for (digits without
+        are taken as our reader reads them); train_seconds: all training that the samples need; sample_seconds per
+        image; parameters: trainable ones that drawing needs, or all: say which in the note. The printed line
+        holds no value, and a model recorded again replaces itself. Raises ValueError for a report without floors.
+        """
+        figures = _figures(report)
+        digits, x = samples.shape[1:] == (1, 28, 28), getattr(real, "images", real)
+        real_labels = getattr(real, "labels", None)
+        if report.get("binarised"):
+            x = (_as_images(x) > 0.5).float()
+        if digits:
+            labels = read_digits(_as_images(samples)).argmax(1) if labels is None else labels
+            real_labels = read_digits(_as_images(x)).argmax(1) if real_labels is None else real_labels
+        figures |= {"similarity": similarity(samples)}
+        figures["floor"] |= {"similarity": similarity(x)}
+        if labels is not None and real_labels is not None:
+            figures |= {"similarity_in_class": similarity(samples, labels)}
+            figures["floor"] |= {"similarity_in_class": similarity(x, real_labels)}
+        costs = {"train_seconds": train_seconds, "sample_seconds": sample_seconds, "parameters": parameters}
+        if bad := [k for k, v in costs.items() if not (math.isfinite(v) and v > 0)]:
+            raise ValueError(f"{name}: {', '.join(bad)} must be positive numbers")
+        self.models[name] = {"name": name, "n": len(samples), "note": note, "binarised": bool(report.get("binarised")),
+                             **figures, **{k: float(v) for k, v in costs.items()}}
+        self._write()
+        print(f"{name}: recorded for the scoreboard")
+
+    def _write(self):
         path = runtime.runs_dir() / "results" / f"{self.chapter}.json"
         entry = {"chapter": self.chapter, "source": self.source, "budget": runtime.budget_factor(),
-                 "machine": runtime.machine(), "seed": os.environ.get("GENMED_SEED"), "records": self.records}
+                 "machine": runtime.machine(), "seed": os.environ.get("GENMED_SEED"), "records": self.records,
+                 "models": list(self.models.values())}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(entry, indent=1))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -159,3 +160,89 @@ def test_a_results_folder_that_cannot_be_written_is_not_fatal(tmp_path, monkeypa
     monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "file"))
     metrics.Expectations("02_vae", source="mnist")("accuracy", 0.97, above=0.95)
     assert "not recorded" in capsys.readouterr().out
+
+
+# --- what is recorded of a model ---------------------------------------------------------------------------
+
+
+def model_recorded(chapter="04_gan"):
+    return json.loads((runtime.runs_dir() / "results" / f"{chapter}.json").read_text())["models"]
+
+
+def pretend_report():
+    floor = {"fd": 5.0, "fd_sd": 0.5, "kid": 0.1, "recall": 0.9, "coverage": 0.95}
+    return {"n": 40, "fd": 10.0, "kid": 2.0, "kid_sd": 1.0, "recall": 0.5, "coverage": 0.6, "floor": floor}
+
+
+def costs():
+    return {"train_seconds": 12.5, "sample_seconds": 0.002, "parameters": 1000}
+
+
+@pytest.mark.parametrize("side", [14, 28, 64])
+def test_similarity_is_one_for_copies_and_little_for_noise(side):
+    x = torch.rand(60, 1, side, side, generator=torch.Generator().manual_seed(0))
+    assert metrics.similarity(x[:1].expand(60, -1, -1, -1), pairs=50) == pytest.approx(1)
+    assert metrics.similarity(x, pairs=200) < 0.1
+
+
+def test_similarity_within_classes_sees_the_collapse_that_similarity_of_any_two_does_not():
+    x, labels = torch.rand(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(10).repeat(5)
+    copies = x.repeat(5, 1, 1, 1)
+    assert metrics.similarity(copies, labels, pairs=100) == pytest.approx(1)
+    assert metrics.similarity(copies, pairs=1000) < 0.25
+    assert metrics.similarity((x * 255).byte(), pairs=100) < 0.1  # ten different images: never one with itself
+
+
+def test_similarity_of_nothing_to_compare_is_refused():
+    x = torch.rand(3, 1, 28, 28)
+    for images, labels, message in ((x[:1], None, "no two samples"), (x, torch.arange(3), "within a class"),
+                                    (x, torch.arange(2), "one for each image"), (x[..., :9, :9], None, "9 pixels")):
+        with pytest.raises(ValueError, match=message):
+            metrics.similarity(images, labels)
+
+
+def test_a_model_is_recorded_with_its_floors_and_prints_no_value(capsys):
+    expect = metrics.Expectations("04_gan", source="mnist")
+    x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    expect("recall", 0.5, above=0.4)
+    for report in ({**pretend_report(), "fd": 30.0}, pretend_report()):
+        expect.model("our GAN", report=report, samples=x, real=x, **costs())
+    assert capsys.readouterr().out.splitlines()[1:] == ["our GAN: recorded for the scoreboard"] * 2
+    (model,) = model_recorded()
+    assert (model["fd"], model["fd_ratio"], model["floor"]["fd_sd"]) == (10, 2, 0.5)  # the later one alone
+    assert model["similarity"] == model["floor"]["similarity"] < 0.1 and 0 < model["similarity_in_class"] < 0.1
+    assert (model["train_seconds"], model["sample_seconds"], model["parameters"], model["n"]) == (12.5, 0.002, 1000, 40)
+    assert len(recorded("04_gan")) == 1
+
+
+def test_reports_of_the_audit_and_plain_ones_are_recorded_too():
+    expect = metrics.Expectations("04_gan", source="phantom")
+    x, labels = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4
+    measures = {"frechet": 4.0, "kernel": 0.5, "precision": 1, "recall": 0.7, "density": 1, "coverage": 0.8,
+                "detail": 0.9}
+    audited = {"n": 40, "synthetic": measures, "floor": {**measures, "frechet": 2.0}}
+    plain = {"fd": 4.0, "fd_floor": 2.0, "kid": 0.5, "kid_floor": 0.5, "recall": 0.7, "coverage": 0.8, "detail": 0.9}
+    expect.model("audited", report=audited, samples=x, real=x, note="synthetic", **costs())
+    expect.model("plain", report=plain, samples=x, real=data.ImageSet((x * 255).byte(), labels, ("a", "b", "c", "d"),
+                                                                      "phantom"), labels=labels, **costs())
+    first, second = model_recorded()
+    for model in (first, second):
+        assert (model["fd_ratio"], model["detail"], model["floor"]["kid"]) == (2, 0.9, 0.5)
+    assert "similarity_in_class" in second and "similarity_in_class" not in first and first["note"] == "synthetic"
+
+
+def test_a_model_without_floors_or_costs_is_not_recorded():
+    expect = metrics.Expectations("04_gan", source="mnist")
+    x = torch.rand(4, 1, 28, 28)
+    without = {k: v for k, v in pretend_report().items() if k != "floor"}
+    for report, message in ((without, "lacks the floor of fd, kid"), ({"fd": 1.0, "fd_floor": 1.0}, "lacks kid, rec")):
+        with pytest.raises(ValueError, match=message):
+            expect.model("m", report=report, samples=x, real=x, **costs())
+    with pytest.raises(ValueError, match="m: train_seconds must be positive"):
+        expect.model("m", report=pretend_report(), samples=x, real=x, **{**costs(), "train_seconds": float("nan")})
+    assert expect.models == {}
+
+
+def test_drawing_is_timed_for_one_image():
+    x, seconds = metrics.timed_samples(lambda: (time.sleep(0.02), torch.zeros(4, 1, 2, 2))[1])
+    assert x.shape == (4, 1, 2, 2) and seconds >= 0.005
