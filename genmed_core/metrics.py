@@ -607,8 +607,9 @@ class Expectations:
         "kid_floor", "recall", "coverage" and more of MEASURES; samples (N, C, H, W) in [0, 1], in random order, and
         real: images or ImageSet, whose similarity is the floor; labels (N,): the classes asked for (digits without
         are taken as our reader reads them); train_seconds: all training that the samples need; sample_seconds per
-        image; parameters: trainable ones that drawing needs, or all: say which in the note. The printed line
-        holds no value, and a model recorded again replaces itself. Raises ValueError for a report without floors.
+        image; parameters: the network (nn.Module) that draws, or how many numbers it has learned; what only training
+        needs, such as an encoder or a critic, is not counted. The printed line holds no value, and a model recorded
+        again replaces itself. Raises ValueError for a report without floors.
         """
         figures = _figures(report)
         digits, x = samples.shape[1:] == (1, 28, 28), getattr(real, "images", real)
@@ -623,6 +624,8 @@ class Expectations:
         if labels is not None and real_labels is not None:
             figures |= {"similarity_in_class": similarity(samples, labels)}
             figures["floor"] |= {"similarity_in_class": similarity(x, real_labels)}
+        if isinstance(parameters, nn.Module):
+            parameters = sum(p.numel() for p in parameters.parameters())  # frozen ones too
         costs = {"train_seconds": train_seconds, "sample_seconds": sample_seconds, "parameters": parameters}
         if bad := [k for k, v in costs.items() if not (math.isfinite(v) and v > 0)]:
             raise ValueError(f"{name}: {', '.join(bad)} must be positive numbers")
