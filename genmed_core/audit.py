@@ -30,15 +30,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch.nn import functional as F
 
 from genmed_core import metrics
+from genmed_core.radiographs import BAD_SHARE, is_image, read_image
 
 SIZE = 64
 LEAST = 30            # images in a set
-SUFFIXES = {".png", ".jpg", ".jpeg"}
-BAD_SHARE = 0.05      # more unreadable files than this are no accident
 SETS = ("train", "held-out", "synthetic")
 BARS = {"frechet": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
         "closer": 0.55, "copies": 0.10, "membership": 0.55}
@@ -90,8 +89,7 @@ def read_folder(folder, *, limit=None, seed=0):
 def _list(folder):
     """[(path, class number)] and the class names of a folder."""
     def images(place):
-        return sorted(p for p in place.iterdir()
-                      if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+        return sorted(p for p in place.iterdir() if is_image(p.name) and p.is_file())
 
     flat = images(folder)
     inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -112,17 +110,16 @@ def _list(folder):
 
 def _read(path):
     """One image -> uint8 (SIZE, SIZE), or why it cannot be read."""
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            image.load()
-            if image.mode.startswith("I"):  # 16-bit
-                image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-            image = image.convert("RGBA").convert("L") if image.mode == "P" else image.convert("L")
-            return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-    except UnidentifiedImageError:
-        return "empty" if path.stat().st_size == 0 else "not a PNG or JPEG image, whatever its name says"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"truncated or damaged ({error})"
+    outcome = read_image(path, SIZE, _as_grey)
+    return outcome if isinstance(outcome, str) else outcome[0]
+
+
+def _as_grey(image):
+    """An image of any mode -> 8-bit grey and decoded: samples and other collections need not be as the database is."""
+    image.load()
+    if image.mode.startswith("I"):  # 16-bit
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+    return image.convert("RGBA").convert("L") if image.mode == "P" else image.convert("L")
 
 
 # --- fidelity, variety, usefulness ----------------------------------------------------------------------

@@ -24,7 +24,16 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
-from genmed_core.radiographs import CXR_CLASSES, FOLDER, KAGGLE_SIZE, DataError, cached, find_database, read_database
+from genmed_core.radiographs import (
+    CXR_CLASSES,
+    FOLDER,
+    KAGGLE_SIZE,
+    DataError,
+    cached,
+    find_database,
+    progress,
+    read_database,
+)
 from genmed_core.runtime import root
 from genmed_core.synthetic.strokes import stroke_digits
 
@@ -223,18 +232,19 @@ def _stroke_digits(split, why):
 
 
 def _phantoms(split, size, why):
-    from genmed_core.synthetic import phantom  # here: digits should not wait for it
+    from genmed_core.synthetic import _common, phantom  # here: digits should not wait for it
 
     n, seed = PHANTOM_SPLITS[split]
 
     def draw():
         print(f"cxr {split}: drawing {n:,} phantoms, once", flush=True)
-        images, labels, factors = phantom.cxr_phantom(n, size=size, seed=seed)
+        tell = progress(f"cxr {split}: phantoms drawn", n)
+        images, labels, factors = phantom.cxr_phantom(n, size=size, seed=seed, tell=tell)
         labels = torch.tensor([CXR_CLASSES.index(name) for name in phantom.CLASSES])[labels]  # it has its own order
         columns = {f"factor {name}": column for name, column in factors.items()}
         return {"images": images.reshape(n, 1, size, size), "labels": labels} | columns, {"names": "|".join(factors)}
 
-    recipe = hashlib.sha256(Path(phantom.__file__).read_bytes()).hexdigest()
+    recipe = hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in (phantom, _common))).hexdigest()
     tensors, notes = cached("phantom", [n, size, seed, CXR_CLASSES, recipe], draw)
     print(f"cxr {split}: {n:,} embedded phantoms ({why})")
     factors = {name: tensors[f"factor {name}"] for name in notes["names"].split("|")}

@@ -42,7 +42,7 @@ class DataError(RuntimeError):
     """Data that cannot be used; the message names the file and the remedy."""
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """One image that cannot be used; the message says why."""
 
 
@@ -82,7 +82,7 @@ def list_images(place):
             raise DataError(f"{folder}: has no folder images/ inside (the layout before 2021, or an unfinished "
                             f"copy). Move the X-rays into {folder / 'images'}, or {_again(folder, start='copy')}")
         with os.scandir(folder / "images") as entries:
-            files = sorted((e.name, e.stat()) for e in entries if _is_image(e.name) and e.is_file())
+            files = sorted((e.name, e.stat()) for e in entries if is_image(e.name) and e.is_file())
         if not files:
             raise DataError(f"{folder / 'images'}: holds no image. {_again(folder)} Without the folder {folder.name} "
                             "the other classes are read.")
@@ -90,7 +90,8 @@ def list_images(place):
     return found
 
 
-def _is_image(name):
+def is_image(name):
+    """Whether a file's name is that of a PNG or JPEG image."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # "._COVID-1.png": a Mac's
 
 
@@ -116,16 +117,14 @@ def _decode_all(listed, names, size):
     """Decode on all cores -> tensors and notes for the cache. Raises DataError where too much is unusable."""
     images, digests, bad = np.empty((len(listed), size, size), np.uint8), {}, {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = time.monotonic()
+    tell = progress("X-rays read, once", len(listed))
     with ThreadPoolExecutor(cores) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
         for i, outcome in enumerate(pool.map(lambda item: _decode(item[0], size), listed)):
             if isinstance(outcome, str):
                 bad[i] = outcome
             else:
                 images[i], digests[i] = outcome
-            if time.monotonic() - told > 5:  # plain lines: they look the same in a terminal, Jupyter and the book
-                print(f"reading X-rays, once: {i + 1:,} of {len(listed):,}", flush=True)
-                told = time.monotonic()
+            tell(i + 1)
     _judge(listed, bad)
     good = list(digests)
     labels = torch.tensor([listed[i][1] for i in good])
@@ -135,14 +134,38 @@ def _decode_all(listed, names, size):
     return tensors, {"left_out": json.dumps(left_out)}
 
 
+def progress(what, total):
+    """-> tell(done), which prints "what: done of total" when its last line is over five seconds old."""
+    told = time.monotonic()
+
+    def tell(done):
+        nonlocal told
+        if time.monotonic() - told > 5:  # plain lines: they look the same in a terminal, Jupyter and the book
+            print(f"{what}: {done:,} of {total:,}", flush=True)
+            told = time.monotonic()
+
+    return tell
+
+
 def _decode(path, size):
-    """One image -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
+    """One image of the database -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
+    outcome = read_image(path, size, _as_grey)
+    if isinstance(outcome, str):
+        return outcome
+    small, grey = outcome
+    return small, hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
+
+
+def read_image(path, size, as_grey):
+    """One PNG or JPEG file -> uint8 (size, size), and the grey image that it is made from; or why it cannot be used.
+
+    as_grey: an open Pillow image -> the same decoded and 8-bit grey; raises Unusable.
+    """
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            grey = _as_grey(image)
-        digest = hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
-        return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR)), digest  # with Pillow's antialiasing
-    except _Unusable as error:
+            grey = as_grey(image)
+        return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR)), grey  # with Pillow's antialiasing
+    except Unusable as error:
         return str(error)
     except UnidentifiedImageError:
         return "empty" if path.stat().st_size == 0 else "not a PNG or JPEG image, whatever its name says"
@@ -153,22 +176,22 @@ def _decode(path, size):
 
 
 def _as_grey(image):
-    """A database image -> 8-bit grey and decoded, or _Unusable."""
+    """A database image -> 8-bit grey and decoded, or Unusable."""
     if image.size != (KAGGLE_SIZE, KAGGLE_SIZE):
         hint = "; the database's masks have this size" if image.size == (256, 256) else ""
-        raise _Unusable(f"{image.width}x{image.height} pixels instead of {KAGGLE_SIZE}x{KAGGLE_SIZE}{hint}")
+        raise Unusable(f"{image.width}x{image.height} pixels instead of {KAGGLE_SIZE}x{KAGGLE_SIZE}{hint}")
     image.load()
     if image.mode == "L":
         return image
     if image.mode.startswith("I"):
-        raise _Unusable("16-bit instead of 8-bit; scale its values to 0..255 and save it as 8-bit grey")
+        raise Unusable("16-bit instead of 8-bit; scale its values to 0..255 and save it as 8-bit grey")
     if image.mode == "RGB":  # a few are grey pictures saved so: three channels that agree
         channels = np.asarray(image).astype(np.int16)
         if (channels.max(2) - channels.min(2)).mean() <= COLOUR:
             return image.convert("L")
-        raise _Unusable("in colour (RGB); save it as 8-bit grey if it is an X-ray at all")
+        raise Unusable("in colour (RGB); save it as 8-bit grey if it is an X-ray at all")
     kind = "with an alpha channel" if image.mode in ("LA", "RGBA", "PA") else f"of mode {image.mode}"
-    raise _Unusable(f"{kind} instead of plain grey; save it as 8-bit grey without transparency")
+    raise Unusable(f"{kind} instead of plain grey; save it as 8-bit grey without transparency")
 
 
 def _judge(listed, bad):

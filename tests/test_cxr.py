@@ -78,14 +78,30 @@ def test_reads_the_folder_as_kaggle_ships_it(place, capsys):
     assert str(place) not in out, "no path of this machine ends up in a notebook"
 
 
-def test_counts_are_those_of_the_folders_images_and_no_mask_is_among_them(place):
-    """PyHealth's COVID19CXRDataset has one row for each file in images/, labelled by its folder."""
-    pyhealth = Counter(p.parent.parent.name.replace("_", " ") for p in place.glob("*/images/*.png"))
-    (place / "Normal" / "images" / "Normal-13.png").write_bytes((place / "COVID/images/COVID-1.png").read_bytes())
-    assert pyhealth == dict.fromkeys(CXR_CLASSES, 12)
+def pyhealths_counts(place, sheets):
+    """What PyHealth 1.1.6 counts, by the rule of its COVID19CXRDataset: one sample for each row of a class's sheet."""
+    counts = Counter()
+    for name, rows in sheets.items():
+        for row in rows:
+            file = row.capitalize() if name == "Normal" else row  # Kaggle's sheet says NORMAL-1
+            assert (place / name / "images" / f"{file}.png").is_file(), "PyHealth demands it"
+            counts[name.replace("_", " ")] += 1
+    return counts
+
+
+def test_counts_are_pyhealths_and_no_mask_is_among_them(place):
+    """PyHealth itself, given a fabricated folder with its sheets, counted as this rule and as class_counts do."""
+    numbers = dict(zip(FOLDERS, (5, 9, 12, 3), strict=True))
+    sheets = {name: [f"{name.upper() if name == 'Normal' else name}-{k + 1}" for k in range(n)]
+              for name, n in numbers.items()}
+    for name, n in numbers.items():
+        for k in range(n, 12):
+            (place / name / "images" / f"{name}-{k + 1}.png").unlink()
+    (place / "Normal" / "images" / "Normal-12.png").write_bytes((place / "COVID/images/COVID-1.png").read_bytes())
     sets = three()
     counts = class_counts(*sets)
-    assert counts == dict(pyhealth) | {"Normal": 13} and next(iter(counts)) == "Normal", "the largest first"
+    assert counts == pyhealths_counts(place, sheets), "exact copies count, as there"
+    assert list(counts) == ["Normal", "Lung Opacity", "COVID", "Viral Pneumonia"], "the largest first"
     assert all((d.images.amax((1, 2, 3)) < 255).any() for d in sets), "masks are white"
 
 
@@ -254,7 +270,7 @@ def test_progress_is_shown_when_reading_takes_long(place, monkeypatch, capsys):
     clock = iter(range(0, 10_000, 3))
     monkeypatch.setattr(radiographs.time, "monotonic", lambda: next(clock))
     cxr("val")
-    assert "reading X-rays, once: 2 of 48" in capsys.readouterr().out
+    assert "X-rays read, once: 2 of 48" in capsys.readouterr().out
 
 
 # --- damaged files --------------------------------------------------------------------------------------
@@ -365,8 +381,10 @@ def test_folders_that_hold_too_little(place, change, words, source):
 @pytest.fixture
 def phantom(monkeypatch):
     """A stand-in for the phantom that counts its calls."""
-    def cxr_phantom(n, *, size, classes=None, seed):
+    def cxr_phantom(n, *, size, classes=None, seed, tell):
         calls.append(n)
+        for done in range(10, n + 1, 10):
+            tell(done)
         g = torch.Generator().manual_seed(seed)
         images = torch.randint(0, 256, (n, 1, size, size), generator=g, dtype=torch.uint8)
         return images, torch.arange(n) % 4, {"heart": torch.rand(n, generator=g)}
@@ -389,6 +407,14 @@ def test_without_the_database_there_are_phantoms_drawn_once(phantom, capsys):
     assert first.labels[:4].tolist() == [2, 1, 0, 3], "numbered as the database's classes, not as the phantom's"
     out = capsys.readouterr().out
     assert f"60 embedded phantoms (no {FOLDER} in data/; how to get it: data/README.md)" in out
+
+
+def test_drawing_shows_its_progress(phantom, monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 3))
+    monkeypatch.setattr(radiographs.time, "monotonic", lambda: next(clock))
+    cxr("train")
+    out = capsys.readouterr().out
+    assert "cxr train: drawing 60 phantoms, once\n" in out and "cxr train: phantoms drawn: 20 of 60\n" in out
 
 
 def test_the_genuine_phantom_fits(monkeypatch):

@@ -1,10 +1,13 @@
 """X-ray phantoms: one patient for one seed at any resolution, factors that do what they say, signs of disease."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from genmed_core.synthetic import phantom
+from genmed_core.synthetic._common import sample_factors, scramble
 from genmed_core.synthetic.phantom import CLASSES, COVID, FACTORS, NORMAL, OPACITY, VIRAL, air_share, cxr_phantom, draw
 
 MIDDLE = {"uniform": lambda a, b: (a + b) / 2, "normal": lambda a, b: a, "some": lambda a, b: 0.0,
@@ -42,7 +45,7 @@ def test_shapes_types_and_ranges(forty):
 
 
 def test_factors_follow_their_laws():
-    factors = phantom._sample_factors(phantom._hash(torch.arange(5000)))
+    factors = sample_factors(FACTORS, scramble(torch.arange(5000)))
     for name, (law, a, b) in FACTORS.items():
         column = factors[name]
         assert column.shape == (5000,) and column.dtype == torch.float32
@@ -91,14 +94,43 @@ def test_factors_redraw_the_image(forty):
     assert torch.equal(again, images[rows])
 
 
-def test_a_picture_does_not_depend_on_the_threads(forty):
+@pytest.fixture
+def threads():
+    """torch.set_num_threads, undone afterwards."""
     before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            assert torch.equal(cxr_phantom(4, size=64, seed=7)[0], forty[0][:4])
-    finally:
-        torch.set_num_threads(before)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_picture_does_not_depend_on_the_threads(forty, threads, count):
+    threads(count)
+    images, _, factors = cxr_phantom(20, size=64, seed=7)
+    assert torch.equal(images, forty[0][:20]), "also where the share of each thread is not whole"
+    assert torch.get_num_threads() == count
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == count, "later threads are not kept to one"
+    assert images.unique(dim=0).shape[0] == 20 and not any(column.requires_grad for column in factors.values())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_progress_is_told_and_an_error_in_a_thread_is_not_lost(threads, count, monkeypatch):
+    threads(count)
+    told = []
+    cxr_phantom(10, size=16, seed=0, tell=told.append)
+    assert told == [4, 8, 10]
+    monkeypatch.setattr(phantom, "_render", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cxr_phantom(10, size=16, seed=0)
+    assert torch.get_num_threads() == count
+
+
+def test_each_class_is_drawn_as_among_the_others():
+    """Blocks hold one class where they can, and leave out what nobody in them has."""
+    factors = cxr_phantom(8, size=16, seed=3)[2]
+    alone = {label: draw([label] * 8, factors, size=64) for label in range(4)}
+    mixed = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
+    assert torch.equal(draw(mixed, factors, size=64), torch.stack([alone[c][i] for i, c in enumerate(mixed.tolist())]))
 
 
 @pytest.mark.parametrize("size", [128, 192, 256])

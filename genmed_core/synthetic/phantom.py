@@ -13,11 +13,12 @@ Not for diagnosis, and not a model of any disease: it has the signs that tell fo
 import functools
 import math
 import operator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.nn import functional as F
 
-from genmed_core.synthetic.strokes import _hash, _int64, _normal, _uniform
+from genmed_core.synthetic._common import check_factors, int64, normal, sample_factors, scramble, uniform
 
 CLASSES = ("Normal", "Lung Opacity", "COVID", "Viral Pneumonia")
 NORMAL, OPACITY, COVID, VIRAL = range(4)
@@ -92,50 +93,77 @@ REACH = 30.0  # textures cover -REACH..REACH cm
 BLOCK = 2**16  # pixels computed together; blocks of images are filled up, so that rounding cannot depend on n
 
 
-def cxr_phantom(n, *, size=64, classes=None, seed):
+def cxr_phantom(n, *, size=64, classes=None, seed, tell=None):
     """X-ray n phantoms -> images (n, 1, size, size) uint8, labels (n,) int64, factors {name: (n,)}.
 
     `classes`: what the patients have, names or numbers of CLASSES, (n,) or one for all; without it every four
     patients in a row have the four classes in random order. A picture depends on (seed, index, class, size)
     only, and on size only as finer or coarser pixels. `factors` holds float32 columns named in FACTORS, and
     `patient` (int64), the key of all that is individual; `draw` makes the same images from them again. The
-    factors do not depend on the class: two calls with one seed give the same patients other diseases.
+    factors do not depend on the class: two calls with one seed give the same patients other diseases. The work is
+    shared out on as many threads as torch may use; tell(done) is called every few images.
 
     Raises ValueError for n < 1, size < LEAST, an unknown class or a wrong number of them; TypeError for n, size
     or seed that are not whole numbers.
     """
     n, size, seed = _whole("n", n, 1), _whole("size", size, LEAST), _whole("seed", seed)
-    root = _hash(torch.tensor(_int64(seed ^ 0x43585200000000)))  # "CXR": other keys than the strokes'
+    root = scramble(torch.tensor(int64(seed ^ 0x43585200000000)))  # "CXR": other keys than the strokes'
     index = torch.arange(n)
-    patient = _hash(root + index)
+    patient = scramble(root + index)
     if classes is None:
-        order = _uniform(_hash(~root + index // 4), 4).argsort(1)
+        order = uniform(scramble(~root + index // 4), 4).argsort(1)
         labels = order.gather(1, index[:, None] % 4)[:, 0]
     else:
         labels = _labels(classes, n)
-    factors = _sample_factors(patient)
-    return draw(labels, factors, size=size), labels, factors
+    factors = sample_factors(FACTORS, patient) | {"patient": patient}
+    return draw(labels, factors, size=size, tell=tell), labels, factors
 
 
-@torch.no_grad()
-def draw(labels, factors, *, size=64):
+def draw(labels, factors, *, size=64, tell=None):
     """X-ray patients of classes (n,) with the factors that `cxr_phantom` returned, or edited ones.
 
-    -> images (n, 1, size, size) uint8. Raises ValueError when a factor is missing, unknown, not of shape (n,)
-    or not finite, and as `cxr_phantom` does.
+    -> images (n, 1, size, size) uint8. tell: as for `cxr_phantom`. Raises ValueError when a factor is missing,
+    unknown, not of shape (n,) or not finite, and as `cxr_phantom` does.
     """
     size, n = _whole("size", size, LEAST), len(labels)
     labels = _labels(labels, n)
-    _check_factors(factors, n)
+    check_factors(FACTORS, factors, n, key="patient")
     fine = size * -(-FINE // size)
-    images = torch.empty(n, 1, size, size, dtype=torch.uint8)
-    block = max(1, BLOCK // fine**2)
-    for start in range(0, n, block):
-        rows = torch.arange(start, start + block).clamp(max=n - 1)
-        grey = _render(labels[rows], {k: v[rows] for k, v in factors.items()}, fine)
+    images, block, done = torch.empty(n, 1, size, size, dtype=torch.uint8), max(1, BLOCK // fine**2), 0
+
+    @torch.no_grad()
+    def draw_block(rows):
+        full = rows[torch.arange(block).clamp(max=len(rows) - 1)]
+        grey = _render(labels[full], {k: v[full] for k, v in factors.items()}, fine)
         grey = F.avg_pool2d(grey[:, None], fine // size)
-        images[start : start + block] = (255 * grey).round().to(torch.uint8)[: n - start]
+        images[rows] = (255 * grey).round().to(torch.uint8)[: len(rows)]
+        return len(rows)
+
+    # like beside like: what nobody in a block has is not computed
+    devices = (factors["leads"] > 0) | (factors["tube"] > 0)
+    _sheet()  # before the threads ask for it
+    for count in _on_threads(draw_block, (2 * labels + devices).argsort(stable=True).split(block)):
+        done += count
+        if tell:
+            tell(done)
     return images
+
+
+def _on_threads(work, pieces):
+    """Results of work(piece) in order, from as many threads as torch may use, each computing by itself.
+
+    Most of a picture is many short operations, on which torch's own threads would spend their time meeting.
+    """
+    threads = min(torch.get_num_threads(), len(pieces))
+    if threads <= 1:
+        yield from map(work, pieces)
+        return
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, pieces)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted cell stops at once
+        torch.set_num_threads(torch.get_num_threads())  # the workers' one thread is no wish of later threads
 
 
 def air_share(labels, factors, *, size=64):
@@ -172,42 +200,13 @@ def _labels(classes, n):
     return torch.tensor(out)
 
 
-def _check_factors(factors, n):
-    names = {*FACTORS, "patient"}
-    if names != set(factors):
-        raise ValueError(f"factors must be {sorted(names)}; wrong or missing: {sorted(names ^ set(factors))}")
-    if wrong := {k: tuple(v.shape) for k, v in factors.items() if v.shape != (n,)}:
-        raise ValueError(f"each factor must have shape ({n},), one value per image; got {wrong}")
-    if factors["patient"].dtype != torch.int64:
-        raise ValueError(f"factor 'patient' must be int64, a key, not {factors['patient'].dtype}")
-    for name, column in factors.items():
-        if not column.isfinite().all():
-            raise ValueError(f"factor {name!r} has values that are not finite")
-        if name != "patient" and FACTORS[name][0] == "lognormal" and not (column > 0).all():
-            raise ValueError(f"factor {name!r} must be positive")
-
-
-def _sample_factors(patient):
-    """The factors of patients with keys (n,) -> {name: (n,)}."""
-    factors = {}
-    for u, (name, (law, a, b)) in zip(_uniform(patient, len(FACTORS)).T, FACTORS.items(), strict=True):
-        if law == "uniform":
-            x = a + (b - a) * u
-        elif law == "some":
-            x = torch.where(u < a, b * (0.2 + 0.8 * u / a), 0)
-        else:
-            x = a + b * _normal(u).clamp(-2.5, 2.5)
-        factors[name] = (x.exp() if law == "lognormal" else x).float().contiguous()
-    return factors | {"patient": patient}
-
-
 # --- the scene: pixels in the patient's centimetres, and the patient's own random numbers -----------------
 
 
 @functools.cache
 def _sheet():
     """One sheet of standard normal numbers (SHEET, SHEET)."""
-    return _normal(_uniform(_hash(torch.arange(SHEET)), SHEET)).float()
+    return normal(uniform(scramble(torch.arange(SHEET)), SHEET)).float()
 
 
 class _Scene:
@@ -234,11 +233,11 @@ class _Scene:
 
     def uniform(self, stream, *shape):
         """The patients' own uniform numbers (B, *shape): another stream, other numbers."""
-        return _uniform(self.key, math.prod(shape), stream << 16).float().view(self.B, *shape)
+        return uniform(self.key, math.prod(shape), stream << 16).float().view(self.B, *shape)
 
     def window(self, stream, side):
         """A piece (B, side, side) of the sheet for each patient."""
-        corner = (_uniform(self.key, 2, stream << 16) * (SHEET - side)).long()
+        corner = (uniform(self.key, 2, stream << 16) * (SHEET - side)).long()
         top, left = (c[:, None] + torch.arange(side) for c in corner.unbind(1))
         return _sheet()[top[:, :, None], left[:, None, :]]
 
@@ -421,18 +420,23 @@ def _disease(s, dome_level):
 
     Lung Opacity: a dense patch in one lung, some with fluid. COVID: faint patches in both lungs, at the wall
     and low (Wong et al. 2020, Radiology 296:E72). Viral pneumonia: a net in both lungs, densest around
-    the hila (Koo et al. 2018, RadioGraphics 38:719). All are computed for all and chosen by label.
+    the hila (Koo et al. 2018, RadioGraphics 38:719).
     """
-    x = s.x + 0.5 * s.texture(4, 3.2) + 0.25 * s.texture(5, 1.2)  # ragged edges
-    y = s.y + 0.5 * s.texture(6, 3.2) + 0.25 * s.texture(7, 1.2)
-    cloud = (1 + 0.2 * s.texture(8, 1.6) + 0.15 * s.texture(9, 0.7)).clamp(0, 1.4)
-    focal, glass, net = (_focal(s, x, y, dome_level), _glass(s, x, y), _net(s))
-    lost = torch.where(s.label == OPACITY, (focal * cloud).clamp(0, 0.95), 0.0)
-    lost = torch.where(s.label == COVID, (glass * cloud).clamp(0, 0.8), lost)
-    lost = torch.where(s.label == VIRAL, net.clamp(0, 0.7), lost)
-    keep = torch.where(s.label == COVID, 1 - 0.4 * lost, 1 - lost)  # ground glass veils vessels, it hides none
-    if (s.label == OPACITY).any():
-        lost = torch.maximum(lost, torch.where(s.label == OPACITY, _fluid(s, dome_level), 0.0))
+    opacity, covid, viral = (s.label == c for c in (OPACITY, COVID, VIRAL))
+    lost = torch.zeros_like(s.x)
+    if (opacity | covid).any():
+        x = s.x + 0.5 * s.texture(4, 3.2) + 0.25 * s.texture(5, 1.2)  # ragged edges
+        y = s.y + 0.5 * s.texture(6, 3.2) + 0.25 * s.texture(7, 1.2)
+        cloud = (1 + 0.2 * s.texture(8, 1.6) + 0.15 * s.texture(9, 0.7)).clamp(0, 1.4)
+    if opacity.any():
+        lost = torch.where(opacity, (_focal(s, x, y, dome_level) * cloud).clamp(0, 0.95), lost)
+    if covid.any():
+        lost = torch.where(covid, (_glass(s, x, y) * cloud).clamp(0, 0.8), lost)
+    if viral.any():
+        lost = torch.where(viral, _net(s).clamp(0, 0.7), lost)
+    keep = torch.where(covid, 1 - 0.4 * lost, 1 - lost)  # ground glass veils vessels, it hides none
+    if opacity.any():
+        lost = torch.where(opacity, torch.maximum(lost, _fluid(s, dome_level)), lost)
     return 1 - lost, keep
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 
+from genmed_core.synthetic._common import check_factors, int64, normal, sample_factors, scramble, uniform
+
 SIDE = 28  # pixels of an image's side
 SAMPLES = 112  # points along a digit's path
 SHEET = 256  # pixels of the side of the sheet of paper that drawings are cut from
@@ -217,11 +219,11 @@ def stroke_digits(n, *, seed, labels=None):
     n, seed = operator.index(n), operator.index(seed)
     if n < 0:
         raise ValueError(f"n = {n}: cannot draw fewer than 0 digits")
-    hand = _hash(_hash(torch.tensor(_int64(seed))) + torch.arange(n))
+    hand = scramble(scramble(torch.tensor(int64(seed))) + torch.arange(n))
     if labels is None:
-        labels = (10 * _uniform(hand, 1, first=len(FACTORS))[:, 0]).long()
+        labels = (10 * uniform(hand, 1, first=len(FACTORS))[:, 0]).long()
     labels = _checked_labels(labels, n)
-    factors = _sample_factors(hand)
+    factors = sample_factors(FACTORS, hand) | {"hand": hand}
     return draw(labels, factors), labels, factors
 
 
@@ -232,7 +234,7 @@ def draw(labels, factors):
     """
     labels = _checked_labels(labels, None)
     n = len(labels)
-    _check_factors(factors, n)
+    check_factors(FACTORS, factors, n, key="hand")
     images = torch.empty(n, SIDE, SIDE, dtype=torch.uint8)
     for start in range(0, n, BLOCK):
         rows = torch.arange(start, start + BLOCK).clamp(max=n - 1)  # the last block is filled up
@@ -260,58 +262,7 @@ def _checked_labels(labels, n):
     return labels.long()
 
 
-def _check_factors(factors, n):
-    names = {*FACTORS, "hand"}
-    if names != set(factors):
-        raise ValueError(f"factors must be {sorted(names)}; wrong or missing: {sorted(names ^ set(factors))}")
-    if wrong := {k: tuple(v.shape) for k, v in factors.items() if v.shape != (n,)}:
-        raise ValueError(f"each factor must have shape ({n},), one value per label; got {wrong}")
-    if factors["hand"].dtype != torch.int64:
-        raise ValueError(f"factor 'hand' must be int64, a key, not {factors['hand'].dtype}")
-    for name, column in factors.items():
-        if not column.isfinite().all():
-            raise ValueError(f"factor {name!r} has values that are not finite")
-        if name != "hand" and FACTORS[name][0] == "lognormal" and not (column > 0).all():
-            raise ValueError(f"factor {name!r} must be positive")
-
-
-# --- random numbers: a hash of a counter -----------------------------------------------------------------
-
-
-def _int64(x):
-    """The int64 with the last 64 bits of x, since torch has no unsigned arithmetic."""
-    return (x + 2**63) % 2**64 - 2**63
-
-
-_STEP, _MIX1, _MIX2 = (_int64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-def _hash(x):
-    """Scramble int64 counters.  Steele, Lea and Flood 2014, SplitMix64 (arithmetic wraps modulo 2^64)."""
-    x = x * _STEP
-    x = (x ^ (x >> 30 & 2**34 - 1)) * _MIX1  # the mask turns torch's signed shift into an unsigned one
-    x = (x ^ (x >> 27 & 2**37 - 1)) * _MIX2
-    return x ^ (x >> 31 & 2**33 - 1)
-
-
-def _uniform(hand, count, first=0):
-    """Columns first..first+count-1 of uniform numbers in (0, 1) for keys (n,) -> (n, count)."""
-    bits = _hash(hand[:, None] + torch.arange(first + 1, first + count + 1)) >> 40 & 2**24 - 1
-    return (bits + 0.5) / 2**24
-
-
-def _normal(uniform):
-    """Standard normal numbers from uniform ones, by the inverse of the distribution function."""
-    return math.sqrt(2) * torch.erfinv(2 * uniform - 1)
-
-
-def _sample_factors(hand):
-    """The factors of drawings with keys (n,) -> {name: (n,)}."""
-    factors = {}
-    for u, (name, (law, a, b)) in zip(_uniform(hand, len(FACTORS)).T, FACTORS.items(), strict=True):
-        x = a + (b - a) * u if law == "uniform" else a + b * _normal(u).clamp(-2.5, 2.5)
-        factors[name] = x.exp() if law == "lognormal" else x.contiguous()
-    return factors | {"hand": hand}
+# --- the tremble ---------------------------------------------------------------------------------------
 
 
 def _tremble(hand, points):
@@ -321,8 +272,8 @@ def _tremble(hand, points):
     out, first = {}, 64  # the columns before are the factors'
     for name, shape in shapes.items():
         count = math.prod(shape)
-        u = _uniform(hand, count, first).view(-1, *shape)
-        out[name] = _normal(u) if name in ("points", "bend", "grain") else u
+        u = uniform(hand, count, first).view(-1, *shape)
+        out[name] = normal(u) if name in ("points", "bend", "grain") else u
         first += count
     return out
 
@@ -482,8 +433,8 @@ def _frame(path, pen, radius, f, tremble):
 
 @functools.cache
 def _sheet():
-    """One sheet of paper (SHEET, SHEET): uniform noise of mean 0 and variance 1."""
-    return math.sqrt(12) * (_uniform(torch.arange(SHEET), SHEET) - 0.5)
+    """One sheet of paper (SHEET, SHEET): uniform noise of mean 0 and variance 1, its grain along the diagonals."""
+    return math.sqrt(12) * (uniform(torch.arange(SHEET), SHEET) - 0.5)
 
 
 def _paper_grain(corner):
