@@ -4,6 +4,7 @@ Functions return plain floats or tensors and never plot. Likelihoods are in nats
 bits.
 """
 
+import contextlib
 import functools
 import json
 import math
@@ -21,7 +22,7 @@ from genmed_core.kernels import bernoulli_nll  # the training loss and the metri
 
 
 class WeightsError(RuntimeError):
-    """Shipped weights are missing or damaged."""
+    """Shipped weights are missing, damaged, or not fit to be stored."""
 
 
 # --- likelihood bounds --------------------------------------------------------------------------------------
@@ -82,26 +83,57 @@ def weights_dir():
     return runtime.root() / "data" / "weights"
 
 
+def save_weights(model, name, **facts):
+    """Store `model` as `data/weights/<name>.safetensors`, its floating-point tensors as float16 -> the path.
+
+    facts: how it was made, such as steps=24_000; kept in the file, and read by `weights_facts`. Raises WeightsError
+    for a number that float16 cannot hold.
+    """
+    from safetensors.torch import save_file
+
+    path = weights_dir() / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
+    if bad := [k for k, v in state.items() if not torch.isfinite(v).all()]:
+        raise WeightsError(f"{path.name} is not written: {', '.join(bad)} hold NaN, infinity or more than float16 can.")
+    save_file(state, path, metadata={k: str(v) for k, v in facts.items()})
+    return path
+
+
 def load_weights(model, name):
     """Load `data/weights/<name>.safetensors` (stored as float16) into `model`, and return it in eval mode.
 
     Raises WeightsError naming the file and the remedy.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    with _stored(name) as file:
+        names = file.keys()
+        state = {name: file.get_tensor(name) for name in names}
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    return model.eval()
+
+
+def weights_facts(name):
+    """What `data/weights/<name>.safetensors` says of how it was made: {name: text}. Raises WeightsError."""
+    with _stored(name) as file:
+        return file.metadata() or {}
+
+
+@contextlib.contextmanager
+def _stored(name):
+    """The open file of stored weights; what goes wrong with it becomes a WeightsError."""
+    from safetensors import SafetensorError, safe_open
 
     path = weights_dir() / f"{name}.safetensors"
     try:
-        state = load_file(path)
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        with safe_open(path, "pt") as file:
+            yield file
     except FileNotFoundError as err:
         raise WeightsError(f"{path} is missing: restore it with `git checkout data/weights`.") from err
-    except (SafetensorError, RuntimeError) as err:
+    except (SafetensorError, RuntimeError, OSError) as err:
         raise WeightsError(
             f"{path} is damaged or made for another model ({str(err).splitlines()[0]}): restore it with "
             "`git checkout data/weights`."
         ) from err
-    return model.eval()
 
 
 @functools.cache
@@ -571,7 +603,8 @@ class Expectations:
 
     `below` and `above` are a number, or one for each data source; None for a source promises nothing there. The
     printed line names all bars and not the value, so it is the same in every run that passes. With
-    GENMED_BUDGET below 1 nothing is promised: values are recorded and not judged.
+    GENMED_BUDGET below 1 nothing is promised: values are recorded and not judged. A value that only one source
+    allows to be measured is None for the others, whose bar must be None too, and is not recorded there.
     """
 
     def __init__(self, chapter, *, source):
@@ -580,18 +613,27 @@ class Expectations:
     def __call__(self, name, value, *, below=None, above=None):
         if below is None and above is None:
             raise ValueError(f"{name}: give a bar with below= or above=")
-        value = float(value)
         bars = [(word, self._bar(bar)) for word, bar in (("below", below), ("above", above))]
         judged = runtime.budget_factor() >= 1
+        met = self._judge(name, value, bars)
+        given = [(word, bar) for word, bar in (("below", below), ("above", above)) if bar is not None]
+        promise = " and ".join(_promise(word, bar) for word, bar in given)
+        if judged and not met:
+            raise ExpectationFailed(f"{name} is {float(value):.4g} on {self.source}; promised: {promise}")
+        print(f"{name}: {promise}: {'yes' if judged else 'not judged, GENMED_BUDGET is below 1'}")
+
+    def _judge(self, name, value, bars):
+        """Record the value; True where it meets this source's bars, or was not to be measured here."""
+        if value is None:
+            if any(bar is not None for _, bar in bars):
+                raise ValueError(f"{name}: a value is needed on {self.source}, which has a bar")
+            return True
+        value = float(value)
         met = all(bar is None or (value < bar if word == "below" else value > bar) for word, bar in bars)
         met = met and math.isfinite(value)
         self.records.append({"name": name, "value": value, "below": bars[0][1], "above": bars[1][1], "met": met})
         self._write()
-        given = [(word, bar) for word, bar in (("below", below), ("above", above)) if bar is not None]
-        promise = " and ".join(_promise(word, bar) for word, bar in given)
-        if judged and not met:
-            raise ExpectationFailed(f"{name} is {value:.4g} on {self.source}; promised: {promise}")
-        print(f"{name}: {promise}: {'yes' if judged else 'not judged, GENMED_BUDGET is below 1'}")
+        return met
 
     def _bar(self, bar):
         if not isinstance(bar, dict):

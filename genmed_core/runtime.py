@@ -112,6 +112,14 @@ def budget(steps):
     return max(1, round(steps * budget_factor()))
 
 
+def sample_count(n, least=20):
+    """How many samples to draw: n, or fewer (but `least`) where GENMED_BUDGET asks for a quick look only.
+
+    Never more: distances depend on the number of samples.
+    """
+    return min(n, max(least, budget(n)))
+
+
 def root():
     """The project's folder: where `chapters/` and `data/` lie; the working folder when installed elsewhere."""
     here = Path(__file__).resolve().parent.parent

@@ -105,6 +105,29 @@ def test_missing_and_damaged_weights_are_named_with_the_remedy(tmp_path, monkeyp
         metrics.load_weights(nets.DigitClassifier(), "digit_classifier")
 
 
+def test_weights_come_back_as_stored_and_another_models_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "weights_dir", lambda: tmp_path / "weights")
+    saved = nets.DigitClassifier(width=4)
+    path = metrics.save_weights(saved, "small", steps=24_000, source="mnist")
+    assert path.stat().st_size < 2 * sum(v.numel() for v in saved.state_dict().values()) + 5000
+    assert metrics.weights_facts("small") == {"steps": "24000", "source": "mnist"}
+    loaded = metrics.load_weights(nets.DigitClassifier(width=4), "small")
+    assert not loaded.training
+    for name, value in saved.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    with pytest.raises(metrics.WeightsError, match="small.safetensors is damaged or made for another model"):
+        metrics.load_weights(nets.DigitClassifier(width=8), "small")
+
+
+def test_weights_that_have_diverged_are_not_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "weights_dir", lambda: tmp_path)
+    model = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(model.bias, 1e6)  # more than float16 can hold
+    with pytest.raises(metrics.WeightsError, match="diverged.safetensors is not written: bias hold NaN, infinity or"):
+        metrics.save_weights(model, "diverged")
+    assert not list(tmp_path.iterdir())
+
+
 def test_shifting_moves_each_image_by_its_own_whole_number_of_pixels():
     torch.manual_seed(0)
     x = torch.zeros(64, 1, 9, 9)
@@ -153,6 +176,16 @@ def test_bars_must_be_there_and_know_the_source():
     with pytest.raises(ValueError, match="no bar for the data source 'strokes'"):
         expect("accuracy", 0.9, above={"mnist": 0.5})
     expect("accuracy", 0.9, above={"mnist": 0.95, "strokes": None})
+
+
+def test_what_only_one_source_allows_to_be_measured_is_promised_for_that_one(capsys):
+    bars = {"mnist": 3, "strokes": None}
+    metrics.Expectations("02_vae", source="mnist")("times the floor", 2.0, below=bars)
+    metrics.Expectations("03_cvae", source="strokes")("times the floor", None, below=bars)
+    there, here = capsys.readouterr().out.splitlines()
+    assert there == here == "times the floor: below 3 (mnist): yes" and len(recorded()) == 1
+    with pytest.raises(ValueError, match="times the floor: a value is needed on mnist, which has a bar"):
+        metrics.Expectations("02_vae", source="mnist")("times the floor", None, below=bars)
 
 
 def test_a_results_folder_that_cannot_be_written_is_not_fatal(tmp_path, monkeypatch, capsys):

@@ -63,6 +63,12 @@ def test_the_budget_multiplies_steps(monkeypatch, text, steps):
     assert runtime.budget(300) == steps
 
 
+@pytest.mark.parametrize(("text", "count"), [("10", 2000), ("1", 2000), ("0.1", 200), ("0.001", 20)])
+def test_a_quick_look_draws_fewer_samples_and_patience_no_more(monkeypatch, text, count):
+    monkeypatch.setenv("GENMED_BUDGET", text)
+    assert runtime.sample_count(2000) == count and runtime.sample_count(5) == 5
+
+
 @pytest.mark.parametrize("text", ["", "fast", "0", "-2", "nan", "inf"])
 def test_a_wrong_budget_is_named(monkeypatch, text):
     monkeypatch.setenv("GENMED_BUDGET", text)

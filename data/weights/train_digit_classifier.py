@@ -8,7 +8,6 @@ reads what the chapters draw whichever data they were trained on. Prints its acc
 
 import genmed_core  # noqa: F401  (first: sets how OpenMP threads wait)
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from genmed_core import data, kernels, metrics, nets, runtime, train
@@ -44,9 +43,7 @@ def loss_fn(batch):
 step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, seed=SEED,
                          schedule=kernels.cosine_decay(0.1))
 train.fit(step, runtime.budget(STEPS), title="digit classifier")
-path = metrics.weights_dir() / "digit_classifier.safetensors"
-path.parent.mkdir(parents=True, exist_ok=True)
-save_file({k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}, path)
+path = metrics.save_weights(model, "digit_classifier")
 print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {metrics.parameter_count(model):,} parameters")
 for source in ("mnist", "embedded"):
     test = data.digits("test", source=source)
