@@ -1,9 +1,11 @@
 """X-ray phantoms: one patient for one seed at any resolution, factors that do what they say, signs of disease."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from benchmarks import phantom as bench
 from torch.nn import functional as F
 
 from genmed_core.synthetic import phantom
@@ -302,3 +304,21 @@ def test_bad_factors_are_named():
             draw([0] * 4, factors | change)
     with pytest.raises(ValueError, match="heart"):
         draw([0] * 4, {k: v for k, v in factors.items() if k != "heart"})
+
+
+# --- the page -------------------------------------------------------------------------------------------
+
+
+def test_the_page_says_what_was_measured_on_these_phantoms():
+    found, text = json.loads(bench.KEPT.read_text(encoding="utf-8")), bench.PAGE.read_text(encoding="utf-8")
+    assert bench.filled(text, found) == text, "run python tests/benchmarks/phantom.py --page"
+    assert bench.fingerprint() == pytest.approx(found["drawn"], abs=0.5), "other phantoms: measure them again"
+    assert f"{len(FACTORS)} factors" in text and "fork four times" in text and phantom.FORKS == 5
+
+
+def test_the_pages_pictures_are_small_and_marked():
+    text = bench.PAGE.read_text(encoding="utf-8")
+    pictures = sorted(bench.PAGE.parent.glob("xrays_*"))
+    assert len(pictures) == 3 and all(f"]({path.name})" in text for path in pictures)
+    assert sum(path.stat().st_size for path in pictures) < 300_000
+    assert text.count("imulated, not for diagnosis") >= 3
