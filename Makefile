@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # the later chapters take longest: begun first, they leave two workers evenly busy
 NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
 
-.PHONY: setup lab notebooks book test lint unit chapters site bench weights pins clean
+.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -39,6 +39,14 @@ chapters: setup
 
 site: setup
 	$(RUN) -m pytest -q tests/test_book.py
+
+# the chapters' own training steps: compiled as eager, bfloat16 near float32 (a quarter of an hour on one core)
+parity: setup
+	$(RUN) -m pytest -q -s tests/test_parity.py -m parity
+
+# on a machine with a CUDA GPU: steps and samplers as captured graphs, the chapters' own included
+test-gpu: setup
+	$(RUN) -m pytest -q -s tests/gpu -m ""
 
 bench: setup
 	$(RUN) -m pytest -q -s tests/benchmarks

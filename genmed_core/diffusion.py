@@ -23,6 +23,8 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from genmed_core import sharding
+
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("posterior", "beta")
 
@@ -274,8 +276,9 @@ def stratified_timesteps(B, T, *, device=None, generator=None):
     Each entry alone is uniform, as in Algorithm 1; together they cover the range, and the loss varies less
     between batches.  Kingma et al. 2021 (variational diffusion models): the low-discrepancy sampler.
     """
-    offset = _draw((1,), device, generator, torch.rand, torch.float64)
-    position = (offset + torch.arange(B, device=offset.device, dtype=torch.float64) / B) % 1
+    offset = _draw((), device, generator, torch.rand, torch.float64)
+    first, total = sharding.place(B)  # a share of a batch takes its own strata
+    position = (offset + (first + torch.arange(B, device=offset.device, dtype=torch.float64)) / total) % 1
     return (position * T).long()  # in float64 a position below 1 stays below T
 
 
@@ -303,7 +306,7 @@ def guided(model, x_t, t, y, guidance=None, null=None):
 @torch.no_grad()
 def sample(
     model, shape, schedule, *, steps, eta=0.0, y=None, guidance=None, generator=None, callback=None,
-    predicts="eps", clip=None, null=None, x_T=None, device=None,
+    predicts="eps", clip=None, null=None, x_T=None, device=None, graph=False,
 ):
     """Draw images from a model: from pure noise down `steps` of the schedule's T steps.
 
@@ -312,7 +315,8 @@ def sample(
     x_T (B, C, H, W) is the noise to start from, else prior_std times standard normal noise from `generator`.
     Before every step callback(t, x_t, x0_hat) gets the step as an int, the noisy images and the guess of the
     clean ones; the last of these guesses is the result. An nn.Module is in eval mode meanwhile. Runs on the
-    model's device, else the schedule's.  Song et al. 2021 (DDIM), sec. 4.2.
+    model's device, else the schedule's. graph: on a GPU, capture a step as a CUDA graph and replay it; elsewhere,
+    and for a model that cannot be captured, say so and run eagerly.  Song et al. 2021 (DDIM), sec. 4.2.
     """
     shape, times = tuple(shape), spaced_timesteps(schedule.T, steps).tolist()
     _check_labels(y, shape[0], guidance)
@@ -321,17 +325,81 @@ def sample(
     if x_T is not None and tuple(x_T.shape) != shape:
         raise ValueError(f"x_T is {tuple(x_T.shape)}, the wanted shape {shape}")
     x = schedule.prior_std * _draw(shape, device, generator) if x_T is None else x_T.to(device)
+
+    def step_down(x, t, t_prev, noise):
+        output = guided(model, x, t, y, guidance, null)
+        x0_hat, eps_hat = predict(output, x, t, schedule, predicts=predicts, clip=clip)
+        return _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise), x0_hat
+
     with _evaluating(model):
+        take = _captured(step_down, device, keep=callback is not None) if graph else step_down
         for t, t_prev in zip(times, times[1:] + [-1]):
-            ts = torch.full((shape[0],), t, device=device)
-            output = guided(model, x, ts, y, guidance, null)
-            x0_hat, eps_hat = predict(output, x, ts, schedule, predicts=predicts, clip=clip)
+            # no noise is added on the way to the clean image: its weight there is 0, and none is drawn
+            noise = _draw(shape, device, generator) if eta > 0 and t_prev >= 0 else torch.zeros_like(x)
+            t_all, t_prev_all = (torch.full((shape[0],), at, device=device) for at in (t, t_prev))
+            x_prev, x0_hat = take(x, t_all, t_prev_all, noise)
             if callback is not None:
                 callback(t, x, x0_hat)
-            noise = _draw(shape, device, generator) if eta > 0 and t_prev >= 0 else None
-            step_eta = eta if t_prev >= 0 else 0.0  # the step to the clean image adds no noise
-            x = _ddim(x0_hat, eps_hat, ts, torch.full_like(ts, t_prev), schedule, step_eta, noise)
-    return x
+            x = x_prev
+    return x.clone() if graph else x
+
+
+def _captured(step_down, device, *, keep):
+    """`step_down` as a CUDA graph, captured at its first call; itself, after a sentence, where that cannot be.
+
+    A replay writes its results where the last one did; keep=True copies them, for a callback that stores them.
+    """
+    if not _has_graphs(device):
+        print("note: a CUDA graph needs a CUDA GPU; sampling eagerly, which gives the same result.")
+        return step_down
+    replay = None
+
+    def take(*tensors):
+        nonlocal replay
+        if replay is None:
+            try:
+                replay = _capture(step_down, tensors)
+            except Exception as err:  # whatever a student's model does that a graph cannot hold
+                why = (str(err).strip().splitlines() or [type(err).__name__])[0][:160]
+                print(f"note: this model cannot be captured ({why}); sampling eagerly, which gives the same result.")
+                replay = step_down
+        results = replay(*tensors)
+        return tuple(r.clone() for r in results) if keep else results
+
+    return take
+
+
+def _has_graphs(device):
+    return torch.device(device).type == "cuda"
+
+
+def _capture(function, tensors):
+    """A function of tensors as a CUDA graph -> a callable that copies its arguments in, replays, returns the results.
+
+    Random numbers that the model itself draws are those that it would have drawn uncaptured.
+    """
+    device = tensors[0].device
+    inputs = [t.clone() for t in tensors]
+    noise, graph, side = torch.cuda.get_rng_state(device), torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    try:
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            function(*inputs)  # libraries set themselves up here, not in the graph
+            function(*inputs)
+        torch.cuda.current_stream(device).wait_stream(side)
+        with torch.cuda.graph(graph):
+            outputs = function(*inputs)
+    finally:
+        torch.cuda.synchronize(device)
+        torch.cuda.set_rng_state(noise, device)
+
+    def replay(*tensors):
+        for kept, new in zip(inputs, tensors):
+            kept.copy_(new)
+        graph.replay()
+        return outputs
+
+    return replay
 
 
 # --- variational bound ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genmed_core import runtime
+from genmed_core import runtime, sharding
 
 MODES = ("auto", "eager", "compile", "graph")
 
@@ -67,10 +67,12 @@ class Batches:
     float (used as it is, for latents). `transform` maps x (B, C, H, W) to x on the device, for binarising or
     augmenting. Every epoch is a fresh permutation from its own generator, so the order of the data does not
     depend on the model; the incomplete last batch of an epoch is left out.
+    sharded: each of several processes keeps only its own share of the images and shuffles within it, for a data
+    set that does not fit on one device. `batch_size` is that of the whole batch in any case.
     Raises ValueError for shapes and sizes that do not fit.
     """
 
-    def __init__(self, images, labels=None, *, batch_size, device=None, seed=0, transform=None):
+    def __init__(self, images, labels=None, *, batch_size, device=None, seed=0, transform=None, sharded=False):
         if hasattr(images, "images"):
             images, labels = images.images, images.labels
         if images.ndim == 3:
@@ -82,26 +84,33 @@ class Batches:
                              "expected (N, C, H, W) and (N,)")
         if not 1 <= batch_size <= len(images):
             raise ValueError(f"batch_size={batch_size} does not fit {len(images)} images: choose 1 to {len(images)}")
+        world = sharding.processes()
+        if batch_size % world:
+            raise ValueError(f"batch_size={batch_size} cannot be shared by {world} processes: choose a multiple")
         self.device = _indexed(torch.device(device) if device is not None else runtime.device())
+        self.sharded = sharded and world > 1
+        if self.sharded:  # equal shares, so that one permutation serves every process
+            images, labels = (v[sharding.rank() :: world][: len(v) // world] for v in (images, labels))
         self.images, self.labels = images.to(self.device), labels.to(self.device)
         self.batch_size, self.transform = batch_size, transform
+        self._rows = batch_size // world if self.sharded else batch_size
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._order, self._position = None, 0
 
     def __len__(self):
         """Batches in one epoch."""
-        return len(self.images) // self.batch_size
+        return len(self.images) // self._rows
 
     def take(self, count):
-        """Row numbers of the next `count` batches, (count, B) int64 on the device."""
+        """Row numbers of the next `count` batches, (count, B) int64 on the device; B of this process if sharded."""
         rows = []
         while count:
             if self._order is None or self._position == len(self):
                 self._order = torch.randperm(len(self.images), generator=self._generator, device=self.device)
                 self._position = 0
             n = min(count, len(self) - self._position)
-            start = self._position * self.batch_size
-            rows.append(self._order[start : start + n * self.batch_size].view(n, self.batch_size))
+            start = self._position * self._rows
+            rows.append(self._order[start : start + n * self._rows].view(n, self._rows))
             self._position, count = self._position + n, count - n
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
@@ -184,7 +193,8 @@ class TrainStep:
     ema: decay of an exponential moving average of the weights, kept in `ema_model`.
     mode: "eager" always works; "compile" is torch.compile; "graph" replays a captured CUDA graph of
     `steps_per_launch` steps; "auto" is graph on a GPU, else eager. A loss that cannot be compiled or captured
-    is run eagerly, after one sentence that says why.
+    is run eagerly, after one sentence that says why. Under torchrun each process takes its share of every batch,
+    eagerly, and gradients are averaged (`genmed_core.distributed`).
     seed: of the noise drawn inside the loss function, a stream of its own.
     threads: processor threads of a step; by default one for a model without convolutions, whose operations are
     too short to be shared out (`make bench` measures it), else as many as torch uses.
@@ -202,15 +212,18 @@ class TrainStep:
         self.model = nn.ModuleDict(model) if isinstance(model, dict) else model
         self.schedule = schedule
         self.count, self.total = 0, 1
+        self._parts, self._processes = 1, sharding.processes()
+        self._losses = [u.loss_fn for u in self.updates] if self._processes == 1 else self._shared_losses()
         self._ema_decay, self._ema = ema, copy.deepcopy(self.model).requires_grad_(False) if ema else None
         if mode == "auto":
-            mode = "graph" if self.device.type == "cuda" else "eager"
+            mode = "graph" if self.device.type == "cuda" and self._processes == 1 else "eager"
         if mode == "graph" and self.device.type != "cuda":
             mode = self._fall_back("a CUDA graph needs a CUDA GPU")
+        if self._processes > 1 and mode != "eager":
+            mode = self._fall_back("several processes average their gradients between the operations of a step")
         self.mode, self._launch = mode, steps_per_launch
         self.threads = threads or (torch.get_num_threads() if _has_convolutions(self.model) else 1)
         self._graphs, self._captured_total, self._compiled = {}, None, set()
-        self._losses = [u.loss_fn for u in self.updates]
         if mode == "compile":
             self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
         self._optimizers = [o for u in self.updates for o in u.optimizers]
@@ -247,7 +260,7 @@ class TrainStep:
         """Means of the logged values since the last reading; the one place that waits for the device."""
         if not self._summed:
             return {}
-        values = torch.stack([s.float() for s in self._sums.values()]).tolist()
+        values = sharding.average(torch.stack([s.float() for s in self._sums.values()])).tolist()
         means = dict(zip(self._sums, (v / self._summed for v in values)))
         for total in self._sums.values():
             total.zero_()
@@ -276,23 +289,41 @@ class TrainStep:
         row = iter(rows)
         for number, update in enumerate(self.updates):
             for _ in range(update.repeats):
-                self._update(number, update, self.batches.gather(next(row)))
+                self._update(number, update, next(row))
         if self._ema is not None:
             self._update_ema()
 
-    def _update(self, number, update, batch):
-        if self.mode == "compile" and number not in self._compiled:
-            loss, logs = self._first_compiled(number, update, batch)
+    def _update(self, number, update, index):
+        if self._parts > 1 or self._processes > 1:
+            loss, logs = self._differentiate_shares(number, update, index)
+        elif self.mode == "compile" and number not in self._compiled:
+            loss, logs = self._first_compiled(number, update, self.batches.gather(index))
         else:
-            loss, logs = self._differentiate(number, update, batch)
+            loss, logs = self._differentiate(number, update, self.batches.gather(index))
         if update.clip_norm is not None:
             nn.utils.clip_grad_norm_(update.parameters, update.clip_norm)
         for o in update.optimizers:
-            o.step()
+            self._move(o)
         if update.after is not None:
             with torch.no_grad():
                 update.after()
         self._accumulate({"loss": loss.detach(), **logs} if len(self.updates) == 1 else logs, update.repeats)
+
+    def _move(self, optimizer):
+        """One step of an optimiser, in a graph also of one whose rate is a number that cannot follow a schedule.
+
+        Such a one (Muon, SGD) steps at its full rate and is drawn back to the schedule's share of the way: its steps
+        are proportional to the rate.
+        """
+        if self.mode != "graph" or self.schedule is None or "capturable" in optimizer.defaults:
+            return optimizer.step()
+        with torch.no_grad():
+            moving = [p for group in optimizer.param_groups for p in group["params"]]
+            before = [p.clone() for p in moving]
+            optimizer.step()
+            way = torch._foreach_sub(moving, before)
+            torch._foreach_mul_(way, self._scheduled)
+            torch._foreach_copy_(moving, torch._foreach_add(before, way))
 
     def _differentiate(self, number, update, batch):
         """The loss of one player, its gradients left in its parameters."""
@@ -302,6 +333,57 @@ class TrainStep:
         # with one player every leaf is its own; with two, the other player's weight gradients are not computed
         loss.backward(inputs=update.parameters if len(self.updates) > 1 else None)
         return loss, logs
+
+    def _differentiate_shares(self, number, update, index):
+        """The same gradients from this process's share of the batch, in parts taken one after the other."""
+        B, rank = self.batches.batch_size, sharding.rank()
+        first, last = B * rank // self._processes, B * (rank + 1) // self._processes
+        at = first if self.batches.sharded else 0  # where `index` begins in the whole batch
+        means, noise = {}, _get_noise(self.device)
+        for o in update.optimizers:
+            o.zero_grad(set_to_none=True)
+        for start, stop in sharding.parts(first, last, self._parts):
+            _set_noise(noise, self.device)  # every part draws the noise of the whole batch, and takes its own rows
+            with sharding.rows(start, stop, B):
+                loss, logs = self._losses[number](self.batches.gather(index[start - at : stop - at]))
+            share = (stop - start) / (last - first)
+            (loss * share).backward(inputs=update.parameters if len(self.updates) > 1 else None)
+            for name, value in {None: loss.detach(), **logs}.items():
+                means[name] = means.get(name, 0.0) + value * share
+        return means.pop(None), means
+
+    def _shared_losses(self):
+        if _normalises_batches(self.model):
+            print("note: batch normalisation here takes its mean and variance over each process's share of a batch.")
+        wrap = nn.parallel.DistributedDataParallel
+        return [wrap(sharding.SharedLoss(u.loss_fn, u.parameters)) for u in self.updates]
+
+    def halve(self):
+        """Take each batch in twice as many parts and add up their gradients: a mean loss stays the same.
+
+        Raises RuntimeError, naming the setting to change, where that would be another step.
+        """
+        B, parts = self.batches.batch_size, 2 * self._parts
+        why = None
+        if len(self.updates) > 1 or self.updates[0].repeats > 1:
+            why = "several updates take turns in a step"
+        elif _normalises_batches(self.model):
+            why = "batch normalisation needs the whole batch at once"
+        elif self._processes > 1:
+            why = "several processes share it already"
+        elif parts > B:
+            why = "even single images are too large"
+        if why is not None:
+            raise RuntimeError(f"out of memory on {self.device} at batch_size={B}: give Batches a smaller batch_size "
+                               f"and run the cell again. The batch cannot be taken in parts, since {why}.")
+        self._parts = parts
+        if self.mode == "graph":
+            self._release_graph()
+        if self.mode == "compile":
+            self._losses = [u.loss_fn for u in self.updates]
+        self.mode = "eager"
+        print(f"note: out of memory on {self.device} at batch_size={B}; each batch now passes in {parts} parts, "
+              "eagerly. Their gradients add up, so a loss that is a mean over the batch stays the same.")
 
     def _first_compiled(self, number, update, batch):
         """The first time a loss is compiled; one that cannot be is run eagerly, as if nothing had been tried."""
@@ -360,6 +442,8 @@ class TrainStep:
         if steps not in self._graphs:
             try:
                 self._graphs[steps] = self._capture(steps)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as err:  # whatever a student's loss does that a graph cannot hold
                 self.mode = self._fall_back(f"this step cannot be captured ({_first_line(err)})")
                 self._release_graph()
@@ -398,10 +482,11 @@ class TrainStep:
     def _captured_steps(self, rows, steps):
         per = self._batches_per_step
         for i in range(steps):
-            factor = self._table.index_select(0, self._counter.view(1))[0]
+            self._scheduled = self._table.index_select(0, self._counter.view(1))[0]
             for o, rates in zip(self._optimizers, self._base_lr):
                 for group, rate in zip(o.param_groups, rates):
-                    group["lr"].copy_(rate * factor)
+                    if torch.is_tensor(group["lr"]):
+                        group["lr"].copy_(rate * self._scheduled)
             self._step(rows[i * per : (i + 1) * per])
             self._counter.add_(1)
 
@@ -410,8 +495,11 @@ class TrainStep:
         factors = [self._factor(i) for i in range(self.total + self._launch + 1)]
         self._table = torch.tensor(factors, device=self.device)
         self._counter = torch.zeros((), dtype=torch.int64, device=self.device)
-        for o in self._optimizers:
-            for group in o.param_groups:
+        for o, rates in zip(self._optimizers, self._base_lr):
+            for group, rate in zip(o.param_groups, rates):
+                if "capturable" not in o.defaults:
+                    group["lr"] = rate
+                    continue
                 group["capturable"] = True
                 if not torch.is_tensor(group["lr"]):
                     group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
@@ -466,6 +554,8 @@ class TrainStep:
             self._ema.load_state_dict(state["ema"])
         for o, saved in zip(self._optimizers, state["optimizers"], strict=True):
             o.load_state_dict(saved)
+            for group in o.param_groups if self.mode != "graph" else []:  # saved by a captured step, on a GPU
+                group |= {"lr": float(group["lr"])} | ({"capturable": False} if "capturable" in group else {})
         self.batches.load_state_dict(state["batches"])
         self.count, self._noise, self._summed = state["count"], state["noise"], state["summed"]
         self._sums = {k: v.to(self.device).clone() for k, v in state["sums"].items()}
@@ -490,6 +580,10 @@ class TrainStep:
 
 def _has_convolutions(model):
     return any(isinstance(m, nn.modules.conv._ConvNd) for m in model.modules())
+
+
+def _normalises_batches(model):
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
 
 @contextmanager

@@ -5,6 +5,7 @@ and learns the same.
 """
 
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -16,6 +17,8 @@ from html import escape
 from pathlib import Path
 
 import torch
+
+from genmed_core import sharding
 
 
 class TrainingDiverged(RuntimeError):
@@ -65,12 +68,16 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
     at every report and resumed from. callback(step, means): called after every report
     with the step itself, so that `step.count` and the models can be read.
 
+    A batch too large for memory is taken in parts from then on (`TrainStep.halve`). After any error, and after the
+    stop button pressed twice, the state is that of the last report, and the error says so. Of several processes
+    that train together, the first saves and all stop together, at a report.
+
     Raises TrainingDiverged for a loss that is NaN or infinite, CheckpointError for an unusable file.
     """
     history = getattr(step, "history", None) or History()
     step.history, step.total = history, steps
     path = _checkpoint_path(checkpoint)
-    if path is not None and path.exists() and step.count == 0:
+    if path is not None and sharding.from_first(path.exists()) and step.count == 0:
         load_checkpoint(step, path)
         history = step.history
         print(f"resumed from {path.name} at step {step.count}")
@@ -80,9 +87,14 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
     with _Interrupt() as interrupt, ProgressBar(steps, title, start=step.count) as bar, step.noise_stream():
         good = step.state_dict()
         every = max(1, math.ceil(steps / reports))
-        while step.count < steps and not interrupt.asked:
+        stopped = False
+        while step.count < steps:
+            if stopped := sharding.anywhere(interrupt.asked, step.device):
+                break
             begin = time.perf_counter()
-            done = _run(step, min(every - step.count % every, steps - step.count), interrupt)
+            done = _run(step, min(every - step.count % every, steps - step.count), interrupt, good)
+            if done is None:
+                continue
             means = step.read_logs()
             history.seconds += time.perf_counter() - begin
             history.images += done * step.images_per_step
@@ -90,23 +102,30 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
             history.append(step.count, means)
             bar.update(step.count, _note(means))
             good = step.state_dict()
-            if path is not None:
+            if path is not None and sharding.rank() == 0:
                 _save_or_say(step, path)
             if callback is not None:
                 callback(step, means)
-    if interrupt.asked:
+    if stopped:
         print(f"interrupted after step {step.count} of {steps}; nothing is lost. Run fit again to go on.")
     return history
 
 
-def _run(step, n, interrupt):
+def _run(step, n, interrupt, good):
+    """Up to n steps -> how many; None, with the last good state, when memory ran out and the batch was halved."""
+    together = sharding.processes() > 1  # then nobody stops alone: the others would wait for its gradients
     try:
-        return step.run(n, should_stop=lambda: interrupt.asked)
-    except torch.OutOfMemoryError as err:
-        raise RuntimeError(
-            f"out of memory on {step.device} at batch_size={step.batches.batch_size}: give Batches a smaller "
-            "batch_size and run the cell again."
-        ) from err
+        return step.run(n, should_stop=lambda: interrupt.asked and not together)
+    except torch.OutOfMemoryError:
+        pass  # handled below, where no traceback holds the batch's activations any more
+    except BaseException as err:
+        step.load_state_dict(good)
+        err.add_note(f"The training state is back at step {step.count}, the last good one; run fit again to go on.")
+        raise
+    gc.collect()
+    step.load_state_dict(good)
+    step.halve()
+    return None
 
 
 def _check_finite(step, means, good):
@@ -155,7 +174,8 @@ def load_checkpoint(step, path):
     path = Path(path)
     remedy = f"Delete {path} to start over, or name another checkpoint."
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        first = sharding.rank() == 0  # of several processes the first one reads
+        state = sharding.from_first(torch.load(path, map_location="cpu", weights_only=True) if first else None)
         saved, history = state["step"], state["history"]
     except FileNotFoundError as err:
         raise CheckpointError(f"there is no checkpoint {path}.") from err

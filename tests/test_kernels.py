@@ -313,3 +313,38 @@ def test_gradients_are_clipped_to_the_norm_asked_for(digits_like):
 def test_a_loss_without_an_optimizer_is_refused(digits_like):
     with pytest.raises(ValueError, match="give the optimizer"):
         kernels.TrainStep(lambda b: b, batches=kernels.Batches(*digits_like, batch_size=8), model=nn.Linear(1, 1))
+
+
+def test_what_a_captured_step_saved_is_taken_up_without_a_gpu(digits_like):
+    model, step = autoencoder(*digits_like)
+    reference, plain = autoencoder(*digits_like)
+    train.fit(step, 10)
+    state = step.state_dict()
+    for group in state["optimizers"][0]["param_groups"]:
+        group.update(lr=torch.tensor(group["lr"]), capturable=True)  # as on a GPU
+    step.load_state_dict(state)
+    train.fit(plain, 10)
+    for s in (step, plain):
+        train.fit(s, 20)
+    assert torch.equal(weights(model), weights(reference))
+
+
+@pytest.mark.parametrize("make", [lambda p: torch.optim.Muon(p, lr=0.1), lambda p: torch.optim.SGD(p, 0.1, 0.9)])
+def test_an_optimiser_whose_rate_is_a_number_follows_a_schedule_in_a_graph(digits_like, make):
+    """What a captured step does with Muon and SGD, done here without a graph: the schedule's share of a full step."""
+    ends = []
+    for mode in ("eager", "graph"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64, bias=False))
+        step = kernels.TrainStep(
+            lambda b, model=model: ((model(b.x) - b.x.flatten(1)).square().mean(), {}), make(model.parameters()),
+            batches=kernels.Batches(*digits_like, batch_size=32, device="cpu"), model=model,
+            schedule=kernels.linear_decay(0.3), mode="eager")
+        step.total, step.mode = 20, mode
+        for i in range(20):
+            step._counter, step._scheduled = torch.tensor(i), torch.tensor(step._factor(i))
+            if mode == "eager":
+                step._set_learning_rates(i)
+            step._step(step.batches.take(1))
+        ends.append(weights(model))
+    assert distance(*ends) < 1e-3

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 import torch
-from training_steps import autoencoder, gan, weights
+from torch import nn
+from training_steps import autoencoder, cvae, distance, gan, unet, weights, wgan_gp
 
 from genmed_core import train
 
@@ -91,15 +92,124 @@ def test_nan_restores_the_last_good_weights_and_names_remedies(digits_like):
     assert step.count == 20 and torch.equal(weights(model), good[20])
 
 
-def test_out_of_memory_names_the_setting_to_change(digits_like):
-    _, step = autoencoder(*digits_like)
+def short_of_memory(step, rows, after=0):
+    """Let the first loss fail as a GPU would when it gets more than `rows` images, from the call `after` on."""
+    loss, calls = step._losses[0], []
 
-    def too_big(batch):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+    def limited(batch):
+        calls.append(len(batch.x))
+        if len(batch.x) > rows and len(calls) > after:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return loss(batch)
 
-    step._losses[0] = too_big
-    with pytest.raises(RuntimeError, match="batch_size=32: give Batches a smaller batch_size"):
+    step._losses[0] = limited
+    return calls
+
+
+@pytest.mark.parametrize("make, options", [(autoencoder, {"ema": 0.9}), (unet, {"bf16": False}),
+                                           (cvae, {"bf16": False})])
+def test_out_of_memory_halves_the_batch_and_changes_nothing_else(digits_like, make, options, capsys):
+    reference, plain = make(*digits_like, **options)
+    whole = train.fit(plain, 30, reports=3)
+    model, step = make(*digits_like, **options)
+    calls = short_of_memory(step, rows=8, after=15)
+    history = train.fit(step, 30, reports=3)
+    said = capsys.readouterr().out
+    assert "out of memory on cpu at batch_size=32; each batch now passes in 2 parts" in said and "4 parts" in said
+    assert calls.count(8) == 4 * 20, "steps 11 to 30 in four parts"
+    assert history.steps == whole.steps and history.images == whole.images
+    for name, values in whole.logs.items():
+        assert history[name] == pytest.approx(values, rel=1e-4)
+    assert distance(weights(model), weights(reference)) < 2e-3  # Adam and Muon enlarge rounding while moments are young
+    assert distance(weights(step.ema_model), weights(plain.ema_model)) < 2e-3
+
+
+def with_batch_norm(images, labels):
+    _, step = autoencoder(images, labels)
+    step.model.add_module("norm", nn.BatchNorm1d(64))
+    return None, step
+
+
+@pytest.mark.parametrize("make, why", [(autoencoder, "even single images are too large"), (wgan_gp, "several updates"),
+                                       (with_batch_norm, "batch normalisation needs the whole batch")])
+def test_out_of_memory_names_the_setting_to_change(digits_like, make, why):
+    _, step = make(*digits_like)
+    before = weights(step.model)
+    short_of_memory(step, rows=0)
+    with pytest.raises(RuntimeError, match=f"batch_size=32: give Batches a smaller batch_size.*{why}"):
         train.fit(step, 10)
+    assert step.count == 0 and torch.equal(weights(step.model), before)
+
+
+def test_an_error_in_the_loss_leaves_the_last_good_state_and_says_so(digits_like):
+    reference, plain = autoencoder(*digits_like)
+    train.fit(plain, 40, reports=4)
+    model, step = autoencoder(*digits_like)
+    loss, calls = step._losses[0], []
+
+    def fails_once(batch):
+        calls.append(1)
+        if len(calls) == 27:
+            raise ValueError("a slip of the reader's")
+        return loss(batch)
+
+    step._losses[0] = fails_once
+    with pytest.raises(ValueError, match="slip") as caught:
+        train.fit(step, 40, reports=4)
+    assert step.count == 20 and "back at step 20" in caught.value.__notes__[0]
+    train.fit(step, 40, reports=4)
+    assert torch.equal(weights(model), weights(reference)), "going on equals never having failed"
+
+
+def test_the_stop_button_pressed_twice_gives_way_in_the_middle_of_a_step(digits_like):
+    model, step = autoencoder(*digits_like)
+    loss, good = step._losses[0], {}
+
+    def hangs(batch):
+        if step.count == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(batch)
+
+    step._losses[0] = hangs
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train.fit(step, 50, reports=10, callback=lambda s, _: good.update({s.count: weights(model)}))
+    assert step.count == 10 and torch.equal(weights(model), good[10])
+    assert "back at step 10, the last good one; run fit again" in caught.value.__notes__[0]
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_checkpoint_keeps_the_old_one(digits_like, monkeypatch, capsys):
+    from genmed_core import runtime
+
+    _, step = autoencoder(*digits_like)
+    train.fit(step, 10, reports=1, checkpoint="run.pt")
+    path = runtime.runs_dir() / "run.pt"
+    whole = path.read_bytes()
+
+    class Filling:
+        """A file on a disk with room for 5,000 bytes."""
+
+        def __init__(self, file):
+            self.file, self.room = file, 5_000
+
+        def write(self, data):
+            self.room -= len(data)
+            if self.room < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data)
+
+        def flush(self):
+            self.file.flush()
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, file: save(state, Filling(file)))
+    train.fit(step, 20, reports=2, checkpoint="run.pt")
+    said = capsys.readouterr().out
+    assert "run.pt not saved at step 20" in said and path.read_bytes() == whole
+    assert [p.name for p in path.parent.iterdir()] == ["run.pt"]
+    _, again = autoencoder(*digits_like, seed=3)
+    train.load_checkpoint(again, path)
+    assert again.count == 10
 
 
 def test_a_full_disk_does_not_end_training_and_keeps_the_last_checkpoint(digits_like, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import kernels
+from genmed_core import diffusion, kernels, metrics, nets
 
 
 def autoencoder(images, labels, *, device="cpu", mode="eager", seed=0, lr=3e-3, **options):
@@ -81,6 +81,64 @@ def wgan_gp(images, labels, *, device="cpu", mode="eager", seed=0, **options):
                kernels.Update(generator_loss, torch.optim.Adam(G.parameters(), lr=1e-3, betas=(0.0, 0.9)))]
     batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed)
     return models, kernels.TrainStep(updates, batches=batches, model=models, mode=mode, seed=seed, **options)
+
+
+def cvae(images, labels, *, device="cpu", mode="eager", seed=0, bf16=True, **options):
+    """One player with labels, convolutions in bfloat16, binarised pixels, Muon beside AdamW: -> model, step."""
+    torch.manual_seed(seed)
+    model = nn.ModuleDict({
+        "encoder": nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.SiLU(), nn.Flatten(), nn.Linear(128, 16)),
+        "label": nn.Embedding(10, 16),
+        "decoder": nn.Sequential(nn.Linear(24, 128), nn.SiLU(), nn.Unflatten(1, (8, 4, 4)),
+                                 nn.ConvTranspose2d(8, 1, 4, 2, 1)),
+    }).to(device)
+    large = [model["encoder"][3].weight, model["decoder"][0].weight]
+    rest = [p for p in model.parameters() if all(p is not m for m in large)]
+
+    def loss_fn(batch):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+            mu, logvar = (model["encoder"](batch.x) + model["label"](batch.y)).float().chunk(2, dim=1)
+            z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+            logits = model["decoder"](torch.cat([z, model["label"](batch.y)], dim=1))
+        nll, kl = kernels.bernoulli_nll(logits, batch.x).mean(), metrics.gaussian_kl(mu, logvar).sum(1).mean()
+        return nll + kl, {"nll": nll.detach(), "KL": kl.detach()}
+
+    batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed, transform=torch.bernoulli)
+    optimizer = [torch.optim.Muon(large, lr=0.01), torch.optim.AdamW(rest, lr=2e-3)]
+    step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, mode=mode, seed=seed,
+                             schedule=kernels.linear_decay(0.1), **options)
+    return model, step
+
+
+def unet(images, labels, *, device="cpu", mode="eager", seed=0, bf16=True, ema=0.95, **options):
+    """A denoiser as in the chapters: spread time steps, dropped labels, bfloat16, a moving average: -> model, step."""
+    torch.manual_seed(seed)
+    model = nets.UNet(widths=(8, 16), embedding=16, heads=2).to(device)
+    schedule = diffusion.Schedule.cosine(1000).to(device)
+
+    def loss_fn(batch):
+        x0, B = 2 * batch.x - 1, len(batch.x)
+        t = diffusion.stratified_timesteps(B, 1000, device=x0.device)
+        eps = torch.randn_like(x0)
+        x_t = diffusion.q_sample(x0, t, eps, schedule)
+        y = torch.where(torch.rand(B, device=x0.device) < 0.1, model.null, batch.y)
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=bf16):
+            v_hat = model(x_t, t, y)
+        return (diffusion.target(x0, eps, t, schedule, predicts="v") - v_hat).square().mean(), {}
+
+    batches = kernels.Batches(images, labels, batch_size=32, device=device, seed=seed, transform=nets.shift_augment)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-3, betas=(0.9, 0.99), fused=True)
+    step = kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, mode=mode, seed=seed, ema=ema,
+                             schedule=kernels.linear_decay(0.05), **options)
+    return model, step
+
+
+def five_critics(images, labels, **options):
+    """The clipped critic of the WGAN, five times for each step of the generator: -> models, step."""
+    return gan(images, labels, critic_steps=5, **options)
+
+
+SHAPES = {f.__name__: f for f in (autoencoder, cvae, gan, five_critics, wgan_gp, unet)}
 
 
 def weights(model):

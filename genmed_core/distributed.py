@@ -1,0 +1,111 @@
+"""Train a chapter on several processes, from its own cells.
+
+    python -m torch.distributed.run --nproc-per-node 2 -m genmed_core.distributed chapters/09_ldm_cxr.py
+
+Every process runs the chapter's code cells, down to the last one that trains, on its own GPU, or all of them on the
+processor. Each `TrainStep` takes its share of every batch, `DistributedDataParallel` averages the gradients, and the
+weights, their moving average and the losses are those of one process with the whole batch. Only the first process
+prints, saves and records; with --rest it then goes on alone through the remaining cells.
+"""
+
+import argparse
+import ast
+import contextlib
+import os
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+
+from genmed_core import runtime, sharding
+
+
+def code_cells(path):
+    """The code cells of a chapter's source (py:percent), each with `source` and `metadata`.
+
+    Raises ModuleNotFoundError without jupytext, which comes with the project's `dev` requirements.
+    """
+    import jupytext
+
+    return [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+
+
+def last_training(cells):
+    """The index of the last cell, solutions apart, that calls `train.fit` or a function that does; -1 if none does."""
+    fitting, last, before = {"fit"}, -1, 0
+    trees = [ast.parse(cell.source) for cell in cells]
+    while before != len(fitting):  # functions that call functions that call train.fit
+        before = len(fitting)
+        fitting |= {node.name for tree in trees for node in ast.walk(tree)
+                    if isinstance(node, ast.FunctionDef) and fitting & _called(node.body)}
+    for number, (cell, tree) in enumerate(zip(cells, trees)):
+        at_once = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        if fitting & _called(at_once) and "solution" not in cell.metadata.get("tags", []):
+            last = number
+    return last
+
+
+def _called(nodes):
+    """Names of all functions called in syntax nodes, without the module they come from."""
+    calls = [node.func for top in nodes for node in ast.walk(top) if isinstance(node, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", None) for f in calls}
+
+
+def run_cells(cells, namespace, name):
+    """Execute cells one after the other in one namespace, which tracebacks know under the chapter's name."""
+    for number, cell in enumerate(cells):
+        exec(compile(cell.source, f"{name}, code cell {number + 1}", "exec"), namespace)
+
+
+@contextlib.contextmanager
+def process_group():
+    """Join the processes that torchrun started: by NCCL, each on its own GPU, or by gloo on processors.
+
+    Raises RuntimeError where torchrun did not start this process.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        raise RuntimeError("start this with: python -m torch.distributed.run --nproc-per-node 2 "
+                           "-m genmed_core.distributed chapters/NN_name.py")
+    number, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    on_gpus = runtime.device().type == "cuda"
+    if on_gpus and number >= gpus:
+        raise RuntimeError(f"process {number + 1} has no GPU of its own among {gpus}: use --nproc-per-node {gpus}, "
+                           "or GENMED_DEVICE=cpu to train on processors")
+    if on_gpus:
+        torch.cuda.set_device(number)
+        os.environ["GENMED_DEVICE"] = f"cuda:{number}"
+    torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def main(arguments=None):
+    """Run a chapter's cells on all processes -> the chapter's namespace."""
+    parser = argparse.ArgumentParser(prog="python -m genmed_core.distributed", description="Train a chapter on several "
+                                     "processes; start it with `python -m torch.distributed.run`.")
+    parser.add_argument("chapter", type=Path, help="the source of a chapter, such as chapters/09_ldm_cxr.py")
+    parser.add_argument("--rest", action="store_true", help="then run the other cells, in the first process alone")
+    options = parser.parse_args(arguments)
+    cells = code_cells(options.chapter)
+    last = last_training(cells)
+    if last < 0:
+        raise SystemExit(f"{options.chapter} trains nothing: no cell calls train.fit")
+    namespace = {"__name__": "chapter"}
+    with contextlib.ExitStack() as stack:
+        with process_group():
+            first = sharding.rank() == 0
+            if not first:
+                os.environ["GENMED_RUNS"] = stack.enter_context(tempfile.TemporaryDirectory())
+                stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+            print(f"{sharding.processes()} processes, each with its share of every batch")
+            run_cells(cells[: last + 1], namespace, options.chapter.name)
+        if options.rest and first:
+            run_cells(cells[last + 1 :], namespace, options.chapter.name)
+    return namespace
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,362 @@
+"""The scoreboard: what the chapters record of their main models, over several seeds, as tables and figures.
+
+    python jupyter_book_config/scoreboard.py run                    every chapter with seeds 0, 1, 2: hours on a laptop
+    python jupyter_book_config/scoreboard.py run 06 --seeds 1       one of them
+    python jupyter_book_config/scoreboard.py page                   chapters/scoreboard.{json,md} and their figures
+
+`run` executes the code of a chapter up to the cell that calls `expect.model`, in a process of its own, and leaves what
+is there already: it may be stopped and started again. `page` puts what these runs and the notebooks recorded with the
+full budget into scoreboard.json, where it stays, and draws the page from that file alone; with --from-json it looks
+for nothing new. The prose of the page is written by hand; what stands between its comments is not.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import matplotlib as mpl
+import matplotlib.ticker
+
+from genmed_core import plots, runtime
+
+CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
+JSON, PAGE = CHAPTERS / "scoreboard.json", CHAPTERS / "scoreboard.md"
+SOURCES = {"mnist": "Digits: MNIST", "strokes": "Digits: stroke drawings", "phantom": "X-rays: the phantom",
+           "database": "X-rays: the COVID-19 Radiography Database"}
+FAMILIES, MARKERS = ("autoencoders", "adversaries", "diffusion"), "o^s"
+
+
+# --- run --------------------------------------------------------------------------------------------------------
+
+
+def code_to_recording(source):
+    """The code of a chapter's cells up to the last one that records a model; None where none does."""
+    code = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    recording = [i for i, text in enumerate(code) if "expect.model(" in text]
+    return "\n\n\n".join(code[:recording[-1] + 1]) + "\n" if recording else None
+
+
+def run(source, seed):
+    """Run one chapter with one seed, unless that has been done with the same code; True when it recorded something."""
+    code = code_to_recording(source)
+    if code is None:
+        print(f"{source.stem} records no model")
+        return True
+    folder = runtime.runs_dir() / "scoreboard" / f"{source.stem}-{os.environ.get('GENMED_DATA_SOURCE', 'auto')}-{seed}"
+    done, result = folder / "code.sha256", folder / "results" / f"{source.stem}.json"
+    stamp = hashlib.sha256(code.encode()).hexdigest()
+    if result.exists() and done.exists() and done.read_text() == stamp:
+        print(f"{source.stem}, seed {seed}: is there")
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = runtime.runs_dir() / "cache"  # of decoded X-rays and phantoms: the same for all seeds
+    cache.mkdir(exist_ok=True)
+    if not (folder / "cache").exists():
+        (folder / "cache").symlink_to(cache.resolve())
+    (folder / "chapter.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "GENMED_SEED": str(seed), "GENMED_RUNS": str(folder)}
+    environment.setdefault("GENMED_THREADS", "1")
+    with open(folder / "log.txt", "w", encoding="utf-8") as log:
+        failed = subprocess.run([sys.executable, str(folder / "chapter.py")], cwd=CHAPTERS, env=environment, stdout=log,
+                                stderr=subprocess.STDOUT).returncode
+    if failed or not result.exists():
+        print(f"{source.stem}, seed {seed} failed: see {folder / 'log.txt'}", file=sys.stderr)
+        return False
+    done.write_text(stamp)
+    print(f"{source.stem}, seed {seed}: recorded")
+    return True
+
+
+# --- gather -----------------------------------------------------------------------------------------------------
+
+
+def recorded(path):
+    """The rows of one file of results; none where the budget was cut, for those are no models to compare."""
+    entry = json.loads(path.read_text(encoding="utf-8"))
+    if entry["budget"] != 1:
+        return []
+    head = {"chapter": entry["chapter"], "source": entry["source"], "seed": int(entry["seed"] or 0),
+            "machine": entry["machine"]}
+    return [head | _rounded(model) for model in entry.get("models", [])]
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() else float(f"{value:.5g}")
+
+
+def gather(rows, folder):
+    """Old rows with those that runs/ holds put in their place, sorted. A notebook's own figures come last and win."""
+    runs, notebooks = (sorted(folder.glob(where)) for where in ("scoreboard/*/results/*.json", "results/*.json"))
+    for path in [*runs, *notebooks]:
+        new = recorded(path)
+        fresh = {(r["chapter"], r["source"], r["seed"]) for r in new}
+        rows = [r for r in rows if (r["chapter"], r["source"], r["seed"]) not in fresh] + new
+    order = {}  # of the models within a chapter: as recorded
+    for r in rows:
+        order.setdefault((r["chapter"], r["name"]), len(order))
+    return sorted(rows, key=lambda r: (list(SOURCES).index(r["source"]), r["chapter"], order[r["chapter"], r["name"]],
+                                       r["seed"]))
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def models_of(rows, source):
+    """{(chapter, name): its rows} for one data source."""
+    models = {}
+    for r in rows:
+        if r["source"] == source:
+            models.setdefault((r["chapter"], r["name"]), []).append(r)
+    return models
+
+
+def measures(models):
+    """The columns of a table: {heading: function of a row, or of its floor, that gives the number; None: no floor}."""
+    every = [r for rows in models.values() for r in rows]
+    within = all("similarity_in_class" in r for r in every)
+    similarity = "similarity_in_class" if within else "similarity"
+    shared = {"FD": "fd", "× floor": "fd_ratio", "KID": "kid", "recall": "recall", "coverage": "coverage",
+              f"MS-SSIM {'in class' if within else 'of any two'}": similarity}
+    if all("detail" in r for r in every):
+        shared["fine detail"] = "detail"
+    return {title: (lambda r, key=key: r.get(key)) for title, key in shared.items()}
+
+
+COSTS = {"training, s": lambda r: r["train_seconds"], "ms an image": lambda r: 1000 * r["sample_seconds"],
+         "parameters": lambda r: r["parameters"]}
+
+
+def spread(values):
+    """Mean and standard deviation (None for a single value) of the numbers that are there; None for none."""
+    values = [v for v in values if v is not None]
+    if not values:
+        return None
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def in_words(found):
+    """A mean and its deviation, such as "52 ± 4"; the more digits the smaller they are."""
+    if found is None:
+        return ""
+    mean, sd = found
+    digits = 0 if abs(mean) >= 20 else 1 if abs(mean) >= 2 else 2 if abs(mean) >= 0.02 else 3
+    if not sd:
+        return f"{mean:,.{0 if float(mean).is_integer() and abs(mean) >= 20 else digits}f}"
+    while sd and not round(sd, digits) and digits < 5:
+        digits += 1
+    return f"{mean:,.{digits}f} ± {sd:,.{digits}f}"
+
+
+def table(models):
+    """The markdown table of one data source: real images first, then a row for each model."""
+    columns = measures(models)
+    every = [r for rows in models.values() for r in rows]
+    lines = [["model", *columns, *COSTS], ["---", *["---:"] * (len(columns) + len(COSTS))]]
+    for binarised in sorted({r["binarised"] for r in every}):
+        floors = [r["floor"] | {"fd_ratio": 1.0} for r in every if r["binarised"] == binarised]
+        name = "*real images*" if len({r["binarised"] for r in every}) == 1 else \
+            f"*real, {'black and white' if binarised else 'grey'}*"
+        means = (spread([column(f) for f in floors]) for column in columns.values())
+        lines.append([name, *(in_words(m and (m[0], None)) for m in means), *[""] * len(COSTS)])
+    for (chapter, name), rows in models.items():
+        cells = [in_words(spread([column(r) for r in rows])) for column in (*columns.values(), *COSTS.values())]
+        lines.append([f"[{name}]({chapter}.ipynb)", *cells])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def remarks(models):
+    """What must be known of the rows: seeds, machines, and what a model's chapter noted."""
+    seeds = {key: sorted({r["seed"] for r in rows}) for key, rows in models.items()}
+    most = max(seeds.values(), key=len)
+
+    def listed(s):
+        return f"seed{'s' * (len(s) > 1)} {', '.join(map(str, s))}"
+
+    text = [f"Mean ± standard deviation over {listed(most)}"
+            + "".join(f"; {name}: {listed(s)}" for (_, name), s in seeds.items() if s != most)
+            + f". {max(r['n'] for rows in models.values() for r in rows):,} samples each."]
+    notes = {name: rows[-1]["note"] for (_, name), rows in models.items() if rows[-1]["note"]}
+    text += [f"{name}: {note}." for name, note in notes.items()]
+    machines = sorted({r["machine"] for rows in models.values() for r in rows})
+    return " ".join(text) + f"\n\nMachine: {'; '.join(machines)}."
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def family(name):
+    """0, 1 or 2: where in FAMILIES a model of this name belongs."""
+    if re.search("diffusion|DDPM|LDM", name):
+        return 2
+    return 1 if "GAN" in name else 0
+
+
+def legend(fig, models):
+    """The families that occur, and what the dashed line is, above the panels."""
+    there = sorted({family(name) for _, name in models})
+    handles = [mpl.lines.Line2D([], [], marker=MARKERS[k], color=plots.COLOURS[k], linestyle="", markersize=7,
+                                label=FAMILIES[k]) for k in there]
+    handles.append(mpl.lines.Line2D([], [], color="#777777", linestyle="--", linewidth=1.2, label="real images"))
+    fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
+
+
+def cost_figure(models):
+    """Frechet distance, in floors, against seconds of training and milliseconds an image, all axes logarithmic."""
+    fig, axes = plots.figure(9.2, 4.1, 1, 2, sharey=True)
+    named = []
+    for ax, (title, cost) in zip(axes, (("training, s", COSTS["training, s"]), ("ms an image", COSTS["ms an image"]))):
+        ax.set(xscale="log", yscale="log", xlabel=title)
+        points = []
+        for (_, name), rows in models.items():
+            (x, x_sd), (y, y_sd) = (spread([f(r) for r in rows]) for f in (cost, lambda r: r["fd_ratio"]))
+            ax.errorbar(x, y, xerr=x_sd and min(x_sd, 0.9 * x), yerr=y_sd and min(y_sd, 0.9 * y), capsize=2,
+                        elinewidth=1, markersize=7, fmt=MARKERS[family(name)], color=plots.COLOURS[family(name)])
+            points.append((x, y, name))
+        ax.axhline(1, color="#777777", linestyle="--", linewidth=1.2)
+        ax.margins(0.22, 0.12)
+        ax.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        named.append(points)
+    axes[0].set(ylabel="Fréchet distance, × floor")
+    legend(fig, models)
+    for ax, points in zip(axes, named):  # when all else is in its place
+        write_names(fig, ax, points)
+    return fig
+
+
+def write_names(fig, ax, points):
+    """Write each name beside its point, on the first side where it meets no point and no other name."""
+    fig.draw_without_rendering()
+    sides = [(9, 0, "left", "center"), (-9, 0, "right", "center"), (0, 9, "center", "bottom"), (0, -9, "center", "top"),
+             (7, 9, "left", "bottom"), (7, -9, "left", "top"), (-7, 9, "right", "bottom"), (-7, -9, "right", "top")]
+    places = [ax.transData.transform((x, y)) for x, y, _ in points]
+    taken = [mpl.transforms.Bbox.from_bounds(a - 9, b - 9, 18, 18) for a, b in places]
+    for (x, y, name), own in zip(points, list(taken)):
+        tried = []
+        for dx, dy, ha, va in sides:
+            label = ax.annotate(name, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=9)
+            box = label.get_window_extent()
+            outside = box.x0 < ax.bbox.x0 - 5 or box.x1 > ax.bbox.x1 + 15
+            tried.append((sum(box.overlaps(other) for other in taken if other is not own) + outside, label, box))
+            if not tried[-1][0]:
+                break
+        best = min(tried, key=lambda t: t[0])
+        for _, label, _ in tried:
+            if label is not best[1]:
+                label.remove()
+        taken.append(best[2])
+
+
+def variety_figure(models):
+    """Recall, coverage and similarity of each model, with the real images' values as dashed lines."""
+    wanted = [t for t in measures(models) if t in ("recall", "coverage") or t.startswith("MS-SSIM")]
+    fig, axes = plots.figure(9.2, 1.1 + 0.3 * len(models), 1, len(wanted), sharey=True)
+    for ax, title in zip(axes, wanted):
+        column = measures(models)[title]
+        for place, ((_, name), rows) in enumerate(models.items()):
+            mean, sd = spread([column(r) for r in rows])
+            ax.errorbar(mean, place, xerr=sd, fmt=MARKERS[family(name)], color=plots.COLOURS[family(name)],
+                        markersize=7, capsize=2)
+            floor, _ = spread([column(r["floor"]) for r in rows])
+            ax.plot([floor] * 2, [place - 0.4, place + 0.4], color="#777777", linestyle="--", linewidth=1.2)
+        ax.set(title=title, xlim=None if title.startswith("MS") else (0, 1))
+    axes[0].set_yticks(range(len(models)), [name for _, name in models])
+    axes[0].invert_yaxis()
+    legend(fig, models)
+    return fig
+
+
+def svg(fig, path, stamp):
+    """Write a figure the same way every time; the stamp says which rows it shows."""
+    with mpl.rc_context({"svg.hashsalt": "genmed", "svg.fonttype": "path"}):
+        fig.savefig(path, format="svg", bbox_inches="tight", pad_inches=0.08,
+                    metadata={"Date": None, "Description": stamp, "Creator": None})
+
+
+# --- page -------------------------------------------------------------------------------------------------------
+
+
+def stamp_of(models):
+    """Names the rows that a figure shows."""
+    return "rows " + hashlib.sha256(json.dumps(list(models.values()), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def section(source, models):
+    """The generated part of the page for one data source; empty where nothing is recorded."""
+    if not models:
+        return ""
+    return f"""## {SOURCES[source]}
+
+{table(models)}
+
+{remarks(models)}
+
+![Distance from real images against seconds of training and milliseconds of drawing](scoreboard-{source}-cost.svg)
+
+![Recall, coverage and similarity of the models, beside those of real images](scoreboard-{source}-variety.svg)
+"""
+
+
+def fill(text, rows):
+    """The page's text with every generated part made anew."""
+    for source in SOURCES:
+        begin, end = f"<!-- {source}: generated from scoreboard.json -->", f"<!-- end of {source} -->"
+        assert text.count(begin) == text.count(end) == 1, f"{PAGE.name} must hold {begin} and {end} once"
+        part = section(source, models_of(rows, source))
+        text = re.sub(re.escape(begin) + ".*?" + re.escape(end),
+                      lambda _, new=f"{begin}\n\n{part}\n{end}": new.replace("\n\n\n", "\n\n"), text, flags=re.S)
+    return text
+
+
+def page(rows):
+    """Write the page and its figures from the rows alone."""
+    for source in SOURCES:
+        models = models_of(rows, source)
+        for kind, draw in (("cost", cost_figure), ("variety", variety_figure)):
+            path = CHAPTERS / f"scoreboard-{source}-{kind}.svg"
+            if models:
+                svg(draw(models), path, stamp_of(models))
+            else:
+                path.unlink(missing_ok=True)
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="run chapters up to the cell that records")
+    running.add_argument("chapters", nargs="*", help="numbers or beginnings of names, such as 06; default all")
+    running.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    paging = commands.add_parser("page", help="gather what was recorded and draw the page")
+    paging.add_argument("--from-json", action="store_true", help="draw from scoreboard.json, gather nothing")
+    options = parser.parse_args()
+    if options.command == "run":
+        from notebooks import sources
+
+        picked = sources(options.chapters)
+        if not picked:
+            sys.exit(f"no chapter matches {options.chapters}")
+        went_well = [run(source, seed) for seed in options.seeds for source in picked]  # all, also after a failure
+        sys.exit(not all(went_well))
+    rows = json.loads(JSON.read_text(encoding="utf-8"))["rows"] if JSON.exists() else []
+    if not options.from_json:
+        rows = gather(rows, runtime.runs_dir())
+        JSON.write_text('{"rows": [\n' + ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n]}\n",
+                        encoding="utf-8")
+    page(rows)
+    print(f"{len(rows)} rows in {JSON.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The chapters' own training steps, taken from their cells as they run, and the courses they take in each mode."""
+
+import contextlib
+from pathlib import Path
+
+import torch
+from training_steps import weights
+
+from genmed_core import distributed, kernels, runtime, train
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# the titles of the trainings that are compared; of a chapter that is not named here, one of each kind
+TRAININGS = {
+    "01_autoencoder": ["as in the book"], "02_vae": ["the same network, our way", "convolutional VAE"],
+    "03_cvae": ["label: both"], "04_gan": ["the book's GAN", "our GAN"],
+    "05_cgan": ["the book's CGAN", "label as input"], "06_wgan": ["clipped WGAN", "WGAN-GP on digits"],
+    "07_simple_diffusion": ["guess the image"], "08_ddpm": ["U-Net"],
+}
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.py"))
+
+
+class _Enough(Exception):
+    pass
+
+
+def study(chapter, look, monkeypatch):
+    """Run a chapter's cells, quickly and on drawn data; call look(title, step) for its trainings, before they train.
+
+    Returns {title: what look returned}. Stops at the last training that is wanted.
+    """
+    for name, value in (("GENMED_DATA_SOURCE", "embedded"), ("GENMED_BUDGET", "0.004"), ("MPLBACKEND", "Agg")):
+        monkeypatch.setenv(name, value)
+    wanted, found, kinds, fit = TRAININGS.get(chapter), {}, set(), train.fit
+
+    def looked_at(step, steps, *, title="training", **options):
+        new = title in wanted if wanted else _kind(step) not in kinds
+        if new and title not in found:
+            found[title] = look(title, step)
+            kinds.add(_kind(step))
+        if wanted and len(found) == len(wanted):
+            raise _Enough
+        return fit(step, steps, title=title, **options)
+
+    cells = distributed.code_cells(ROOT / "chapters" / f"{chapter}.py")
+    last = distributed.last_training(cells)
+    with monkeypatch.context() as patch, contextlib.suppress(_Enough):
+        patch.setattr(train, "fit", looked_at)
+        distributed.run_cells(cells[: last + 1], {"__name__": "chapter"}, chapter)
+    assert found and (not wanted or len(found) == len(wanted)), f"{chapter} has no trainings {wanted}, only {found}"
+    return found
+
+
+def _kind(step):
+    return len(step.updates), sum(p.numel() for p in step.model.parameters())
+
+
+def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
+    """`steps` of a chapter's step from the state `start` -> (the mode it ran in, losses by name, weights, average)."""
+    step.load_state_dict(start)  # also the learning rates, which a TrainStep takes over from its optimisers
+    options = {"batches": step.batches, "model": step.model, "schedule": step.schedule, "ema": step._ema_decay}
+    twin = kernels.TrainStep(step.updates, mode=mode, steps_per_launch=launch, threads=step.threads, **options)
+    twin.load_state_dict(start)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "has_fast_bf16", lambda: bf16)
+        history = train.fit(twin, steps, reports=20)
+    ends = twin.mode, history.logs, weights(twin.model), weights(twin.ema_model)
+    step.load_state_dict(start)
+    return ends
+
+
+def apart(logs, others):
+    """The largest difference of two training curves, relative to the curve's size."""
+    worst = 0.0
+    for name, values in logs.items():
+        a, b = torch.tensor(values, dtype=torch.float64), torch.tensor(others[name], dtype=torch.float64)
+        worst = max(worst, ((a - b).abs().max() / a.abs().mean().clamp(min=1e-3)).item())
+    return worst

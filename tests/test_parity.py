@@ -1,0 +1,119 @@
+"""Every kind of step, compiled as eager, and in bfloat16 near float32: stand-ins always, the chapters' own on request.
+
+`make parity` runs the chapters' own steps, taken from their cells; a compiler needs up to a minute for each.
+"""
+
+import math
+
+import pytest
+import torch
+from chapter_steps import CHAPTERS, apart, course, study
+from training_steps import SHAPES, cvae, distance, unet, weights
+
+from genmed_core import diffusion, train
+
+
+def ends(make, data, steps=100, **options):
+    _, step = make(*data, **options)
+    history = train.fit(step, steps, reports=20)
+    return step, history.logs, weights(step.model)
+
+
+# The first step of a compiled loss differs by rounding alone; Adam, RMSprop and Muon enlarge that while their moments
+# are young, and players answer each other's errors. (autoencoder and gan: test_kernels.py)
+@pytest.mark.parametrize("make", [cvae, unet], ids=lambda f: f.__name__)
+def test_compiled_and_eager_agree_over_100_steps(digits_like, make):
+    eager, compiled = (ends(make, digits_like, mode=mode, bf16=False) for mode in ("eager", "compile"))
+    assert compiled[0].mode == "compile"
+    assert apart(eager[1], compiled[1]) < 1e-2 and distance(compiled[2], eager[2]) < 1e-2
+
+
+@pytest.mark.parametrize("make", [cvae, unet], ids=lambda f: f.__name__)
+def test_bfloat16_stays_near_float32_and_finite(digits_like, make):
+    single, half = (ends(make, digits_like, bf16=bf16) for bf16 in (False, True))
+    assert apart(single[1], half[1]) < 0.1
+    assert all(math.isfinite(v) for values in half[1].values() for v in values)
+
+
+def test_every_kind_of_step_has_a_stand_in():
+    assert {"autoencoder", "cvae", "gan", "five_critics", "wgan_gp", "unet"} == set(SHAPES)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapters_own_steps_agree(chapter, monkeypatch):
+    """Over 100 steps at the chapter's own rates and batches: compiled against eager, and bfloat16 against float32."""
+
+    def look(title, step):
+        start = step.state_dict()
+        run = {name: course(step, start, mode=mode, bf16=bf16, monkeypatch=monkeypatch) for name, mode, bf16 in
+               (("eager", "eager", False), ("compile", "compile", False), ("bf16", "eager", True))}
+        mode, logs, end, _ = run["eager"]
+        facts = [run["compile"][0], *(f(*pair) for k in ("compile", "bf16") for f, pair in
+                                      ((apart, (logs, run[k][1])), (distance, (run[k][2], end))))]
+        print(f"PARITY | {chapter} | {title} | {facts[0]} | " + " | ".join(f"{v:.1e}" for v in facts[1:]))
+        assert all(math.isfinite(v) for values in run["bf16"][1].values() for v in values)
+        return facts
+
+    for title, (_, loss_compiled, end_compiled, loss_bf16, _) in study(chapter, look, monkeypatch).items():
+        assert loss_compiled < 2e-2 and end_compiled < 2e-2, f"{title}: compiled is {loss_compiled}, {end_compiled} off"
+        assert loss_bf16 < 0.2, f"{title}: bfloat16 is {loss_bf16} off"
+
+
+# --- samplers as graphs: here without a GPU, in tests/gpu with one --------------------------------------------
+
+
+@pytest.fixture
+def denoiser(digits_like):
+    """A U-Net that has learned a little, and its schedule."""
+    _, step = unet(*digits_like, bf16=False)
+    train.fit(step, 20)
+    return step.model, diffusion.Schedule.cosine(1000)
+
+
+def draw(denoiser, **options):
+    y, generator = torch.arange(4), torch.Generator().manual_seed(3)
+    settings = {"y": y, "guidance": 2.0, "null": 10, "predicts": "v", "clip": (-1, 1), "generator": generator}
+    return diffusion.sample(*denoiser[:1], (4, 1, 8, 8), denoiser[1], **settings, **options)
+
+
+def static_buffers(function, tensors):
+    """What a captured graph does to memory, without a GPU: it reads and writes the same places at every replay."""
+    inputs = [t.clone() for t in tensors]
+    outputs = function(*inputs)
+
+    def replay(*tensors):
+        for kept, new in zip(inputs, tensors):
+            kept.copy_(new)
+        for kept, new in zip(outputs, function(*inputs)):
+            kept.copy_(new)
+        return outputs
+
+    return replay
+
+
+@pytest.mark.parametrize("options", [{"steps": 50}, {"steps": 20, "eta": 1.0}, {"steps": 1}])
+def test_a_sampler_that_replays_one_step_gives_the_same_images(denoiser, monkeypatch, options):
+    seen, eager_seen = [], []
+    eager = draw(denoiser, callback=lambda *state: eager_seen.append(state), **options)
+    monkeypatch.setattr(diffusion, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(diffusion, "_capture", static_buffers)
+    assert torch.equal(draw(denoiser, graph=True, **options), eager)
+    assert torch.equal(draw(denoiser, graph=True, callback=lambda *state: seen.append(state), **options), eager)
+    for (t, x, x0_hat), (t_eager, x_eager, x0_eager) in zip(seen, eager_seen, strict=True):
+        assert t == t_eager and torch.equal(x, x_eager) and torch.equal(x0_hat, x0_eager), "a callback may keep them"
+
+
+def test_a_sampler_without_a_gpu_says_so_and_gives_the_same_images(denoiser, capsys):
+    assert torch.equal(draw(denoiser, steps=10, graph=True), draw(denoiser, steps=10))
+    assert capsys.readouterr().out.count("a CUDA graph needs a CUDA GPU; sampling eagerly") == 1
+
+
+def test_a_model_that_cannot_be_captured_is_sampled_eagerly(denoiser, monkeypatch, capsys):
+    def refuse(function, tensors):
+        raise RuntimeError("operation not permitted when stream is capturing\nlong trace")
+
+    monkeypatch.setattr(diffusion, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(diffusion, "_capture", refuse)
+    assert torch.equal(draw(denoiser, steps=10, graph=True), draw(denoiser, steps=10))
+    assert "cannot be captured (operation not permitted when stream is capturing)" in capsys.readouterr().out
