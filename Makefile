@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # the later chapters take longest: begun first, they leave two workers evenly busy
 NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
 
-.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench weights pins clean
+.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -50,6 +50,10 @@ test-gpu: setup
 
 bench: setup
 	$(RUN) -m pytest -q -s tests/benchmarks
+
+scoreboard: setup
+	$(RUN) jupyter_book_config/scoreboard.py run $(CHAPTERS)
+	$(RUN) jupyter_book_config/scoreboard.py page
 
 weights: setup
 	$(RUN) data/weights/train_digit_classifier.py
