@@ -313,6 +313,7 @@ def test_the_page_says_what_was_measured_on_these_phantoms():
     found, text = json.loads(bench.KEPT.read_text(encoding="utf-8")), bench.PAGE.read_text(encoding="utf-8")
     assert bench.filled(text, found) == text, "run python tests/benchmarks/phantom.py --page"
     assert bench.fingerprint() == pytest.approx(found["drawn"], abs=0.5), "other phantoms: measure them again"
+    assert f"{found['likeness']['n']} pictures" in text and f"{sum(found['films'].values())} films" in text
     assert f"{len(FACTORS)} factors" in text and "fork four times" in text and phantom.FORKS == 5
 
 
