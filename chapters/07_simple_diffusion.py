@@ -666,6 +666,14 @@ Markdown(metrics.report_table(reports))
 # the success needs a start that fits. [Chapter 8](08_ddpm.ipynb) shrinks the image on the way, so that pure noise *is*
 # the right start, and uses a network that knows what a neighbouring pixel is.
 #
+# Ours, with the start that fits, goes on the [scoreboard](scoreboard.md), beside the main models of the other chapters.
+
+# %% tags=["nbval-check-output"]
+_, per_image = metrics.timed_samples(lambda: draw(ours, labels, class_start))
+expect.model("simple diffusion", report=reports["ours"], samples=samples["ours"].clamp(0, 1), labels=labels,
+             real=test_set, train_seconds=our_history.seconds, sample_seconds=per_image, parameters=ours)
+
+# %% [markdown]
 # ## Slider: watch each digit appear
 #
 # Above, $x_t$ on its way down; below, at the same moment, the network's guess $\hat x_0$ of where it will end. First as
