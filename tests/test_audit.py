@@ -190,6 +190,45 @@ def test_one_copy_in_ten_is_found_and_named(world, private):
     assert set(found["near_synthetic"]) <= set(range(180, 200)) and len(found["near_synthetic"]) > 11
 
 
+@pytest.mark.parametrize("train, held", [((0, 250), (250, 500)), ((0, 110), (110, 500)), ((0, 320), (320, 500))])
+def test_a_few_copies_are_found_although_patients_come_twice(world, private, train, held):
+    """Where some held-out patients have another film in the training set, the closest strangers are very close."""
+    images = world[0].clone()
+    again = slice(held[0], held[0] + 8)
+    images[:8] = changed(images[again], "noise", seed=1)
+    fakes = torch.cat([images[500:740], changed(images[10:40], "all")])
+    found, verdicts = private(images[slice(*train)], images[slice(*held)], fakes)
+    assert verdicts["copies"] == "flag" and verdicts["control"] == "pass"
+    assert not found["near_synthetic"], "none is nearer than the two films of a patient"
+    _, verdicts = private(images[slice(*train)], images[slice(*held)], images[500:770])
+    assert verdicts["copies"] == "pass"
+
+
+@pytest.mark.parametrize("change", [None, "blur", "noise"])
+def test_looking_among_the_closest_raises_no_false_alarm(world, change):
+    """Many divisions into three, one blurred or made noisy as a poor generator would; 1 in 100 may be flagged."""
+    rng, alarms = np.random.default_rng(2), 0
+    fakes = world[2] if change is None else fingerprints(changed(world[0], change))
+    for n, m in [(250, 250), (440, 60), (60, 440)] * 4:
+        order = torch.from_numpy(rng.permutation(800))
+        real, fake = world[2][order[:n + m]], fakes[order[n + m:]]
+        distance, neighbours = nearest(fake, real)
+        alarms += any(k["chance"] < audit.ALPHA / 3 for k in audit.among_closest(distance, neighbours, n, m))
+    assert alarms <= 1
+
+
+def test_the_chance_among_the_closest_is_that_of_random_memberships():
+    rng, n, m = np.random.default_rng(0), 20, 30
+    closeness, neighbours = torch.arange(200.0), torch.arange(200) % 10  # ten real images, all equally often
+    for hits in (3, 6, 8):
+        members = torch.from_numpy(rng.permutation(n + m))  # new numbers: the first n are trained on
+        members = torch.cat([members[members < n][:hits], members[members >= n][:10 - hits]])
+        found = audit.among_closest(closeness, members[neighbours], n, m)[1]
+        drawn = np.array([(rng.permutation(n + m)[:10] < n).sum() >= hits for _ in range(4000)])
+        assert found["train"] == hits and found["neighbours"] == 10 and found["expected"] == pytest.approx(4)
+        assert found["chance"] == pytest.approx(drawn.mean(), abs=0.025)
+
+
 def test_many_samples_of_one_training_image_are_copies(world, private):
     _, verdicts = private(slice(0, 250), slice(250, 500), changed(world[0][:1].repeat(100, 1, 1, 1), "noise"))
     assert verdicts["copies"] == "flag"
