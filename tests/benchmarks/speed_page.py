@@ -1,0 +1,160 @@
+"""Writes the tables, sentences and figure of chapters/speed.md from speed_cpu.json: the page's numbers are not typed.
+
+    python tests/benchmarks/speed_page.py        (`make bench` does it after measuring)
+
+In the page, what stands between `<!-- bench: NAME -->` and `<!-- end -->` is replaced by what `NAME(table)` returns.
+"""
+
+import json
+import re
+
+import speed
+import steps
+
+from genmed_core import plots, runtime
+
+PAGE = runtime.root() / "chapters" / "speed.md"
+FIGURE = PAGE.with_name("speed_growth.png")
+
+
+def kilo(summary):
+    """A rate with its spread, in thousands a second."""
+    low, mid, high = (f"{summary[k] / 1000:.3g}" for k in ("low", "median", "high"))
+    return f"{mid} ({low} to {high})"
+
+
+def rows(head, lines):
+    """A Markdown table, its first column to the left."""
+    rule = "| --- |" + " ---: |" * (len(head) - 1)
+    return "\n".join(["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def the_better(row, loop):
+    """The summary of a rival at the thread count that suits it, or None."""
+    found = [rate for label, rate in row["rates"].items() if label.split(",")[0] == loop]
+    return max(found, key=lambda rate: rate["median"], default=None)
+
+
+def times(number):
+    return "" if number is None else f"{number:.2f}"
+
+
+# --- the blocks -----------------------------------------------------------------------------------------------------
+
+
+def machine(table):
+    return (f"Measured on: {table['machine']}; data: {table['data']}. Medians of n = {table['n']} rounds of "
+            f"{table['seconds']:.2g} s, lowest and highest in brackets.")
+
+
+def chapters(table):
+    lines = []
+    for name, row in table["chapters"].items():
+        book, plain, mine = the_better(row, "book"), the_better(row, "plain"), row["rates"][row["ours"]]
+        ratios = row["ratios"]
+        lines.append([steps.CHAPTERS[name], str(row["batch"]), kilo(book) if book else "", kilo(plain), kilo(mine),
+                      times(ratios.get("book")), times(ratios["plain"]), times(ratios["plain, fp32"])])
+        if extra := row.get("chapter's batch"):
+            lines.append([f"{steps.CHAPTERS[name]}, the chapter's batch", str(extra["batch"]), kilo(book), "",
+                          kilo(row["rates"][extra["ours"]]), times(extra["book"]), "", ""])
+    return rows(["step", "batch", "book's loop", "plain loop", "ours", "ours / book", "ours / plain",
+                 "in float32 / plain"], lines)
+
+
+def peers(table):
+    row = table["chapters"]["ddpm"]
+    if "diffusers" not in row["ratios"]:
+        return "diffusers was not installed where this was measured."
+    mine, theirs = row["rates"][row["ours"]]["median"], the_better(row, "diffusers")["median"]
+    return (f"At equal size and batch, the U-Net of chapter 8 trains on {mine:,.0f} images a second, and diffusers' "
+            f"`UNet2DModel` in the plain loop on {theirs:,.0f}: **{row['ratios']['diffusers']:.1f} times** as fast, in "
+            f"float32 {row['ratios']['diffusers, fp32']:.1f} times.")
+
+
+def settings(table):
+    lines = []
+    for group, found in table["tried"].items():
+        if isinstance(found, dict):
+            lines += [[group if what == "as it is" else "", what, kilo(entry["rate"]), times(entry["ratio"])]
+                      for what, entry in found.items()]
+    seconds = table["tried"]["seconds to compile the VAE's loss"]
+    return (rows(["step", "changed", "thousand images / s", "against the step as it is"], lines)
+            + f"\n\nCompiling the VAE's loss took {seconds:.0f} s before the first step.")
+
+
+def busy(table):
+    lines = []
+    for name, lost in table["contention"].items():
+        rival = "book" if "book" in lost else "plain"
+        lines.append([steps.CHAPTERS[name], times(lost["ours"]), times(lost[rival]) + (" (plain)" if rival == "plain"
+                                                                                       else "")])
+    return rows(["step", "ours: times slower", "the book's loop: times slower"], lines)
+
+
+def limit(table):
+    peak, lines = table["peak"], []
+    for name, row in table["chapters"].items():
+        bf16 = row["ours"].startswith("ours, bf16")
+        lines.append([steps.CHAPTERS[name], f"{row['flops per image-step'] / 1e6:.2f}", f"{row['flop/s'] / 1e9:.0f}",
+                      f"{row['flop/s'] / peak['fp32']:.0%}", f"{row['flop/s'] / peak['bf16']:.0%}" if bf16 else "",
+                      *(f"{share:.0%}" for share in row["time"].values())])
+        if extra := row.get("chapter's batch"):
+            bf16 = extra["ours"].startswith("ours, bf16")
+            lines.append([f"{steps.CHAPTERS[name]}, batch {extra['batch']}", "", f"{extra['flop/s'] / 1e9:.0f}",
+                          f"{extra['flop/s'] / peak['fp32']:.0%}",
+                          f"{extra['flop/s'] / peak['bf16']:.0%}" if bf16 else "", "", "", "", ""])
+    flops = table["chapters"]["vae"]["flops per image-step"]
+    for what, entry in table["tried"]["VAE, batch 512"].items():
+        if what.startswith("batch"):
+            rate = flops * entry["rate"]["median"]
+            lines.append([f"2 VAE, {what}", "", f"{rate / 1e9:.0f}", f"{rate / peak['fp32']:.0%}",
+                          f"{rate / peak['bf16']:.0%}" if "bf16" in peak else "", "", "", "", ""])
+    peaks = ", ".join(f"{name.replace(',', ' on')} {rate / 1e9:,.0f}" for name, rate in peak.items())
+    return (f"This machine multiplies square matrices with, in GFLOP/s: {peaks}.\n\n"
+            + rows(["step", "MFLOP an image", "GFLOP/s", "of fp32", "of bf16", "products", "noise", "optimiser",
+                    "other"], lines))
+
+
+def growth(table):
+    """Draws the figure; the block itself is the picture's line."""
+    labels = {"batch": "images in a batch", "side": "pixels along a side", "sampling": "DDIM steps"}
+    fig, axes = plots.figure(8.4, 3.0, 1, 3)
+    for ax, (panel, curves) in zip(axes, table["growth"].items()):
+        for curve, points in curves.items():
+            against_the_ideal(ax, points, 2 if panel == "side" else 1, curve, plots.COLOURS[curve == "U-Net"])
+        ticks = sorted({a for points in curves.values() for a, _ in points})
+        ticks = ticks if len(ticks) < 5 else ticks[::2]
+        ax.set(xlabel=labels[panel], xscale="log", yscale="log")
+        ax.set_xticks(ticks, labels=[str(t) for t in ticks])
+        ax.minorticks_off()
+        ax.legend(fontsize=8.5)
+    axes[0].set_ylabel("milliseconds for a step")
+    axes[-1].set_ylabel("milliseconds for 16 digits")
+    axes[-1].set_ylim(10, None)
+    FIGURE.write_bytes(fig._repr_png_())
+    return (f"![Three log-log plots: time of a step against batch size, image side and sampling steps. Curves touch "
+            f"their dashed ideal where the machine is used best and lie above it elsewhere]({FIGURE.name})")
+
+
+def against_the_ideal(ax, points, power, label, colour):
+    """One curve, and the ideal through its most efficient point: proportional to x to the power given."""
+    x, ms = zip(*points)
+    least = min(m / a**power for a, m in points)
+    ax.plot(x, ms, "o-", label=label, color=colour, markersize=4)
+    ax.plot(x, [least * a**power for a in x], "--", color=colour, linewidth=1, alpha=0.7)
+
+
+BLOCKS = {block.__name__: block for block in (machine, chapters, peers, settings, busy, limit, growth)}
+
+
+def write(table):
+    """Renew every block of the page."""
+    def renewed(mark):
+        return f"<!-- bench: {mark[1]} -->\n\n{BLOCKS[mark[1]](table)}\n\n<!-- end -->"
+
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(r"<!-- bench: (\w+) -->.*?<!-- end -->", renewed, text, flags=re.S), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(json.loads(speed.result_file("cpu").read_text()))

@@ -1,0 +1,86 @@
+"""What the training kernels promise of their speed, on this machine: measured once, then held to it.
+
+    make bench        writes speed_<device>.json, and from a processor's figures chapters/speed.md
+
+The losses of the three loops are first held against each other: one that computed something else would prove nothing.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import speed  # noqa: E402
+import speed_page  # noqa: E402
+import steps  # noqa: E402
+
+from genmed_core import runtime  # noqa: E402
+
+BOOK = {"chapter's batch": 2.4, "diffusion": 1.7}
+PLAIN, DIFFUSERS, OF_THE_PEAK, LOST = 1.0, 3.0, 0.5, 3.0
+
+
+@pytest.fixture(scope="module")
+def table():
+    device = runtime.device()
+    measured = speed.measure()
+    speed.result_file(device).write_text(json.dumps(measured, indent=1) + "\n")
+    if device.type == "cpu":
+        speed_page.write(measured)
+    print(f"measured in {measured['took']:.0f} s on {measured['machine']}")
+    return measured
+
+
+def losses(name, ways, x, y, calls=3):
+    """Every player's loss on one batch, a few times over, from one seed."""
+    lesson = steps.lesson(name, x.device, ways)
+    torch.manual_seed(1)
+    return [sum(player.loss(x, y)).item() for _ in range(calls) for player in lesson.players]
+
+
+@pytest.mark.parametrize("name", steps.CHAPTERS)
+def test_the_loops_compute_one_loss(name):
+    device, g = runtime.device(), torch.Generator().manual_seed(0)
+    x, y = (torch.rand(64, 1, 28, 28, generator=g) > 0.8).float(), torch.randint(0, 10, (64,), generator=g)
+    x, y = x.to(device), y.to(device)
+    plain = losses(name, steps.PLAIN, x, y)
+    assert losses(name, steps.BOOK, x, y) == pytest.approx(plain, rel=1e-5)
+    assert losses(name, speed.ours_ways(device, bf16=False), x, y) == pytest.approx(plain, rel=1e-5)
+    assert losses(name, speed.ours_ways(device, bf16=True), x, y) == pytest.approx(plain, rel=0.02, abs=1e-3)
+
+
+def test_the_vae_against_the_books_loop(table):
+    assert table["chapters"]["vae"]["chapter's batch"]["book"] >= BOOK["chapter's batch"]
+
+
+def test_simple_diffusion_against_the_books_loop(table):
+    assert table["chapters"]["diffusion"]["ratios"]["book"] >= BOOK["diffusion"]
+
+
+@pytest.mark.parametrize("name", steps.CHAPTERS)
+def test_never_slower_than_a_plain_loop(table, name):
+    assert table["chapters"][name]["ratios"]["plain"] >= PLAIN
+
+
+def test_the_unet_against_diffusers(table):
+    if "diffusers" not in table["chapters"]["ddpm"]["ratios"]:
+        pytest.skip("diffusers is not installed; it is no dependency of this project")
+    assert table["chapters"]["ddpm"]["ratios"]["diffusers"] >= DIFFUSERS
+
+
+@pytest.mark.skipif(runtime.device().type != "cpu", reason="a bar for processors")
+def test_the_vae_comes_near_what_the_machine_can_multiply(table):
+    row, peak = table["chapters"]["vae"], table["peak"]
+    assert row["chapter's batch"]["flop/s"] >= OF_THE_PEAK * peak["fp32, 1 thread"], "the chapter's step uses one core"
+    large = max(entry["rate"]["median"] for what, entry in table["tried"]["VAE, batch 512"].items() if "2,048" in what)
+    assert large * row["flops per image-step"] >= OF_THE_PEAK * peak["fp32"], "all cores"
+
+
+@pytest.mark.parametrize("name", steps.CHAPTERS)
+def test_a_busy_core_costs_at_most_a_factor_of_three(table, name):
+    if "contention" not in table:
+        pytest.skip("measured on processors")
+    assert table["contention"][name]["ours"] <= LOST
