@@ -159,6 +159,11 @@ def cxr(split="train", source="auto", size=64):
     _one_of("source", source, ("auto", "database", "embedded"))
     if type(size) is not int or not 16 <= size <= KAGGLE_SIZE:
         raise ValueError(f"size {size!r} is not possible; choose a whole number of pixels from 16 to {KAGGLE_SIZE}")
+    if source != "embedded" and _public():
+        if source == "database":
+            raise DataError("GENMED_PUBLIC is set: these outputs are to be published, and films of patients must not "
+                            "be. Unset it, or GENMED_PUBLIC=0, where nobody but you will see them.")
+        return _phantoms(split, size, "these outputs are to be published")
     if source == "auto":
         source = _forced_source() or source
     if source == "embedded":
@@ -199,7 +204,16 @@ def _forced_source():
 
 
 def _offline():
-    return os.environ.get("GENMED_OFFLINE", "0").lower() not in ("", "0", "false", "no")
+    return _is_set("GENMED_OFFLINE")
+
+
+def _public():
+    """Whether what is printed and drawn will be published: set where notebooks are stored and the book is built."""
+    return _is_set("GENMED_PUBLIC")
+
+
+def _is_set(name):
+    return os.environ.get(name, "0").lower() not in ("", "0", "false", "no")
 
 
 def _data_folder():

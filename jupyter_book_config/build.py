@@ -51,7 +51,7 @@ PACKAGES = {
          "es5/output/chtml/fonts/woff-v2/*": ["mathjax/output/chtml/fonts/woff-v2/"]}),
 }
 # What a page's picture depends on beside the notebook's own code.
-SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE")]
+SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE", "PUBLIC")]
 CACHES_KEPT = 4
 
 
@@ -268,6 +268,7 @@ def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="kee
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
     work = out / "_build"
+    os.environ.setdefault("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
     toc, names = table_of_contents(source, chapters)
     copy_sources(source, work / "sources", names, solutions)
     settings = configuration(execute)

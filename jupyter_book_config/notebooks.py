@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 SIZE_LIMIT = 600_000
+FILMS = "X-rays of the COVID-19 Radiography Database from"  # what data.cxr prints when it reads them
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -50,6 +51,8 @@ def problems(source):
         found.append(f"{target.name} and {source.name} differ in their cells: edit the .py, then run `make notebooks`")
     if target.stat().st_size > SIZE_LIMIT:
         found.append(f"{target.name} has {target.stat().st_size:,} bytes, over {SIZE_LIMIT:,}: store smaller figures")
+    if FILMS in str(notebook.cells):
+        found.append(f"{target.name} was made from films of patients, which must not be stored: run `make notebooks`")
     if "widgets" in notebook.metadata:
         found.append(f"{target.name} stores widget state: run `make notebooks`")
     for cell in notebook.cells:
@@ -100,6 +103,7 @@ def main():
         print("\n".join(found) or f"{len(picked)} notebooks match their sources")
         sys.exit(bool(found))
     os.environ.setdefault("GENMED_THREADS", "1")
+    os.environ["GENMED_PUBLIC"] = "1"  # no film of a patient may be stored
     failed = []
     with ThreadPoolExecutor(min(options.workers, len(picked))) as pool:
         for source, job in [(s, pool.submit(build, s)) for s in picked]:

@@ -23,7 +23,7 @@ FOLDERS = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
 @pytest.fixture(autouse=True)
 def clean(monkeypatch, tmp_path):
     """No settings of the user's, an empty data folder, nothing remembered from another test."""
-    for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE"):
+    for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE", "GENMED_PUBLIC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(data, "root", lambda: tmp_path)
     (tmp_path / "data").mkdir()
@@ -430,6 +430,15 @@ def test_embedded_can_be_forced(place, phantom, monkeypatch):
     monkeypatch.setenv("GENMED_DATA_SOURCE", "embedded")
     assert cxr("val").source == "phantom"
     assert cxr("val", "database").source == "database", "an explicit wish counts more"
+
+
+def test_what_is_to_be_published_holds_no_film_of_a_patient(place, phantom, monkeypatch, capsys):
+    monkeypatch.setenv("GENMED_PUBLIC", "1")
+    assert cxr("val").source == "phantom" and "to be published" in capsys.readouterr().out
+    with pytest.raises(DataError, match="GENMED_PUBLIC is set"):
+        cxr("val", "database")
+    monkeypatch.setenv("GENMED_PUBLIC", "0")
+    assert cxr("val").source == "database"
 
 
 def test_the_database_asked_for_and_not_there():

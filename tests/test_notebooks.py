@@ -91,5 +91,8 @@ def test_the_check_notices_a_stale_and_a_drifted_notebook(tmp_path):
     jupytext.write(notebook, source.with_suffix(".ipynb"))
     drifted = jupytext.writes(notebook, fmt="py:percent")
     source.write_text(drifted.replace("print(1)", "print(2)"))
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=f"555 {notebooks.FILMS} data")]
+    jupytext.write(notebook, source.with_suffix(".ipynb"))
     found = " ".join(notebooks.problems(source))
+    assert "films of patients" in found
     assert "was not built from the present" in found and "differ in their cells" in found

@@ -1,0 +1,116 @@
+"""The page on what chapter 9 makes of real films: chapters/real_films.{md,json,png}.
+
+    GENMED_DATA=... python jupyter_book_config/real_films.py            trains the chapter's models on the database
+    python jupyter_book_config/real_films.py --from-json                only writes the page's tables anew
+
+The chapter's own cells are run on the COVID-19 Radiography Database down to its audit of the honest model. No film of a
+patient is written anywhere. Samples of the model are, and only if every question of the audit about privacy is
+answered by "pass"; otherwise nothing is written and the exit status is 1. The page's prose is written by hand; what
+stands between its comments is not.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+
+CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
+CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
+PRIVACY = ("Are they closer to training images?", "Are there copies of training images?", "Can membership be inferred?")
+MEASURES = {"frechet": "Fréchet distance", "kernel": "kernel distance", "precision": "precision", "recall": "recall",
+            "coverage": "coverage", "detail": "fine detail, of held-out films'"}
+COLUMNS = 8
+
+
+def chapter_to_audit():
+    """The chapter's names after its cells have run on the database, down to the audit of the honest model."""
+    code = [cell.source for cell in jupytext.read(CHAPTER).cells if cell.cell_type == "code"]
+    last = next(i for i, text in enumerate(code) if re.search(r"^honest = audit\.audit\(", text, re.M))
+    names = {"__name__": "chapter"}
+    for text in code[: last + 1]:
+        exec(compile(text, CHAPTER.name, "exec"), names)
+    return names
+
+
+def refusals(verdicts):
+    """Sentences that say why samples may not be published; empty when the audit passes on privacy."""
+    found = {v["question"]: v for v in verdicts}
+    if missing := [question for question in PRIVACY if question not in found]:
+        return [f"the audit did not ask: {question}" for question in missing]
+    return [f"{question} {found[question]['answer']}: {found[question]['because']}"
+            for question in PRIVACY if found[question]["verdict"] != "pass"]
+
+
+def results(names):
+    """What is kept of a run: numbers only, no name of a file."""
+    report = names["honest"]
+    privacy = {k: report["privacy"][k] for k in ("closer", "membership", "ratio_train", "near_synthetic")}
+    compared = {name: q["synthetic"] | {"neighbour": q["neighbour"], "train_seconds": names["entries"][name][1]}
+                for name, q in names["scores"].items()}
+    return {"machine": names["runtime"].machine(), "seed": names["SEED"], "counts": report["counts"],
+            "classes": names["data"].class_counts(names["train_set"]), "decibels": names["decibels"],
+            "floor": names["scores"]["latent diffusion"]["floor"], "compared": compared,
+            "quality": report["quality"], "utility": report["utility"], "privacy": privacy,
+            "verdicts": report["verdicts"]}
+
+
+def picture(names):
+    """The first samples of each class, as PNG, with the words that every such picture carries."""
+    films, asked, classes, plots = (names[k] for k in ("films", "asked", "classes", "plots"))
+    rows = {classes[i]: films[asked == i][:COLUMNS] for i in names["present"]}
+    return plots.show_rows(rows, columns=COLUMNS, width=8, note=plots.SYNTHETIC)._repr_png_()
+
+
+def tables(found):
+    """{name of a place in the page: markdown}."""
+    floor = found["floor"]
+    lines = ["| | " + " | ".join([*MEASURES.values(), "neighbour ratio", "training"]) + " |",
+             "|:--|" + "--:|" * (len(MEASURES) + 2),
+             "| *training films (floor)* | " + " | ".join(f"{floor[k]:.2f}" for k in MEASURES) + " | | |"]
+    for name, q in found["compared"].items():
+        cells = [f"{q[k]:.2f}" for k in (*MEASURES, "neighbour")] + [f"{q['train_seconds']:.0f} s"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    n = found["counts"]
+    lines += ["", f"{n['synthetic']} samples against {n['held-out']} held-out films; {n['train']} films to learn from "
+                  f"({', '.join(f'{c} {k}' for k, c in found['classes'].items() if c)}). Seed {found['seed']}. "
+                  f"Reconstructions by the map of latents: {found['decibels']:.1f} dB. Machine: {found['machine']}."]
+    audited = ["| question | answer | because |", "|:--|:--|:--|"]
+    audited += [f"| {v['question']} | {v['answer']}{'' if v['verdict'] == 'pass' else ' ⚑'} | {v['because']} |"
+                for v in found["verdicts"]]
+    return {"compared": "\n".join(lines), "audit": "\n".join(audited)}
+
+
+def filled(page, parts):
+    """The page with each part between its comments. ValueError for a place that is not there."""
+    for name, text in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        page, count = re.subn(pattern, lambda m, text=text: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.S)
+        if count != 1:
+            raise ValueError(f"{PAGE.name} has {count} places for {name!r}")
+    return page
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--from-json", action="store_true", help="train nothing, only write the tables anew")
+    options = parser.parse_args()
+    store = PAGE.with_suffix(".json")
+    if not options.from_json:
+        os.environ["GENMED_PUBLIC"] = "0"
+        names = chapter_to_audit()
+        if names["source"] != "database":
+            sys.exit("error: the COVID-19 Radiography Database is not there: see data/README.md")
+        if refused := refusals(names["honest"]["verdicts"]):
+            sys.exit("error: nothing is published, for the audit does not pass:\n" + "\n".join(refused))
+        store.write_text(json.dumps(results(names), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        PAGE.with_suffix(".png").write_bytes(picture(names))
+    found = json.loads(store.read_text(encoding="utf-8"))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
