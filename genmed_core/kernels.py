@@ -223,7 +223,7 @@ class TrainStep:
             mode = self._fall_back("several processes average their gradients between the operations of a step")
         self.mode, self._launch = mode, steps_per_launch
         self.threads = threads or (torch.get_num_threads() if _has_convolutions(self.model) else 1)
-        self._graphs, self._captured_total, self._compiled = {}, None, set()
+        self._graphs, self._captured_total, self._compiled = {}, None, False
         if mode == "compile":
             self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
         self._optimizers = [o for u in self.updates for o in u.optimizers]
@@ -286,6 +286,8 @@ class TrainStep:
 
     def _step(self, rows):
         """One training step on the batches of `rows` (batches per step, B)."""
+        if self.mode == "compile" and not self._compiled:
+            return self._first_compiled(rows)
         row = iter(rows)
         for number, update in enumerate(self.updates):
             for _ in range(update.repeats):
@@ -296,8 +298,6 @@ class TrainStep:
     def _update(self, number, update, index):
         if self._parts > 1 or self._processes > 1:
             loss, logs = self._differentiate_shares(number, update, index)
-        elif self.mode == "compile" and number not in self._compiled:
-            loss, logs = self._first_compiled(number, update, self.batches.gather(index))
         else:
             loss, logs = self._differentiate(number, update, self.batches.gather(index))
         if update.clip_norm is not None:
@@ -385,21 +385,20 @@ class TrainStep:
         print(f"note: out of memory on {self.device} at batch_size={B}; each batch now passes in {parts} parts, "
               "eagerly. Their gradients add up, so a loss that is a mean over the batch stays the same.")
 
-    def _first_compiled(self, number, update, batch):
-        """The first time a loss is compiled; one that cannot be is run eagerly, as if nothing had been tried."""
-        kept, noise = self._snapshot(), _get_noise(self.device)
+    def _first_compiled(self, rows):
+        """The first compiled step; where a loss cannot be compiled, the same step eagerly, as if never tried."""
+        kept, noise, self._compiled = self._snapshot(), _get_noise(self.device), True
         try:
-            loss, logs = self._differentiate(number, update, batch)
+            return self._step(rows)
+        except torch.OutOfMemoryError:
+            raise
         except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as err:
-            if not isinstance(err, torch._dynamo.exc.TorchDynamoException) and "torch.compile" not in str(err):
-                raise  # the loss itself is wrong, compiled or not
-            self.mode = self._fall_back(f"torch.compile cannot handle this loss ({_first_line(err)})")
-            self._losses = [u.loss_fn for u in self.updates]
-            self._restore(kept)
-            _set_noise(noise, self.device)
-            return self._differentiate(number, update, batch)
-        self._compiled.add(number)
-        return loss, logs
+            why = _first_line(err)
+        self._restore(kept)
+        _set_noise(noise, self.device)
+        self.mode, self._losses = "eager", [u.loss_fn for u in self.updates]
+        self._step(rows)  # what is wrong with the loss itself, compiled or not, is raised here
+        self._fall_back(f"torch.compile cannot handle this loss ({why})")
 
     def _accumulate(self, logs, repeats):
         for name, value in logs.items():

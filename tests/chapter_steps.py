@@ -1,6 +1,7 @@
 """The chapters' own training steps, taken from their cells as they run, and the courses they take in each mode."""
 
 import contextlib
+import copy
 from pathlib import Path
 
 import torch
@@ -66,6 +67,15 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     ends = twin.mode, history.logs, weights(twin.model), weights(twin.ema_model)
     step.load_state_dict(start)
     return ends
+
+
+def nudged(start, scale):
+    """The state `start` with every weight off by a random share of its size, as rounding would leave it."""
+    state, generator = copy.deepcopy(start), torch.Generator().manual_seed(0)
+    for v in state["model"].values():
+        if v.is_floating_point():
+            v *= 1 + scale * torch.randn(v.shape, generator=generator).to(v.device)
+    return state
 
 
 def apart(logs, others):

@@ -155,12 +155,36 @@ def test_a_gradient_inside_the_loss_cannot_be_compiled_and_runs_eagerly_unharmed
     assert torch.equal(ends["compile"], ends["eager"])
 
 
-def test_an_error_in_the_loss_itself_is_not_taken_for_the_compilers(digits_like, monkeypatch):
+def test_players_that_share_a_tensor_cannot_be_compiled_and_run_eagerly_unharmed(digits_like, monkeypatch, capsys):
+    """The second player's backward pass needs what the first one's frees, when each loss is a single compiled node."""
+    def make(mode):
+        _, step = gan(*digits_like, mode="eager")
+        calls, losses = [], list(step._losses)
+
+        def second(batch):
+            calls.append(1)
+            if mode == "compile" and len(calls) == 1:
+                raise RuntimeError("Trying to backward through the graph a second time")
+            return losses[1](batch)
+
+        step._losses, step.mode = [losses[0], second], mode
+        train.fit(step, 20)
+        return step
+
+    step, plain = make("compile"), make("eager")
+    said = capsys.readouterr().out
+    assert step.mode == "eager" and "cannot handle this loss (Trying to backward through the graph a second" in said
+    assert torch.equal(weights(step.model), weights(plain.model))
+
+
+def test_an_error_in_the_loss_itself_is_not_taken_for_the_compilers(digits_like, monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", lambda f, **_: f)
     _, step = autoencoder(*digits_like, mode="compile")
-    step._losses = [lambda batch: (batch.x @ batch.x[:, :, :1], {})]
+    step.updates[0].loss_fn = lambda batch: (batch.x @ batch.x[:, :, :1], {})
+    step._losses = [step.updates[0].loss_fn]
     with pytest.raises(RuntimeError, match="(?i)size|shape|expected"):
         train.fit(step, 2)
+    assert "torch.compile" not in capsys.readouterr().out
 
 
 def test_a_loss_that_cannot_be_compiled_runs_eagerly_and_says_so(digits_like, monkeypatch, capsys):

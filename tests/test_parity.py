@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from chapter_steps import CHAPTERS, apart, course, study
+from chapter_steps import CHAPTERS, apart, course, nudged, study
 from training_steps import SHAPES, cvae, distance, unet, weights
 
 from genmed_core import diffusion, train
@@ -42,22 +42,30 @@ def test_every_kind_of_step_has_a_stand_in():
 @pytest.mark.parity
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapters_own_steps_agree(chapter, monkeypatch):
-    """Over 100 steps at the chapter's own rates and batches: compiled against eager, and bfloat16 against float32."""
+    """Over 100 steps at the chapter's own rates and batches: compiled against eager, and bfloat16 against float32.
+
+    A clipped critic under RMSProp, or two players at a high rate, turn the last digit of a weight into another course.
+    So a mode may be as far from eager as ten times an eager run whose weights were nudged by its rounding.
+    """
 
     def look(title, step):
-        start = step.state_dict()
-        run = {name: course(step, start, mode=mode, bf16=bf16, monkeypatch=monkeypatch) for name, mode, bf16 in
-               (("eager", "eager", False), ("compile", "compile", False), ("bf16", "eager", True))}
-        mode, logs, end, _ = run["eager"]
-        facts = [run["compile"][0], *(f(*pair) for k in ("compile", "bf16") for f, pair in
-                                      ((apart, (logs, run[k][1])), (distance, (run[k][2], end))))]
-        print(f"PARITY | {chapter} | {title} | {facts[0]} | " + " | ".join(f"{v:.1e}" for v in facts[1:]))
-        assert all(math.isfinite(v) for values in run["bf16"][1].values() for v in values)
-        return facts
+        start, runs = step.state_dict(), {}
+        for name, mode, bf16, nudge in (("eager", "eager", False, 0), ("compile", "compile", False, 0),
+                                        ("bf16", "eager", True, 0), ("eager, nudged", "eager", False, 1e-7),
+                                        ("bf16, nudged", "eager", False, 2e-3)):
+            runs[name] = course(step, nudged(start, nudge), mode=mode, bf16=bf16, monkeypatch=monkeypatch)
+        step.load_state_dict(start)
+        _, logs, end, _ = runs.pop("eager")
+        off = {name: (apart(logs, r[1]), distance(r[2], end)) for name, r in runs.items()}
+        told = " | ".join(f"{name} {loss:.1e}, {weight:.1e}" for name, (loss, weight) in off.items())
+        print(f"PARITY | {chapter} | {title} | {runs['compile'][0]} | {told}")
+        assert all(math.isfinite(v) for values in runs["bf16"][1].values() for v in values)
+        return off
 
-    for title, (_, loss_compiled, end_compiled, loss_bf16, _) in study(chapter, look, monkeypatch).items():
-        assert loss_compiled < 2e-2 and end_compiled < 2e-2, f"{title}: compiled is {loss_compiled}, {end_compiled} off"
-        assert loss_bf16 < 0.2, f"{title}: bfloat16 is {loss_bf16} off"
+    for title, off in study(chapter, look, monkeypatch).items():
+        for mode, control, bar in (("compile", "eager, nudged", 2e-2), ("bf16", "bf16, nudged", 0.2)):
+            for what, value, limit in zip(("losses", "weights"), off[mode], off[control]):
+                assert value < max(bar, 10 * limit), f"{title}: {what} in {mode} are {value:.1e} off"
 
 
 # --- samplers as graphs: here without a GPU, in tests/gpu with one --------------------------------------------
