@@ -57,6 +57,7 @@ scoreboard: setup
 
 weights: setup
 	$(RUN) data/weights/train_digit_classifier.py
+	$(RUN) data/weights/train_ddpm.py
 
 pins: setup
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
