@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # the later chapters take longest: begun first, they leave two workers evenly busy
 NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
 
-.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench scoreboard weights pins clean
+.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench bench-strokes scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -48,8 +48,12 @@ parity: setup
 test-gpu: setup
 	$(RUN) -m pytest -q -s tests/gpu -m ""
 
+# wants a quiet machine; rewrites the tables and the figure of chapters/speed.md
 bench: setup
-	$(RUN) -m pytest -q -s tests/benchmarks
+	$(RUN) -m pytest -q -s tests/benchmarks/test_speed.py
+
+bench-strokes: setup
+	$(RUN) -m pytest -q -s tests/benchmarks/test_strokes_read_mnist.py
 
 scoreboard: setup
 	$(RUN) jupyter_book_config/scoreboard.py run $(CHAPTERS)

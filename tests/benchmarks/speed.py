@@ -1,6 +1,6 @@
 """Every chapter's training step, the textbook's loop and a plain PyTorch loop, side by side -> speed_<device>.json.
 
-    make bench                                        five to six minutes on two free cores
+    make bench                                        about five minutes on two free cores
     python tests/benchmarks/speed.py --rounds 2 --seconds 0.1 --output FILE       a quick look
 
 All contestants of a chapter run in turn, round after round, so that another process slows all of them alike. Rates are
@@ -206,6 +206,7 @@ def chapter(name, digits, device, others, rounds, seconds):
     row = {"batch": steps.lesson(name, "cpu", steps.PLAIN).batch, "rates": {k: summary(v) for k, v in rates.items()},
            "ours": mine, "flops per image-step": flops_of(name, digits, device), "ratios": {},
            "time": where_the_time_goes(name, digits, device, mine.endswith("bf16"))}
+    row["flop/s"] = row["flops per image-step"] * row["rates"][mine]["median"]
     for loop in ("book", "plain", "diffusers"):
         rival = [label for label in rates if label.startswith(loop)]
         if rival:
@@ -215,7 +216,8 @@ def chapter(name, digits, device, others, rounds, seconds):
         batch = CHAPTERS_BATCH[name]
         large = best(rates, *(label for label in rates if label.endswith(f"batch {batch}")))
         row["chapter's batch"] = {"batch": batch, "ours": large,
-                                  "book": ratio(rates, large, best(rates, "book", "book, 1 thread"))}
+                                  "book": ratio(rates, large, best(rates, "book", "book, 1 thread")),
+                                  "flop/s": row["flops per image-step"] * row["rates"][large]["median"]}
     return row
 
 
@@ -424,32 +426,31 @@ def tried(digits, device, others, rounds, seconds):
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 
-def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), parts=("growth", "contention", "tried")):
-    """Everything, as one dictionary."""
+def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), parts=("contention", "tried", "growth"),
+            keep=lambda table: None):
+    """Everything, as one dictionary; keep(table) is called whenever a part has been added."""
     device, digits, begin = runtime.device(), data.digits("train"), time.perf_counter()
     others = OtherProcess(digits, device)
     table = {"machine": runtime.machine(), "data": digits.source, "n": rounds, "seconds": seconds,
              "rivals' threads": others.threads, "peak": peaks(device), "chapters": {}}
     few = max(2, rounds - 2)
+    measured = {"contention": lambda: contention(table["chapters"], digits, device, others, few, seconds),
+                "tried": lambda: tried(digits, device, others, rounds, seconds),
+                "growth": lambda: growth(digits, device, few, seconds / 2)}
     try:
         for name in chapters:
             table["chapters"][name] = row = chapter(name, digits, device, others, rounds, seconds)
             table["peak"] = {k: max(v, table["peak"][k]) for k, v in peaks(device).items()}
             print(f"{steps.CHAPTERS[name]:26s} {row['rates'][row['ours']]['median']:9,.0f} image-steps/s  "
                   + "  ".join(f"{k} {v:.2f}" for k, v in row["ratios"].items()), flush=True)
-        if "tried" in parts:
-            table["tried"] = tried(digits, device, others, rounds, seconds)
-        if "contention" in parts and device.type == "cpu":
-            table["contention"] = contention(table["chapters"], digits, device, others, few, seconds)
-        if "growth" in parts:
-            table["growth"] = growth(digits, device, few, seconds / 2)
+        for part in parts:
+            keep(table)
+            if part != "contention" or device.type == "cpu":  # a GPU's steps leave the processor alone
+                table[part] = measured[part]()
     finally:
         others.close()
-    for row in table["chapters"].values():
-        row["flop/s"] = row["flops per image-step"] * row["rates"][row["ours"]]["median"]
-        if extra := row.get("chapter's batch"):
-            extra["flop/s"] = row["flops per image-step"] * row["rates"][extra["ours"]]["median"]
     table["took"] = time.perf_counter() - begin
+    keep(table)
     return table
 
 
@@ -458,12 +459,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--chapters", nargs="*", default=list(steps.CHAPTERS))
-    parser.add_argument("--parts", nargs="*", default=["growth", "contention", "tried"])
+    parser.add_argument("--parts", nargs="*", default=["contention", "tried", "growth"])
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    table = measure(arguments.rounds, arguments.seconds, arguments.chapters, arguments.parts)
     output = arguments.output or result_file(runtime.device())
-    output.write_text(json.dumps(table, indent=1) + "\n")
+    table = measure(arguments.rounds, arguments.seconds, arguments.chapters, arguments.parts,
+                    keep=lambda table: output.write_text(json.dumps(table, indent=1) + "\n"))
     print(f"{output.name} written after {table['took']:.0f} s")
 
 

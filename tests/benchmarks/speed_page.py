@@ -104,7 +104,7 @@ def limit(table):
                           f"{extra['flop/s'] / peak['fp32']:.0%}",
                           f"{extra['flop/s'] / peak['bf16']:.0%}" if bf16 else "", "", "", "", ""])
     flops = table["chapters"]["vae"]["flops per image-step"]
-    for what, entry in table["tried"]["VAE, batch 512"].items():
+    for what, entry in table.get("tried", {}).get("VAE, batch 512", {}).items():
         if what.startswith("batch"):
             rate = flops * entry["rate"]["median"]
             lines.append([f"2 VAE, {what}", "", f"{rate / 1e9:.0f}", f"{rate / peak['fp32']:.0%}",
@@ -148,8 +148,12 @@ BLOCKS = {block.__name__: block for block in (machine, chapters, peers, settings
 
 
 def write(table):
-    """Renew every block of the page."""
+    """Renew every block of the page whose part was measured."""
+    needs = {"settings": "tried", "busy": "contention", "growth": "growth"}
+
     def renewed(mark):
+        if needs.get(mark[1], "chapters") not in table:
+            return mark[0]
         return f"<!-- bench: {mark[1]} -->\n\n{BLOCKS[mark[1]](table)}\n\n<!-- end -->"
 
     text = PAGE.read_text(encoding="utf-8")
