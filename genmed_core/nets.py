@@ -165,6 +165,11 @@ class ResidualBlock(nn.Module):
         return self.short_cut(x) + h
 
 
+if not torch.cuda.is_available():
+    # on a processor the fused kernel's backward pass costs a third of a step of the U-Net; plain products do not
+    torch.backends.cuda.enable_flash_sdp(False)
+
+
 class SelfAttention(nn.Module):
     """Every place of the picture looks at every other one: strokes that belong together may lie far apart.
 
