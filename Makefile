@@ -40,7 +40,7 @@ chapters: setup
 site: setup
 	$(RUN) -m pytest -q tests/test_book.py
 
-# the chapters' own training steps: compiled as eager, bfloat16 near float32 (a quarter of an hour on one core)
+# the chapters' own training steps: compiled as eager, bfloat16 near float32 (a minute or two for each)
 parity: setup
 	$(RUN) -m pytest -q -s tests/test_parity.py -m parity
 
