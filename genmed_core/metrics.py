@@ -447,12 +447,13 @@ def real_reference(real, *, held_out=None, n=2000, binarised=False, seed=0):
     images are n of them, set aside, or n of `held_out`: with validation images, which are of the training set's
     writers, it is what a perfect model of the training data would score.
     """
-    images = [_as_images(part) for part in (real, held_out) if part is not None]
-    needed = 2 * n if held_out is None else n
-    if any(len(x) < needed for x in images):
-        raise ValueError(f"{min(map(len, images))} real images are too few: a report on {n} samples needs {needed}")
-    features, labels = _see(torch.cat([(x > 0.5).float() if binarised else x for x in images]))
-    m, generator = len(images[0]), torch.Generator().manual_seed(seed)
+    parts = [part for part in (real, held_out) if part is not None]
+    needed, sizes = 2 * n if held_out is None else n, [len(getattr(part, "images", part)) for part in parts]
+    if min(sizes) < needed:
+        raise ValueError(f"{min(sizes)} real images are too few: a report on {n} samples needs {needed}")
+    seen = [(_seen_once if hasattr(part, "images") else _see_real)(part, binarised) for part in parts]
+    features, labels = (torch.cat(both) for both in zip(*seen))
+    m, generator = sizes[0], torch.Generator().manual_seed(seed)
 
     def split():
         if held_out is None:
@@ -478,6 +479,14 @@ def _see(x):
     with torch.no_grad():
         labels = digit_classifier(str(x.device)).head(features).argmax(1)
     return features.cpu(), labels.cpu()
+
+
+def _see_real(part, binarised):
+    x = _as_images(part)
+    return _see((x > 0.5).float() if binarised else x)
+
+
+_seen_once = functools.lru_cache(maxsize=4)(_see_real)  # references for several n look at the same ImageSets
 
 
 def _scores(features, labels, real_features, real_labels):

@@ -374,6 +374,8 @@ def test_an_image_set_is_looked_at_once(digits, monkeypatch, unseen):
     monkeypatch.setattr(metrics, "_see", lambda x: looks.append(len(x)) or see(x))
     second = metrics.sample_report(unseen[:200], few, n=200)
     assert looks == [200] and first == second
+    metrics.sample_report(unseen[:150], few, n=150)
+    assert looks == [200, 150]  # another n, another floor, and still the same features of the real images
 
 
 def test_the_table_names_sizes_and_floors(reference, unseen):
