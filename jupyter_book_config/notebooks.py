@@ -9,7 +9,9 @@ widget state, timings and progress are left out, so that a rebuild changes what 
 """
 
 import argparse
+import base64
 import hashlib
+import io
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +21,11 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 SIZE_LIMIT = 600_000
+LARGE, WIDTH = 90_000, 720  # a picture of more characters is stored as JPEG, at most so many pixels wide
 FILMS = "X-rays of the COVID-19 Radiography Database from"  # what data.cxr prints when it reads them
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -86,7 +90,19 @@ def _tidy(output):
         del output["data"][WIDGET]
         if "image/png" not in output["data"]:
             output["data"] = {"text/plain": "Run this cell to move the sliders."}
+    if len(output.get("data", {}).get("image/png", "")) > LARGE:
+        output["data"]["image/jpeg"] = _as_jpeg(output["data"].pop("image/png"))
     output.get("metadata", {}).pop("transient", None)
+
+
+def _as_jpeg(png):
+    """A large picture, photographs as a rule, in base64: smaller, for a notebook that is read without being run."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    if picture.width > WIDTH:
+        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=75, optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def main():
