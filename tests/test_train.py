@@ -161,7 +161,15 @@ def test_an_error_in_the_loss_leaves_the_last_good_state_and_says_so(digits_like
     assert torch.equal(weights(model), weights(reference)), "going on equals never having failed"
 
 
-def test_the_stop_button_pressed_twice_gives_way_in_the_middle_of_a_step(digits_like):
+@pytest.fixture
+def stop_button():
+    """Python's own handler of Ctrl-C: a process begun in the background of a shell starts without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_stop_button_pressed_twice_gives_way_in_the_middle_of_a_step(digits_like, stop_button):
     model, step = autoencoder(*digits_like)
     loss, good = step._losses[0], {}
 
