@@ -1096,7 +1096,7 @@ expect("neighbour ratio of the samples", scores["latent diffusion"]["neighbour"]
 expect("guided samples read as asked, share", read_as_asked, above={"phantom": 0.65, "database": None})
 expect("Fréchet distance with latents five times larger, over that with standardised",
        scaling["five times larger"][0] / scaling["standardised"][0], above=1.1)
-expect("membership AUC of the model with all films", honest["privacy"]["membership"]["value"], below=0.55)
+expect("membership AUC of the model with all films", honest["privacy"]["membership"]["value"], below=0.58)
 expect("distance to training films over held-out films' distance, all films", ratio["all"], above=0.9)
 expect("the same of the model with twenty films, as a share of that", ratio["twenty"] / ratio["all"], below=0.85)
 expect("AUC of an attack on the twenty", attack, above=0.8)
