@@ -21,8 +21,8 @@ import jupytext
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
 PRIVACY = ("Are they closer to training images?", "Are there copies of training images?", "Can membership be inferred?")
-MEASURES = {"frechet": "Fréchet", "kernel": "kernel", "precision": "precision", "recall": "recall",
-            "coverage": "coverage", "detail": "detail"}  # short: the table has to fit a page
+MEASURES = {"frechet": "Fréchet", "kernel": "kernel", "recall": "recall", "coverage": "coverage",
+            "detail": "detail"}  # few and short: the table has to fit a page
 COLUMNS = 8
 
 
@@ -68,7 +68,7 @@ def picture(names):
 def tables(found):
     """{name of a place in the page: markdown}."""
     floor = found["floor"]
-    lines = ["| | " + " | ".join([*MEASURES.values(), "neighbour", "training"]) + " |",
+    lines = ["| | " + " | ".join([*MEASURES.values(), "near", "time"]) + " |",
              "|:--|" + "--:|" * (len(MEASURES) + 2),
              "| *training films (floor)* | " + " | ".join(f"{floor[k]:.2f}" for k in MEASURES) + " | | |"]
     for name, q in found["compared"].items():
