@@ -680,7 +680,7 @@ sound_history = train_flat(sound_net, sound_loss, flat_scaled, 1e-3, FLAT_DENOIS
 # %%
 @torch.no_grad()
 def book_draw(y):
-    """25 times z <- z - the predicted noise, from N(mean, 25 sigma^2 I): BOOK 8.4's sampler."""
+    """The textbook's sampler: 25 times z <- z - the predicted noise, from N(mean, 25 sigma^2 I)."""
     generator = torch.Generator().manual_seed(SEED)
     z = flat_m + SIGMA * math.sqrt(T_BOOK) * torch.randn(len(y), 256, generator=generator).to(device)
     for t in range(T_BOOK - 1, -1, -1):
@@ -689,7 +689,7 @@ def book_draw(y):
 
 
 def perfect_loss():
-    """What (9.2)'s rival scores when it predicts perfectly: the mean over k of 2 sigma^2 (1 - 1 / sqrt k)."""
+    """Loss of a perfect guess with an output of standard deviation sigma: the mean of 2 sigma^2 (1 - 1 / sqrt k)."""
     return sum(2 * SIGMA**2 * (1 - 1 / math.sqrt(k)) for k in range(1, T_BOOK + 1)) / T_BOOK
 
 
