@@ -13,15 +13,18 @@ from genmed_core import runtime
 
 def fresh_python(code, **environment):
     """Run code in a new interpreter without this one's thread settings: -> stdout, stderr."""
-    base = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GENMED_"))}
+    base = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "GENMED_"))}
     run = subprocess.run([sys.executable, "-c", code], env=base | environment, capture_output=True, text=True)
     return run.stdout.strip(), run.stderr
 
 
 def test_threads_wait_passively_and_follow_the_setting():
-    code = "import genmed_core, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+    code = "import genmed_core, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads(), "
+    code += "os.environ.get('GOMP_SPINCOUNT'))"
     out, _ = fresh_python(code, GENMED_THREADS="1")
-    assert out == "PASSIVE 1"
+    assert out == "PASSIVE 1 10000"
+    out, _ = fresh_python(code, GENMED_THREADS="1", OMP_WAIT_POLICY="ACTIVE")
+    assert out == "ACTIVE 1 None", "who chose to spin goes on spinning"
 
 
 def test_a_reader_who_set_the_wait_policy_keeps_it():
