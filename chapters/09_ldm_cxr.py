@@ -1251,18 +1251,6 @@ linear_mse = (sizes[256:].square().sum() / x.numel()).item()
 flat_mse = (held_out.float() - reconstruct(flat, held_out).float()).div(255).square().mean().item()
 print(f"256 principal components, on their own films: {linear_mse:.1e}\nour flat VAE, held out: {flat_mse:.1e}\n"
       f"our map of 1,024: {mse:.1e}\nprinted: 2.4e-15")
-
-
-def careless_mse(a, b):
-    """What such code does, in the small: both are scaled in place, and b is a view of a."""
-    a -= a.mean()
-    b -= b.mean()
-    return (a - b).square().mean().item()
-
-
-image = held_out[0].float() / 255
-shared = image.clone()
-print(f"a metric that changes its inputs, fed two views of one buffer: {careless_mse(shared, shared[:]):.1e}")
 assert linear_mse > 1e-6
 
 # %% [markdown]
