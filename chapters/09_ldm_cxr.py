@@ -426,7 +426,7 @@ def draw(net, y, *, scale=(m, s), seed=SEED, **options):
 
 # %%
 W = {"phantom": 6.0, "database": 1.5}[source]  # how strong: see "Did we get the disease" below
-N = min(len(train_set), max(120, min(500, runtime.budget(500))))
+N = min(len(train_set), runtime.sample_count(500, least=120))
 asked = train_set.labels.sort().values[torch.linspace(0, len(train_set) - 1, N).long()]  # in the data's proportions
 films, ldm_seconds = metrics.timed_samples(lambda: draw(denoiser, asked, guidance=W))
 
