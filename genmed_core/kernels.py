@@ -8,6 +8,8 @@ for the device: losses add up there and are read once per report.
 
 import copy
 import math
+import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from genmed_core import runtime, sharding
+from genmed_core.threads import Governor
 
 MODES = ("auto", "eager", "compile", "graph")
 
@@ -118,7 +121,8 @@ class Batches:
         """The batch of the rows `index` (B,) int64."""
         x = self.images.index_select(0, index)
         if x.dtype == torch.uint8:
-            x = x / 255  # one pass: true division of uint8 gives float32
+            # on a GPU one pass: true division of uint8 gives float32; a processor is quicker in two, to the same bits
+            x = x.float().div_(255) if x.device.type == "cpu" else x / 255
         if self.transform is not None:
             x = self.transform(x)
         return Batch(x, self.labels.index_select(0, index))
@@ -196,8 +200,9 @@ class TrainStep:
     is run eagerly, after one sentence that says why. Under torchrun each process takes its share of every batch,
     eagerly, and gradients are averaged (`genmed_core.distributed`).
     seed: of the noise drawn inside the loss function, a stream of its own.
-    threads: processor threads of a step; by default one for a model without convolutions, whose operations are
-    too short to be shared out (`make bench` measures it), else as many as torch uses.
+    threads: processor threads of a step. By default an eager step on a processor times itself with one thread and
+    with all, and keeps what is faster (`threads.Governor`). The last digits of its sums then depend on the choice;
+    give a number here, or set GENMED_THREADS, for runs that agree to the last bit.
     """
 
     def __init__(self, loss_fn, optimizer=None, *, batches, model, schedule=None, ema=None, clip_norm=None,
@@ -222,7 +227,8 @@ class TrainStep:
         if self._processes > 1 and mode != "eager":
             mode = self._fall_back("several processes average their gradients between the operations of a step")
         self.mode, self._launch = mode, steps_per_launch
-        self.threads = threads or (torch.get_num_threads() if _has_convolutions(self.model) else 1)
+        self._governor = self._find_governor() if threads is None else None
+        self._threads = threads or self._usual_threads()
         self._graphs, self._captured_total, self._compiled = {}, None, False
         if mode == "compile":
             self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
@@ -241,17 +247,26 @@ class TrainStep:
     def images_per_step(self):
         return self.batches.batch_size * sum(u.repeats for u in self.updates)
 
+    @property
+    def threads(self):
+        """Processor threads of the next step."""
+        return self._governor.threads if self._governor else self._threads
+
     def run(self, steps, should_stop=lambda: False):
         """Take `steps` training steps, fewer when `should_stop()` turns true between two of them."""
         done = 0
-        with _torch_threads(self.threads):
+        with _torch_threads(self.threads) as use:
             while done < steps and not should_stop():
                 n = self._launch if self.mode == "graph" and steps - done >= self._launch else 1
                 if self.mode == "graph":
                     self._replay(n)
                 else:
+                    use(self.threads)
+                    begin = time.perf_counter()
                     self._set_learning_rates(self.count)
                     self._step(self.batches.take(self._batches_per_step))
+                    if self._governor:
+                        self._governor.tell(time.perf_counter() - begin)
                 self.count, done = self.count + n, done + n
                 self._summed += n
         return done
@@ -277,6 +292,21 @@ class TrainStep:
                 yield
             finally:
                 self._noise, self._streaming = _get_noise(self.device), False
+
+    def _find_governor(self):
+        """Where threads are free to be chosen: not for compiled steps, which are compiled anew for each number."""
+        most = runtime.threads_at_most()
+        free = not runtime.threads_asked() and self.device.type == "cpu" and self.mode == "eager"
+        return Governor(most) if free and most > 1 and self._processes == 1 else None
+
+    def _usual_threads(self):
+        """Without a choice: what GENMED_THREADS asks for, else one for short operations, else a share of all."""
+        if asked := runtime.threads_asked():
+            return asked
+        if not _has_convolutions(self.model):
+            return 1
+        mine = "OMP_NUM_THREADS" in os.environ  # set for each of several processes, by torchrun or by hand
+        return max(1, torch.get_num_threads() // (1 if mine else self._processes))
 
     # --- one step -----------------------------------------------------------------------------------------
 
@@ -587,11 +617,16 @@ def _normalises_batches(model):
 
 @contextmanager
 def _torch_threads(count):
-    """Inside, torch computes on `count` processor threads."""
+    """Inside, torch computes on `count` processor threads, and on another number after use(number)."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+
+    def use(number):
+        if number != torch.get_num_threads():
+            torch.set_num_threads(number)
+
+    use(count)
     try:
-        yield
+        yield use
     finally:
         torch.set_num_threads(before)
 

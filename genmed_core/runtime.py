@@ -30,16 +30,34 @@ def configure_threads():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if os.environ["OMP_WAIT_POLICY"].upper() == "PASSIVE":
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP, which torch brings on Linux
-    if threads := os.environ.get("GENMED_THREADS"):
-        if not threads.isdecimal() or int(threads) < 1:
-            raise SettingError(f"GENMED_THREADS={threads!r}: give a whole number of threads, 1 or more.")
-        os.environ["OMP_NUM_THREADS"] = threads
+    if threads := threads_asked():
+        os.environ["OMP_NUM_THREADS"] = str(threads)
         import torch
 
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
     if late:
         print("note: torch was imported before genmed_core; import genmed_core first, or small models "
               "can train several times slower on a busy machine.")
+
+
+def threads_asked():
+    """The number in GENMED_THREADS, None where it is not set.
+
+    With it a run repeats to the last digit, which sums shared out over another number of threads do not.
+    """
+    text = os.environ.get("GENMED_THREADS")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingError(f"GENMED_THREADS={text!r}: give a whole number of threads, 1 or more.")
+    return int(text)
+
+
+def threads_at_most():
+    """The most threads that can be of use to this process: torch's number, and no more than it has cores."""
+    import torch
+
+    return min(_cores(), torch.get_num_threads())
 
 
 def keep_freed_memory():
@@ -170,6 +188,11 @@ def _cpu_name():
     return platform.processor() or platform.machine()
 
 
+def _cores():
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _count(n, thing):
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
@@ -178,9 +201,8 @@ def machine():
     """One line that says what this machine is: processor, threads, GPU, precision, versions."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
-    where = f"{_cpu_name()}, {_count(cores, 'core')} ({_count(threads, 'thread')} used)"
+    where = f"{_cpu_name()}, {_count(_cores(), 'core')} ({_count(threads, 'thread')} used)"
     if torch.cuda.is_available():
         where = f"{torch.cuda.get_device_name()}; {where}"
     bf16 = "bf16" if has_fast_bf16() else "no fast bf16"

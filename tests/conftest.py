@@ -6,9 +6,14 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def own_runs_folder(tmp_path, monkeypatch):
-    """No test writes to the project's runs/, and none is judged by a budget left in the environment."""
+def own_runs_folder(tmp_path, monkeypatch, request):
+    """No test writes to the project's runs/, none is judged by a budget left in the environment; runs repeat exactly.
+
+    Benchmarks are free to choose their threads.
+    """
     monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "runs"))
+    if "benchmarks" not in request.path.parts:
+        monkeypatch.setenv("GENMED_THREADS", "1")
     monkeypatch.delenv("GENMED_BUDGET", raising=False)
     monkeypatch.delenv("GENMED_SEED", raising=False)
 

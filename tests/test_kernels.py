@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from training_steps import autoencoder, distance, gan, weights, wgan_gp
 
-from genmed_core import kernels, train
+from genmed_core import kernels, runtime, train
 
 # --- batches ----------------------------------------------------------------------------------------------
 
@@ -86,23 +86,63 @@ def test_the_bernoulli_loss_multiplies_likelihoods_without_leaving_float32(pixel
     assert torch.allclose(kernels.bernoulli_nll(logits, x), torch.full((2,), pixels * math.log(2)))
 
 
-def test_fully_connected_models_train_on_one_thread_and_leave_the_rest_alone():
+@pytest.fixture
+def threads_seen(monkeypatch):
+    """-> start(model, **options): a TrainStep on a machine of four cores, and the threads its steps ran on."""
+    monkeypatch.delenv("GENMED_THREADS")
+    monkeypatch.setattr(runtime, "threads_at_most", lambda: 4)
+
+    def start(model, **options):
+        seen = []
+
+        def loss_fn(batch):
+            seen.append(torch.get_num_threads())
+            return model(batch.x).square().mean(), {}
+
+        batches = kernels.Batches(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), batch_size=4, device="cpu")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, **options), seen
+
+    return start
+
+
+def test_a_training_tries_its_threads_and_leaves_the_rest_alone(threads_seen, monkeypatch):
     before = torch.get_num_threads()
-    seen = []
-    model = nn.Linear(784, 1)
+    step, seen = threads_seen(nn.Conv2d(1, 1, 3))
+    clock = iter(range(10_000))  # every reading a second later: each step is a block of its own
+    monkeypatch.setattr(kernels.time, "perf_counter", lambda: next(clock) / (1 if torch.get_num_threads() > 1 else 2))
+    train.fit(step, 20, reports=2)
+    assert set(seen) == {1, 4} and torch.get_num_threads() == before
 
-    def loss_fn(batch):
-        seen.append(torch.get_num_threads())
-        return model(batch.x.flatten(1)).square().mean(), {}
 
-    images = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
-    batches = kernels.Batches(images, batch_size=4, device="cpu")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model).run(1)
-    kernels.TrainStep(loss_fn, optimizer, batches=batches, model=model, threads=2).run(1)
-    assert seen == [1, 2] and torch.get_num_threads() == before
-    convolutional = nn.Sequential(model, nn.Conv2d(1, 1, 3))
-    assert kernels.TrainStep(loss_fn, optimizer, batches=batches, model=convolutional).threads == before
+def test_threads_that_were_asked_for_are_kept(threads_seen, monkeypatch):
+    step, seen = threads_seen(nn.Conv2d(1, 1, 3), threads=2)
+    step.run(3)
+    monkeypatch.setenv("GENMED_THREADS", "3")
+    step, also = threads_seen(nn.Linear(28, 1))
+    step.run(3)
+    assert seen == [2, 2, 2] and also == [3, 3, 3]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_threads_are_given_back_when_a_step_fails(threads_seen, monkeypatch, error):
+    before, model = torch.get_num_threads(), nn.Linear(28, 1)
+    step, seen = threads_seen(model)
+    step.run(1)
+    monkeypatch.setattr(model, "forward", lambda x: (_ for _ in ()).throw(error()))
+    with pytest.raises(error):
+        train.fit(step, 5)
+    assert seen[-1] != before and torch.get_num_threads() == before
+
+
+def test_each_of_several_processes_takes_its_share_of_the_cores(threads_seen, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    step, _ = threads_seen(nn.Conv2d(1, 1, 3))
+    step._processes = 2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert step._find_governor() is None and step._usual_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert step._usual_threads() == 4, "torchrun or the reader has said so"
 
 
 def test_the_bernoulli_loss_refuses_to_broadcast():
