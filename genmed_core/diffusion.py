@@ -270,16 +270,23 @@ def spaced_timesteps(T, steps):
     return (2 * torch.arange(gaps, -1, -1) * (T - 1) + gaps) // (2 * gaps)
 
 
-def stratified_timesteps(B, T, *, device=None, generator=None):
+def stratified_timesteps(B, T, *, spread=None, device=None, generator=None):
     """Training steps for a batch, spread evenly over 0..T-1 -> int64 (B,).
 
     Each entry alone is uniform, as in Algorithm 1; together they cover the range, and the loss varies less
     between batches.  Kingma et al. 2021 (variational diffusion models): the low-discrepancy sampler.
+
+    spread: draw logit-normal steps instead, log(t / (T - t)) ~ N(0, spread^2), more of them in the middle the smaller
+    it is, likewise in strata.  Esser et al. 2024 (scaling rectified flow transformers), sec. 3.1.
     """
+    if spread is not None and not spread > 0:
+        raise ValueError(f"spread must be positive, or None for uniform steps; got {spread}")
     offset = _draw((), device, generator, torch.rand, torch.float64)
     first, total = sharding.place(B)  # a share of a batch takes its own strata
     position = (offset + (first + torch.arange(B, device=offset.device, dtype=torch.float64)) / total) % 1
-    return (position * T).long()  # in float64 a position below 1 stays below T
+    if spread is not None:
+        position = torch.sigmoid(spread * torch.special.ndtri(position))  # 0 and 1 are limits: sigmoid(-inf) = 0
+    return (position * T).long().clamp(max=T - 1)  # in float64 a uniform position below 1 stays below T
 
 
 def guided(model, x_t, t, y, guidance=None, null=None):

@@ -14,6 +14,7 @@ import warnings
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -577,7 +578,8 @@ def timed_samples(draw):
 
 
 MEASURES = ("fd", "kid", "kid_sd", "precision", "recall", "density", "coverage", "diversity", "detail", "classes",
-            "read_accuracy")
+            "read_accuracy", "neighbour")
+STRIP = 16  # samples of a model that are kept as a picture
 
 
 def _figures(report):
@@ -683,6 +685,9 @@ class Expectations:
         self.models[name] = {"name": name, "n": len(samples), "note": note, "binarised": bool(report.get("binarised")),
                              **figures, **{k: float(v) for k, v in costs.items()}}
         self._write()
+        self._write_strip(name, samples)
+        if self.source != "database":  # films of patients stay where they are
+            self._write_strip("real", x)
         print(f"{name}: recorded for the scoreboard")
 
     def _write(self):
@@ -695,6 +700,15 @@ class Expectations:
             path.write_text(json.dumps(entry, indent=1))
         except OSError as err:
             print(f"note: {path.name} not recorded ({err.strerror}); set GENMED_RUNS to a folder that can be written.")
+
+    def _write_strip(self, title, images):
+        """The first images side by side, runs/results/<chapter>/<title>.png: what the scoreboard shows of a model."""
+        folder = runtime.runs_dir() / "results" / self.chapter
+        grey = getattr(images, "images", images)[:STRIP, 0].cpu()
+        grey = grey if grey.dtype == torch.uint8 else (255 * grey.clamp(0, 1)).round().to(torch.uint8)
+        with contextlib.suppress(OSError):  # _write has said that nothing can be written there
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(torch.cat(list(grey), 1).numpy()).save(folder / f"{title}.png")
 
 
 def _promise(word, bar):

@@ -23,6 +23,8 @@ from pathlib import Path
 import jupytext
 import matplotlib as mpl
 import matplotlib.ticker
+import numpy as np
+from PIL import Image
 
 from genmed_core import plots, runtime
 
@@ -130,6 +132,8 @@ def measures(models):
               f"MS-SSIM {'in class' if within else 'of any two'}": similarity}
     if all("detail" in r for r in every):
         shared["fine detail"] = "detail"
+    later = {"read as asked": "read_accuracy", "neighbour": "neighbour"}
+    shared |= {title: key for title, key in later.items() if any(key in r for r in every)}
     return {title: (lambda r, key=key: r.get(key)) for title, key in shared.items()}
 
 
@@ -283,6 +287,36 @@ def variety_figure(models):
     return fig
 
 
+def strips(folder):
+    """{(source, chapter, name): PNG of a model's first samples} that runs/ holds; name "real" for real images."""
+    found = {}
+    for path in [*sorted(folder.glob("results/*.json")), *sorted(folder.glob("scoreboard/*/results/*.json"))]:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        if entry["budget"] == 1:
+            for picture in sorted((path.parent / entry["chapter"]).glob("*.png")):
+                found.setdefault((entry["source"], entry["chapter"], picture.stem), picture)
+    return found
+
+
+def samples_figure(source, models, found, across=12):
+    """A row of samples for each model, real images first; None where a model's are not there."""
+    chapters = [chapter for chapter, _ in models]
+    wanted = {"real": (source, chapters[-1], "real")} | {name: (source, chapter, name) for chapter, name in models}
+    if any(key not in found for key in wanted.values()):
+        return None
+    rows = {name: np.asarray(Image.open(found[key])) for name, key in wanted.items()}
+    height = 7.4 / across
+    fig, axes = plots.figure(9.2, height * len(rows) + 0.3, len(rows), 1)
+    for ax, (name, row) in zip(axes, rows.items()):
+        ax.imshow(row[:, :across * len(row)], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_axis_off()
+        ax.text(-0.01, 0.5, "real images" if name == "real" else name, transform=ax.transAxes, ha="right", va="center",
+                fontsize=9)
+    if source == "phantom":
+        fig.supxlabel(plots.SYNTHETIC, fontsize=9)
+    return fig
+
+
 def svg(fig, path, stamp):
     """Write a figure the same way every time; the stamp says which rows it shows."""
     with mpl.rc_context({"svg.hashsalt": "genmed", "svg.fonttype": "path"}):
@@ -303,7 +337,7 @@ def section(source, models):
     if not models:
         return ""
     return f"""## {SOURCES[source]}
-
+{shown(source)}
 {table(models)}
 
 {remarks(models)}
@@ -312,6 +346,14 @@ def section(source, models):
 
 ![Recall, coverage and similarity of the models, beside those of real images](scoreboard-{source}-variety.svg)
 """
+
+
+def shown(source):
+    """The picture of a data source's samples and what is to be said of it, where there is one."""
+    name = f"scoreboard-{source}-samples.png"
+    alt = "Twelve real images in the first row, and below them the first twelve samples of each model"
+    said = "The first twelve samples of each model, as they came."
+    return f"\n![{alt}]({name})\n\n{said}\n" if (CHAPTERS / name).exists() else ""
 
 
 def fill(text, rows):
@@ -338,6 +380,14 @@ def page(rows):
     PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), rows), encoding="utf-8")
 
 
+def picture(rows, found):
+    """Draw the samples of each data source for which runs/ holds those of all models; leave the other pictures be."""
+    for source in SOURCES:
+        models = models_of(rows, source)
+        if source != "database" and models and (fig := samples_figure(source, models, found)):
+            fig.savefig(CHAPTERS / f"scoreboard-{source}-samples.png", dpi=110, metadata={"Software": None})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -358,6 +408,7 @@ def main():
     rows = json.loads(JSON.read_text(encoding="utf-8"))["rows"] if JSON.exists() else []
     if not options.from_json:
         rows = gather(rows, runtime.runs_dir())
+        picture(rows, strips(runtime.runs_dir()))
         JSON.write_text('{"rows": [\n' + ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n]}\n",
                         encoding="utf-8")
     page(rows)

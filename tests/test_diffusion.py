@@ -331,6 +331,22 @@ def test_stratified_timesteps_are_even_in_a_batch_and_uniform_alone():
     assert diffusion.stratified_timesteps(5000, 10).bincount().tolist() == [500] * 10
 
 
+def test_logit_normal_timesteps_are_strata_of_that_distribution():
+    g = torch.Generator().manual_seed(0)
+    draws = torch.stack([diffusion.stratified_timesteps(8, 1000, spread=1.0, generator=g) for _ in range(4000)])
+    assert draws.dtype == torch.int64 and draws.min() >= 0 and draws.max() <= 999
+    normal = torch.special.ndtri(torch.arange(1, 8, dtype=torch.float64) / 8)
+    edges = (1000 * torch.sigmoid(normal)).tolist()
+    strata = torch.bucketize(draws.sort(1).values.double() + 0.5, torch.tensor(edges).double())
+    assert (strata == torch.arange(8)).double().mean() > 0.99  # one in each eighth; an edge may fall within a step
+    odds = ((draws[:, 0] + 0.5) / (999.5 - draws[:, 0])).double().log()
+    assert abs(odds.mean().item()) < 0.08 and abs(odds.std().item() - 1) < 0.05, "log-odds are standard normal"
+    wide = diffusion.stratified_timesteps(100_000, 10, spread=50.0)
+    assert wide.min() == 0 and wide.max() == 9, "its ends stay within range"
+    with pytest.raises(ValueError, match="spread must be positive"):
+        diffusion.stratified_timesteps(4, 10, spread=0.0)
+
+
 # --- sampling: Gaussian data, for which the best denoiser is known ----------------------------------------
 
 MEAN, SPREAD = 0.5, 0.6

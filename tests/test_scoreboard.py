@@ -5,7 +5,9 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -64,6 +66,14 @@ def test_every_row_names_its_chapter_and_was_made_with_seeds_of_its_own():
     assert not any(re.search(r"(?<![\w.$])/(home|root|work|tmp|Users)/", json.dumps(r)) for r in ROWS)
 
 
+@pytest.mark.parametrize("source", scoreboard.SOURCES)
+def test_samples_are_shown_where_no_patient_can_be_seen(source):
+    path, text = scoreboard.CHAPTERS / f"scoreboard-{source}-samples.png", scoreboard.PAGE.read_text(encoding="utf-8")
+    assert path.exists() == (f"({path.name})" in text)
+    assert not (source == "database" and path.exists()), "their samples are not audited one by one"
+    assert not path.exists() or path.stat().st_size < 400_000
+
+
 # --- how it is made ----------------------------------------------------------------------------------------------
 
 
@@ -102,6 +112,26 @@ def test_the_figures_are_the_same_every_time(tmp_path):
         for name in ("a.svg", "b.svg"):
             scoreboard.svg(draw(models), tmp_path / name, "rows 0")
         assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_a_picture_needs_the_samples_of_every_model_and_takes_none_of_a_cut_budget(tmp_path):
+    models = [row(name="GAN"), row(name="LSGAN")]
+    results = tmp_path / "scoreboard" / "04_gan-auto-1" / "results"
+    record(results / "04_gan.json", "1", models)
+    (results / "04_gan").mkdir()
+    strip = np.tile(np.arange(28, dtype=np.uint8)[:, None], (1, 28 * 16))
+
+    def figure():
+        return scoreboard.samples_figure("mnist", scoreboard.models_of(models, "mnist"), scoreboard.strips(tmp_path))
+
+    for name in ("real", "GAN"):
+        Image.fromarray(strip).save(results / "04_gan" / f"{name}.png")
+    assert figure() is None, "LSGAN has no picture"
+    Image.fromarray(strip).save(results / "04_gan" / "LSGAN.png")
+    assert [ax.texts[0].get_text() for ax in figure().axes] == ["real images", "GAN", "LSGAN"]
+    assert figure().axes[1].images[0].get_array().shape == (28, 28 * 12)
+    record(results / "04_gan.json", "1", models, budget=0.1)
+    assert figure() is None
 
 
 def test_a_run_ends_at_the_recording_cell_and_is_not_repeated_until_the_code_changes(tmp_path, capsys):
