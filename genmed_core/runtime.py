@@ -6,7 +6,6 @@ torch is imported inside the functions, because `configure_threads` has to run b
 
 import contextlib
 import ctypes
-import functools
 import os
 import platform
 import random
@@ -153,9 +152,21 @@ def runs_dir():
     return Path(os.environ.get("GENMED_RUNS") or root() / "runs")
 
 
-@functools.cache
 def has_fast_bf16():
-    """True where bfloat16 matrix products are faster than float32: recent GPUs, CPUs with AVX512-BF16 or AMX."""
+    """True where bfloat16 matrix products are faster than float32: recent GPUs, CPUs with AVX512-BF16 or AMX.
+
+    Found out once. torch.compile looks through functools.cache and would stop at the probing, so the answer is kept
+    in a dictionary.
+    """
+    if "bf16" not in _found:
+        _found["bf16"] = _probe_bf16()
+    return _found["bf16"]
+
+
+_found = {}
+
+
+def _probe_bf16():
     import torch
 
     if torch.cuda.is_available():

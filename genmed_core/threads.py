@@ -5,7 +5,7 @@ slower when another process wants that core. No rule made in advance knows which
 """
 
 BLOCK = 0.02  # s: steps shorter than this are judged several together
-FIRST_LOOK, LONGEST = 1.0, 8.0  # s of training between two looks: after a change, and when all stays as it was
+FIRST_LOOK, LONGEST = 2.0, 8.0  # s of training between two looks: after a change, and when all stays as it was
 ALARM = 1.4  # so many times slower than usual: look at once
 WORTH = 0.97  # another number of threads must take less than this share of the time
 

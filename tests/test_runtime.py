@@ -121,6 +121,18 @@ def test_autocast_uses_bf16_exactly_where_the_processor_has_it():
         assert (a @ a).dtype == torch.float32
 
 
+def test_a_compiler_sees_through_the_autocast():
+    """A context that it cannot follow would have it compile the loss anew at every step."""
+    runtime.has_fast_bf16()
+    product = torch.compile(lambda x: _autocast_product(x), backend="eager", fullgraph=True)
+    assert torch.equal(product(torch.ones(2, 2)), _autocast_product(torch.ones(2, 2)))
+
+
+def _autocast_product(x):
+    with runtime.autocast("cpu"):
+        return x @ x
+
+
 def test_the_machine_line_names_versions_and_threads():
     line = runtime.machine()
     assert torch.__version__.split("+")[0] in line and "thread" in line and "\n" not in line
