@@ -10,6 +10,7 @@ import os
 import platform
 import random
 import sys
+import time
 from pathlib import Path
 
 
@@ -111,6 +112,16 @@ def chapter_seed(default):
     if not text.isdecimal():
         raise SettingError(f"GENMED_SEED={text!r}: give a whole number, 0 or more.")
     return int(text)
+
+
+def clock():
+    """Seconds on the clock by which work is timed: this process's own, where it has one processor thread.
+
+    With GENMED_THREADS=1 on a CPU that is processor time, so that what other programs take does not count; with more
+    threads, whose waiting would count, or on a GPU, it is time on the wall. Only differences mean anything.
+    """
+    own = os.environ.get("GENMED_THREADS") == "1" and device().type == "cpu"
+    return time.process_time() if own else time.perf_counter()
 
 
 def budget_factor():

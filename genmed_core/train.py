@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from genmed_core import sharding
+from genmed_core import runtime, sharding
 
 
 class TrainingDiverged(RuntimeError):
@@ -33,7 +33,7 @@ class CheckpointError(RuntimeError):
 class History:
     """What training logged: means over each report interval, at the step where the interval ended.
 
-    steps: list of int. logs: name -> list of float, as long as steps. seconds: wall time inside `fit`.
+    steps: list of int. logs: name -> list of float, as long as steps. seconds: spent in `fit`, by `runtime.clock`.
     images: images that passed through the loss.
     """
 
@@ -91,12 +91,12 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
         while step.count < steps:
             if stopped := sharding.anywhere(interrupt.asked, step.device):
                 break
-            begin = time.perf_counter()
+            begin = runtime.clock()
             done = _run(step, min(every - step.count % every, steps - step.count), interrupt, good)
             if done is None:
                 continue
             means = step.read_logs()
-            history.seconds += time.perf_counter() - begin
+            history.seconds += runtime.clock() - begin
             history.images += done * step.images_per_step
             _check_finite(step, means, good)
             history.append(step.count, means)
@@ -149,8 +149,6 @@ def _note(means):
 def _checkpoint_path(name):
     if name is None:
         return None
-    from genmed_core import runtime
-
     return runtime.runs_dir() / name
 
 

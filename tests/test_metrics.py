@@ -293,6 +293,7 @@ def test_a_model_without_floors_or_costs_is_not_recorded():
     assert expect.models == {}
 
 
-def test_drawing_is_timed_for_one_image():
+def test_drawing_is_timed_for_one_image(monkeypatch):
+    monkeypatch.delenv("GENMED_THREADS", raising=False)
     x, seconds = metrics.timed_samples(lambda: (time.sleep(0.02), torch.zeros(4, 1, 2, 2))[1])
     assert x.shape == (4, 1, 2, 2) and seconds >= 0.005

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -52,6 +53,18 @@ rounds(50)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)"""
     faults = int(fresh_python(code)[0])
     assert faults < 3000, faults  # half of one round's 6,144 pages; given back and mapped anew it would be 300,000
+
+
+@pytest.mark.parametrize(("threads", "counts"), [("1", False), ("2", True), (None, True)])
+def test_the_clock_of_one_thread_does_not_count_what_others_take(monkeypatch, threads, counts):
+    monkeypatch.setenv("GENMED_DEVICE", "cpu")
+    monkeypatch.setenv("GENMED_THREADS", threads) if threads else monkeypatch.delenv("GENMED_THREADS", raising=False)
+    begin = runtime.clock()
+    time.sleep(0.2)  # the processor is somebody else's
+    assert (runtime.clock() - begin > 0.19) == counts
+    begin = runtime.clock()
+    sum(i * i for i in range(300_000))
+    assert runtime.clock() - begin > 0.001, "its own work always counts"
 
 
 @pytest.mark.parametrize("value", ["many", "0", "-1", "1.5"])
