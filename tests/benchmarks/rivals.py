@@ -1,6 +1,6 @@
 """The textbook's loop and a plain PyTorch loop, in a process of their own that knows nothing of genmed_core.
 
-speed.py starts `python rivals.py digits.pt device` and sends lines of JSON, {"loop": ..., "chapter": ..., "threads": n
+speed.py starts `python rivals.py images.pt device` and sends lines of JSON, {"loop": ..., "chapter": ..., "threads": n
 or 0, "seconds": s}; each is answered by {"images": image-steps taken, "seconds": time}, or {"absent": why}. So the
 rivals run as they would for somebody who had never heard of this project: threads that spin, memory that is returned.
 
@@ -23,31 +23,33 @@ from torch.utils.data import DataLoader, TensorDataset
 def endless(loader, device):
     while True:
         for x, y in loader:
-            yield x.view(len(x), 1, 28, 28).to(device), y.to(device)
+            yield x.view(len(x), 1, 28, 28).to(device), y.to(device)  # the book's rows of 784
 
 
 class Data:
-    """The digits in the forms that the loops ask for, each made once."""
+    """The images in the forms that the loops ask for, each made once: {name: {"images": ..., "labels": ...}}."""
 
     def __init__(self, path, device):
-        digits = torch.load(path)
-        self.images, self.labels, self.device = digits["images"], digits["labels"], device
+        self.sets, self.device = torch.load(path), device
 
     @functools.cache  # noqa: B019  (one object, as long as the process lives)
-    def floats(self, binary):
-        return (self.images > 128).float() if binary else self.images / 255
+    def floats(self, name, binary):
+        images = self.sets[name]["images"]
+        return (images > 128).float() if binary else images if images.is_floating_point() else images / 255
 
     @functools.cache  # noqa: B019
-    def pairs(self, binary):
-        rows = self.floats(binary).flatten(1).numpy()
-        return [[row, label] for row, label in zip(rows, self.labels.tolist())]
+    def pairs(self, name, binary):
+        rows = self.floats(name, binary).flatten(1).numpy()
+        return [[row, label] for row, label in zip(rows, self.sets[name]["labels"].tolist())]
 
     def loader(self, lesson, form):
-        pairs = self.pairs(lesson.binary) if form == "book" else TensorDataset(self.floats(lesson.binary), self.labels)
+        of = lesson.data, lesson.binary
+        pairs = self.pairs(*of) if form == "book" else TensorDataset(self.floats(*of), self.sets[of[0]]["labels"])
         return endless(DataLoader(pairs, batch_size=lesson.batch, shuffle=True, drop_last=True), self.device)
 
     def cut(self, lesson):
-        images, labels = self.floats(lesson.binary).to(self.device), self.labels.to(self.device)
+        images, labels = self.floats(lesson.data, lesson.binary), self.sets[lesson.data]["labels"]
+        images, labels = images.to(self.device), labels.to(self.device)
         while True:
             order = torch.randperm(len(images), device=self.device)
             for rows in order.split(lesson.batch):

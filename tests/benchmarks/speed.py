@@ -1,18 +1,20 @@
 """Every chapter's training step, the textbook's loop and a plain PyTorch loop, side by side -> speed_<device>.json.
 
-    make bench                                        about five minutes on two free cores
+    make bench                                        about eight minutes on two free cores
     python tests/benchmarks/speed.py --rounds 2 --seconds 0.1 --output FILE       a quick look
+    python tests/benchmarks/speed.py --parts growth --add                         one part anew, the others kept
 
 All contestants of a chapter run in turn, round after round, so that another process slows all of them alike. Rates are
 image-steps (images times optimiser steps) per second, medians over the rounds with the lowest and the highest; ratios
 are medians of the rounds' own ratios. The rivals run in a process without this project's settings (rivals.py), with as
 many threads as torch takes and with one, and the better of the two counts; ours counts in the better of float32 and
-bfloat16, and both are told.
+bfloat16, and both are told. Ours chooses its own threads.
 """
 
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import statistics
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from genmed_core import data, diffusion, kernels, runtime  # isort: skip  (before torch: it sets how threads wait)
 
@@ -36,11 +39,25 @@ HERE = Path(__file__).resolve().parent
 ROUNDS, SECONDS = 5, 0.25
 GROWTH = {("batch", "VAE"): (16, 64, 256, 1024, 4096), ("batch", "U-Net"): (4, 16, 64, 256),
           ("side", "VAE"): (14, 28, 56, 112), ("side", "U-Net"): (16, 32, 64, 96), ("sampling", "U-Net"): (5, 20, 80)}
+PARTS = ("chapters", "contention", "tried", "growth")
+SETTLE = 0.4  # s that a step is given to find its threads, before it is timed
 CHAPTERS_BATCH = {"vae": 512}  # where the chapter itself trains with another batch than the textbook
 
 
 def result_file(device):
     return HERE / f"speed_{torch.device(device).type}.json"
+
+
+def image_set(name, digits):
+    """What a lesson trains on. A step does not look at what a picture shows, so digits stand in for X-rays."""
+    if name == "digits":
+        return digits
+    labels = digits.labels[:2048] % 4
+    if name == "latents":
+        images = torch.randn(len(labels), *steps.SHAPES[name], generator=torch.Generator().manual_seed(0))
+    else:
+        images = nn.functional.interpolate(digits.images[:2048].float(), steps.SHAPES[name][1:]).byte()
+    return SimpleNamespace(images=images, labels=labels)
 
 
 # --- contestants: each is run(seconds) -> image-steps per second -----------------------------------------------------
@@ -51,8 +68,9 @@ class OtherProcess:
 
     def __init__(self, digits, device):
         self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "digits.pt"
-        torch.save({"images": digits.images, "labels": digits.labels}, path)
+        path = Path(self.folder.name) / "images.pt"
+        sets = {name: image_set(name, digits) for name in steps.SHAPES}
+        torch.save({name: {"images": found.images, "labels": found.labels} for name, found in sets.items()}, path)
         ours = ("OMP_", "GOMP_", "MALLOC_", "GENMED_")
         env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self.process = subprocess.Popen([sys.executable, str(HERE / "rivals.py"), str(path), device.type], env=env,
@@ -92,14 +110,14 @@ def our_nll(logits, x):
     return kernels.bernoulli_nll(logits, x).sum()
 
 
-def our_standardise(out):
-    """The same as a layer norm, one operation each way; it divides by n where the standard deviation has n - 1."""
+def by_layer_norm(out):
+    """What the textbook standardises by hand, in one operation; it divides by n where the book's has n - 1."""
     n = out.shape[1]
     return ((n - 1) / n) ** 0.5 * nn.functional.layer_norm(out, (n,), eps=0.0)
 
 
 def ours_ways(device, bf16=True, **others):
-    return steps.Ways(**({"nll": our_nll, "standardise": our_standardise, "fused": True, "together": True,
+    return steps.Ways(**({"nll": our_nll, "fused": True, "together": True,
                           "amp": lambda: runtime.autocast(device, bf16)} | others))
 
 
@@ -114,8 +132,9 @@ def training(lesson, digits, device, **options):
 
     updates = [kernels.Update(logged(p, f"loss{n}."), p.optimizer, repeats=p.repeats, after=p.after)
                for n, p in enumerate(lesson.players)]
-    images = 255 * (digits.images > 128).byte() if lesson.binary else digits.images
-    batches = kernels.Batches(images, digits.labels, batch_size=lesson.batch, device=device)
+    found = image_set(lesson.data, digits)
+    images = 255 * (found.images > 128).byte() if lesson.binary else found.images
+    batches = kernels.Batches(images, found.labels, batch_size=lesson.batch, device=device)
     return kernels.TrainStep(updates, batches=batches, model=lesson.model, ema=lesson.ema, **options)
 
 
@@ -123,6 +142,9 @@ def contestant(lesson, step):
     """-> run(seconds) of a TrainStep, in chunks long enough that starting one costs nothing."""
     per_step = rivals.image_steps(lesson) // lesson.walk
     step.run(2 * lesson.walk)
+    settled = time.perf_counter() + SETTLE
+    while step.device.type == "cpu" and time.perf_counter() < settled:
+        step.run(lesson.walk)
     begin = time.perf_counter()
     step.run(lesson.walk)
     step.read_logs()
@@ -152,6 +174,7 @@ def interleaved(runs, rounds, seconds):
     rates = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            time.sleep(0.03)  # the last one's threads may still spin
             rates[name].append(run(seconds))
     return rates
 
@@ -340,19 +363,24 @@ def busy_core():
 
 
 def contention(chapters, digits, device, others, rounds, seconds):
-    """How many times slower each loop becomes when another process wants one core: {chapter: {loop: factor}}."""
-    runs = {}
+    """How many times slower each loop becomes when another process wants one core: {chapter: {loop: factor}}.
+
+    Ours is made anew each time, and every loop is given a moment before it is timed: the figures are for a training
+    that goes on beside the other process.
+    """
+    makers = {}
     for name, row in chapters.items():
         rival = "book" if name in steps.IN_THE_BOOK else "plain"
-        runs[name, "ours"] = ours(name, digits, device, row["ours"].endswith("bf16"))
-        runs[name, rival] = others.contestant(rival, name)
-    quiet, busy = {key: [] for key in runs}, {key: [] for key in runs}
+        makers[name, "ours"] = functools.partial(ours, name, digits, device, row["ours"].endswith("bf16"))
+        makers[name, rival] = functools.partial(others.contestant, rival, name)
+    quiet, busy = {key: [] for key in makers}, {key: [] for key in makers}
     for _ in range(rounds):
-        for key, run in runs.items():
-            quiet[key].append(run(seconds))
-        with busy_core():
-            for key, run in runs.items():
-                busy[key].append(run(seconds))
+        for rates, state in ((quiet, contextlib.nullcontext()), (busy, busy_core())):
+            with state:
+                for key, make in makers.items():
+                    run = make()
+                    run(SETTLE / 2)
+                    rates[key].append(run(seconds))
     lost = {}
     for (name, loop), rates in quiet.items():
         lost.setdefault(name, {})[loop] = statistics.median(rates) / statistics.median(busy[name, loop])
@@ -404,18 +432,24 @@ def tried(digits, device, others, rounds, seconds):
         lesson.model.to(memory_format=torch.channels_last)
         return contestant(lesson, training(lesson, digits, device))
 
+    def diffusion_step(**ways):
+        lesson = steps.lesson("diffusion", device, ours_ways(device, **ways))
+        return contestant(lesson, training(lesson, digits, device))
+
     cores, begin = torch.get_num_threads(), time.perf_counter()
-    compiled = vae(mode="compile")
-    took = time.perf_counter() - begin
+    compiled = vae(mode="compile", threads=cores)
+    took = time.perf_counter() - begin - SETTLE
     groups = {"VAE, batch 512": {
         "as it is": vae(), "in float32": vae(False), "torch's cross-entropy": vae(ways={"nll": steps.plain_nll}),
-        "optimiser not fused": vae(ways={"fused": False}), f"{cores} threads": vae(threads=cores),
-        "batch 2,048": vae(batch=2048), f"batch 2,048, {cores} threads": vae(batch=2048, threads=cores),
+        "optimiser not fused": vae(ways={"fused": False}), "1 thread": vae(threads=1),
+        f"{cores} threads": vae(threads=cores), "batch 2,048": vae(batch=2048),
         "freed memory returned": with_memory_returned(vae()), "torch.compile": compiled,
         "plain loop, tensor indexing": others.contestant("plain", "vae", batch=512),
         "plain loop, TensorDataset and DataLoader": others.contestant("dataloader", "vae", batch=512)},
         "U-Net, batch 32": {"as it is": ddpm(), "in float32": ddpm(False), "channels last": channels_last(),
-                            "attention not fused": unfused_attention(), "1 thread": ddpm(threads=1)}}
+                            "attention not fused": unfused_attention(), "1 thread": ddpm(threads=1)},
+              "Simple diffusion": {"as it is": diffusion_step(), "in float32": diffusion_step(bf16=False),
+                                   "layer norm for the last line": diffusion_step(standardise=by_layer_norm)}}
     found = {"seconds to compile the VAE's loss": took}
     for group, runs in groups.items():
         rates = interleaved(runs, rounds, seconds)
@@ -426,30 +460,32 @@ def tried(digits, device, others, rounds, seconds):
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 
-def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), parts=("contention", "tried", "growth"),
-            keep=lambda table: None):
-    """Everything, as one dictionary; keep(table) is called whenever a part has been added."""
+def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), parts=PARTS, keep=lambda table: None,
+            table=None):
+    """The parts asked for, added to `table`; keep(table) is called whenever one has been added."""
     device, digits, begin = runtime.device(), data.digits("train"), time.perf_counter()
     others = OtherProcess(digits, device)
-    table = {"machine": runtime.machine(), "data": digits.source, "n": rounds, "seconds": seconds,
-             "rivals' threads": others.threads, "peak": peaks(device), "chapters": {}}
+    table = {"chapters": {}, "took": 0.0, "peak": peaks(device), **(table or {}), "machine": runtime.machine(),
+             "data": digits.source, "n": rounds, "seconds": seconds, "rivals' threads": others.threads}
     few = max(2, rounds - 2)
     measured = {"contention": lambda: contention(table["chapters"], digits, device, others, few, seconds),
                 "tried": lambda: tried(digits, device, others, rounds, seconds),
                 "growth": lambda: growth(digits, device, few, seconds / 2)}
     try:
-        for name in chapters:
+        for name in chapters if "chapters" in parts else ():
             table["chapters"][name] = row = chapter(name, digits, device, others, rounds, seconds)
             table["peak"] = {k: max(v, table["peak"][k]) for k, v in peaks(device).items()}
             print(f"{steps.CHAPTERS[name]:26s} {row['rates'][row['ours']]['median']:9,.0f} image-steps/s  "
                   + "  ".join(f"{k} {v:.2f}" for k, v in row["ratios"].items()), flush=True)
-        for part in parts:
             keep(table)
+        for part in (p for p in PARTS if p in parts and p in measured):
             if part != "contention" or device.type == "cpu":  # a GPU's steps leave the processor alone
                 table[part] = measured[part]()
+                keep(table)
     finally:
         others.close()
-    table["took"] = time.perf_counter() - begin
+    table["took"] += time.perf_counter() - begin
+    table["chapters"] = {name: table["chapters"][name] for name in steps.CHAPTERS if name in table["chapters"]}
     keep(table)
     return table
 
@@ -459,11 +495,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--chapters", nargs="*", default=list(steps.CHAPTERS))
-    parser.add_argument("--parts", nargs="*", default=["contention", "tried", "growth"])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--add", action="store_true", help="keep what the file has of other parts and chapters")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     output = arguments.output or result_file(runtime.device())
-    table = measure(arguments.rounds, arguments.seconds, arguments.chapters, arguments.parts,
+    before = json.loads(output.read_text()) if arguments.add and output.exists() else None
+    table = measure(arguments.rounds, arguments.seconds, arguments.chapters, arguments.parts, table=before,
                     keep=lambda table: output.write_text(json.dumps(table, indent=1) + "\n"))
     print(f"{output.name} written after {table['took']:.0f} s")
 

@@ -1,12 +1,15 @@
 """Writes the tables, sentences and figure of chapters/speed.md from speed_cpu.json: the page's numbers are not typed.
 
-    python tests/benchmarks/speed_page.py        (`make bench` does it after measuring)
+    python tests/benchmarks/speed_page.py                        (`make bench` does it after measuring)
+    make parity > LOG; python tests/benchmarks/speed_page.py LOG     also keeps what `make parity` found
 
 In the page, what stands between `<!-- bench: NAME -->` and `<!-- end -->` is replaced by what `NAME(table)` returns.
 """
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import speed
 import steps
@@ -144,12 +147,38 @@ def against_the_ideal(ax, points, power, label, colour):
     ax.plot(x, [least * a**power for a in x], "--", color=colour, linewidth=1, alpha=0.7)
 
 
-BLOCKS = {block.__name__: block for block in (machine, chapters, peers, settings, busy, limit, growth)}
+def parity(table):
+    lines = [[f"{int(found['chapter'][:2])} {found['training']}", *found["off"]]
+             for found in sorted(table["parity"], key=lambda found: found["chapter"])]
+    return rows(["training: losses, weights", "compiled", "nudged by 1e-7", "bfloat16", "nudged by 2e-3"], lines)
+
+
+BLOCKS = {block.__name__: block for block in (machine, chapters, peers, settings, busy, limit, growth, parity)}
+
+
+def read_parity(log):
+    """The lines that tests/test_parity.py prints -> [{chapter, training, off: ["losses, weights" of four courses]}]."""
+    found = []
+    for line in re.findall(r"PARITY \| (.*)", log):
+        chapter, training, mode, *courses = line.split(" | ")
+        off = dict(re.match(r"(.+?) (\S+, \S+)$", course.strip()).groups() for course in courses)
+        compiled = off["compile"] if mode == "compile" else "runs eagerly"
+        found.append({"chapter": chapter, "training": training,
+                      "off": [compiled, off["eager, nudged"], off["bf16"], off["bf16, nudged"]]})
+    return found
+
+
+def keep_parity(table, logs):
+    """Add what the logs of `make parity` say, in the place of what was known of these trainings."""
+    known = {(f["chapter"], f["training"]): f for f in table.get("parity", [])}
+    for log in logs:
+        known |= {(f["chapter"], f["training"]): f for f in read_parity(Path(log).read_text())}
+    table["parity"] = list(known.values())
 
 
 def write(table):
     """Renew every block of the page whose part was measured."""
-    needs = {"settings": "tried", "busy": "contention", "growth": "growth"}
+    needs = {"settings": "tried", "busy": "contention", "growth": "growth", "parity": "parity"}
 
     def renewed(mark):
         if needs.get(mark[1], "chapters") not in table:
@@ -161,4 +190,9 @@ def write(table):
 
 
 if __name__ == "__main__":
-    write(json.loads(speed.result_file("cpu").read_text()))
+    result = speed.result_file("cpu")
+    stored = json.loads(result.read_text())
+    if sys.argv[1:]:
+        keep_parity(stored, sys.argv[1:])
+        result.write_text(json.dumps(stored, indent=1) + "\n")
+    write(stored)

@@ -6,7 +6,9 @@ its players; `Ways` says how a loop computes them: the textbook's way, plain PyT
 same in each, to rounding (test_speed.py holds them to it).
 """
 
+import ast
 import contextlib
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -19,10 +21,12 @@ from torch import nn
 from torch.nn import functional as F
 
 CHAPTERS = {"ae": "1 Autoencoder", "vae": "2 VAE", "cvae": "3 CVAE", "gan": "4 GAN", "cgan": "5 CGAN",
-            "wgan": "6 WGAN, 5 critic steps", "diffusion": "7 Simple diffusion", "ddpm": "8 DDPM"}
-# The textbook has no U-Net for digits, so that chapter 8 is held against the plain loop and diffusers alone. Its chest
-# X-ray networks are chapter 9's: a lesson for each goes here, into LESSONS and into rivals.py, once that chapter is.
-IN_THE_BOOK = [name for name in CHAPTERS if name != "ddpm"]
+            "wgan": "6 WGAN, 5 critic steps", "diffusion": "7 Simple diffusion", "ddpm": "8 DDPM",
+            "films": "9 VAE of X-rays", "latents": "9 Latent denoiser"}
+# The textbook has no U-Net, and its X-ray networks have codes of another shape than chapter 9's, so that these are held
+# against the plain loop, and chapter 8 against diffusers.
+IN_THE_BOOK = [name for name in CHAPTERS if name not in ("ddpm", "films", "latents")]
+SHAPES = {"digits": (1, 28, 28), "films": (1, 64, 64), "latents": (4, 16, 16)}
 SIGMA, T_SIMPLE, T_DDPM, FAKE = 0.3, 25, 1000, 10
 
 
@@ -36,7 +40,10 @@ class Player(NamedTuple):
 
 
 class Lesson(NamedTuple):
-    """A chapter's training step. binary: pixels cut at 128. walk: optimiser steps that one batch serves."""
+    """A chapter's training step. binary: pixels cut at 128. walk: optimiser steps that one batch serves.
+
+    data: what it is trained on, a name in SHAPES.
+    """
 
     model: nn.Module
     players: list[Player]
@@ -44,6 +51,7 @@ class Lesson(NamedTuple):
     binary: bool = False
     walk: int = 1
     ema: float | None = None
+    data: str = "digits"
 
 
 def book_nll(logits, x):
@@ -72,8 +80,10 @@ def plain_standardise(out):
 class Ways:
     """How a loop computes: its cross-entropies, precision and optimisers.
 
-    together: a discriminator sees real and fake in one pass, as in our chapters. attached: the discriminator's step of
-    the CGAN also differentiates the generator and steps the label's embedding, as in the textbook's companion code.
+    together: a discriminator sees real and fake in one pass, as in our chapters, and one loss is taken of both; the
+    fakes of all critic steps, during which the generator stands still, are drawn in one pass as well.
+    attached: the discriminator's step of the CGAN also differentiates the generator and steps the label's embedding,
+    as in the textbook's companion code.
     standardise: out (B, 784) -> mean 0 and standard deviation 1 for each image.
     """
 
@@ -86,14 +96,19 @@ class Ways:
     attached: bool = False
     batch: int | None = None
 
-    def judge(self, D, real, fake):
-        """Scores of real and of fake images, float32."""
-        if self.together:
-            return D(torch.cat([real.flatten(1), fake])).float().chunk(2)
-        return D(real.flatten(1)).float(), D(fake).float()
-
 
 BOOK, PLAIN = Ways(nll=book_nll, verdict=book_verdict, attached=True), Ways()
+
+
+def real_and_fake(D, real, fake):
+    """Scores (2B, outputs) of B real images, then of as many fake ones, from one pass."""
+    return D(torch.cat([real.flatten(1), fake])).float()
+
+
+@functools.cache
+def sides(n, device, real, fake):
+    """(2n, 1): a number for each of n real images, then one for each of n fake ones."""
+    return torch.tensor([real, fake], device=device).repeat_interleave(n)[:, None]
 
 
 def mlp(*sizes, activation, end=None):
@@ -175,7 +190,10 @@ def gan(device, ways):
         with ways.amp():
             with torch.no_grad():
                 fake = G(torch.randn(len(x), 8, device=device))
-            real, fake = ways.judge(D, x, fake)
+            if ways.together:
+                scores = real_and_fake(D, x, fake)
+                return [F.binary_cross_entropy_with_logits(scores, sides(len(x), device, 1.0, 0.0))]
+            real, fake = D(x.flatten(1)).float(), D(fake).float()
         return [(ways.verdict(real, 1.0) + ways.verdict(fake, 0.0)) / 2]
 
     def g_loss(x, y):
@@ -199,7 +217,9 @@ def cgan(device, ways):
         with ways.amp():
             with contextlib.nullcontext() if ways.attached else torch.no_grad():
                 fake = fakes(y)
-            real, fake = ways.judge(D, x, fake)
+            if ways.together:
+                return [F.cross_entropy(real_and_fake(D, x, fake), torch.cat([y, torch.full_like(y, FAKE)]))]
+            real, fake = D(x.flatten(1)).float(), D(fake).float()
         return [(F.cross_entropy(real, y) + F.cross_entropy(fake, torch.full_like(y, FAKE))) / 2]
 
     def g_loss(x, y):
@@ -215,14 +235,25 @@ def cgan(device, ways):
 
 def wgan(device, ways):
     """Scores without a sigmoid, weights clipped at 0.01, five critic steps, RMSProp at 5e-5, batches of 64."""
-    nets = adversaries(device, 1)
+    nets, repeats, kept = adversaries(device, 1), 5, []
     G, D = nets["G"], nets["D"]
+
+    @torch.no_grad()
+    def fakes(B):
+        """B fakes, or those of all critic steps of a training step, of which these are the next."""
+        if not ways.together:
+            return G(torch.randn(B, 8, device=device))
+        if not kept:
+            kept.extend(G(torch.randn(repeats * B, 8, device=device)).split(B))
+        return kept.pop(0)
 
     def d_loss(x, y):
         with ways.amp():
-            with torch.no_grad():
-                fake = G(torch.randn(len(x), 8, device=device))
-            real, fake = ways.judge(D, x, fake)
+            fake = fakes(len(x))
+            if ways.together:
+                scores = real_and_fake(D, x, fake)
+                return [torch.sum(scores * sides(len(x), device, -1 / len(x), 1 / len(x)))]
+            real, fake = D(x.flatten(1)).float(), D(fake).float()
         return [fake.mean() - real.mean()]
 
     def g_loss(x, y):
@@ -234,8 +265,9 @@ def wgan(device, ways):
             for p in D.parameters():
                 p.clamp_(-0.01, 0.01)
 
-    opt = [torch.optim.RMSprop(net.parameters(), lr=5e-5) for net in (D, G)]  # has no fused form
-    return Lesson(nets, [Player(d_loss, opt[0], 5, clip), Player(g_loss, opt[1])], ways.batch or 64)
+    # has no fused form; over all tensors at once it is not one kernel, but saves calls
+    opt = [torch.optim.RMSprop(net.parameters(), lr=5e-5, foreach=ways.fused) for net in (D, G)]
+    return Lesson(nets, [Player(d_loss, opt[0], repeats, clip), Player(g_loss, opt[1])], ways.batch or 64)
 
 
 # --- diffusion ------------------------------------------------------------------------------------------------------
@@ -306,7 +338,7 @@ class Theirs(nn.Module):
         return self.unet(x, t, class_labels=y).sample.float()
 
 
-def ddpm(device, ways, net=None):
+def ddpm(device, ways, net=None, data="digits", batch=32, ema=0.997):
     """Algorithm 1 with v as its target and a cosine schedule, labels dropped one time in ten, averaged weights."""
     net = (net or unet()).to(device)
     time = torch.arange(T_DDPM + 1, dtype=torch.float64) / T_DDPM
@@ -314,7 +346,7 @@ def ddpm(device, ways, net=None):
     alpha_bar = (alpha_bar[1:] / alpha_bar[0]).float().to(device)
 
     def loss(x, y):
-        x0 = 2 * x - 1
+        x0 = x if data == "latents" else 2 * x - 1
         t = torch.randint(0, T_DDPM, (len(x0),), device=device)
         eps, a = torch.randn_like(x0), alpha_bar[t].view(-1, 1, 1, 1)
         signal, noise = a.sqrt(), (1 - a).sqrt()
@@ -324,11 +356,42 @@ def ddpm(device, ways, net=None):
         return [F.mse_loss(v_hat.float(), signal * eps - noise * x0)]
 
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=ways.fused)
-    return Lesson(net, [Player(loss, optimizer)], ways.batch or 32, ema=0.997)
+    return Lesson(net, [Player(loss, optimizer)], ways.batch or batch, ema=ema, data=data)
+
+
+def latents(device, ways):
+    """The same on maps of 4 x 16 x 16 latents, with the wider U-Net of chapter 9 and its four classes."""
+    return ddpm(device, ways, unet(channels=4, widths=(64, 96), patch=1, classes=4), "latents", batch=16)
+
+
+def films(device, ways):
+    """Chapter 9's convolutional VAE, its network taken from the chapter: absolute errors and 0.01 of the divergence."""
+    net = from_chapter("09_ldm_cxr", "Residual", "RadiographVAE")["RadiographVAE"]().to(device)
+
+    def loss(x, y):
+        x = 2 * x - 1
+        with ways.amp():
+            x_hat, mu, logvar = net(x)
+        off = (x - x_hat).abs().flatten(1).sum(1).mean()
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1).mean()
+        return [off / x[0].numel(), 0.01 * kl / x[0].numel()]
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, betas=(0.9, 0.99), fused=ways.fused)
+    return Lesson(net, [Player(loss, optimizer)], ways.batch or 24, ema=0.995, data="films")
+
+
+def from_chapter(chapter, *names):
+    """Classes of a chapter's source, by name, without running the chapter."""
+    path = Path(__file__).resolve().parents[2] / "chapters" / f"{chapter}.py"
+    found = [node for node in ast.parse(path.read_text(encoding="utf-8")).body
+             if isinstance(node, ast.ClassDef) and node.name in names]
+    namespace = {"torch": torch, "nn": nn, "F": F}
+    exec(compile(ast.Module(found, []), str(path), "exec"), namespace)
+    return namespace
 
 
 LESSONS = {"ae": autoencoder, "vae": vae, "cvae": cvae, "gan": gan, "cgan": cgan, "wgan": wgan,
-           "diffusion": simple_diffusion, "ddpm": ddpm}
+           "diffusion": simple_diffusion, "ddpm": ddpm, "films": films, "latents": latents}
 
 
 def lesson(name, device, ways):
