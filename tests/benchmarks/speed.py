@@ -174,7 +174,8 @@ def interleaved(runs, rounds, seconds):
     rates = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            time.sleep(0.03)  # the last one's threads may still spin
+            time.sleep(0.05)  # the last one's threads may still spin
+            run(seconds / 4)  # and this one's may sleep, its memory lie far away
             rates[name].append(run(seconds))
     return rates
 
