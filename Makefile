@@ -32,7 +32,7 @@ lint: setup
 	$(RUN) -m ruff check genmed_core chapters tests jupyter_book_config data
 
 unit: setup
-	$(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks
+	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks -n 2 --dist loadfile
 
 chapters: setup
 	GENMED_THREADS=1 $(RUN) -m pytest -q $(NEWEST_FIRST) --durations 3 --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 -n 2 --dist loadscope

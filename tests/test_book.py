@@ -2,7 +2,7 @@
 
 The pages are served from this machine under CONTENT_POLICY; whatever asks for another host is blocked and counted
 as a failure. The tiny book needs no training and holds every kind of slider; after it come the real chapters, built
-with a tenth of their training (GENMED_BUDGET=0.1, unless it is set). Without Chromium these tests are skipped, and
+with a fiftieth of their training (GENMED_BUDGET=0.02, unless it is set). Without Chromium these tests are skipped, and
 say so; without npm and a network the scripts cannot be bundled, which is said as well.
 """
 
@@ -140,8 +140,8 @@ def tiny(tiny_pages, chromium):
 
 @pytest.fixture(scope="module")
 def book_pages():
-    # Kept between runs: the outputs of a tenth of the training are cached beside those of the whole.
-    return build(ROOT / "_build" / "test", budget=os.environ.get("GENMED_BUDGET", "0.1"))
+    # Kept between runs: the outputs of so little training are cached beside those of the whole.
+    return build(ROOT / "_build" / "test", budget=os.environ.get("GENMED_BUDGET", "0.02"))
 
 
 @pytest.fixture(scope="module")
