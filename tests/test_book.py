@@ -29,7 +29,7 @@ from genmed_core.widgets import LatentExplorer, Program, run_program
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-PATIENCE = 60_000  # ms: a busy machine may be slow, a broken page never gets there
+PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
 
 # No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
 # and how the frames become pictures; MathJax and the widgets' style sheets hold data: images and fonts.

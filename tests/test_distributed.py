@@ -150,7 +150,7 @@ def test_two_processes_train_as_one_does(tmp_path, monkeypatch):
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-         "genmed_core.distributed", str(source), "--rest"], capture_output=True, text=True, timeout=300,
+         "genmed_core.distributed", str(source), "--rest"], capture_output=True, text=True, timeout=1500,
         env={**os.environ, "PYTHONPATH": paths, "GENMED_DEVICE": "cpu", "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     two = json.loads((tmp_path / "two.json").read_text())

@@ -62,5 +62,5 @@ def test_chapter_8_has_one_cell_whose_training_the_script_takes_over():
 
 def test_the_denoiser_is_made_from_mnist_alone():
     run = subprocess.run([sys.executable, ROOT / "data" / "weights" / "train_ddpm.py"], text=True, capture_output=True,
-                         env=os.environ | {"GENMED_DATA_SOURCE": "embedded"}, timeout=120)
+                         env=os.environ | {"GENMED_DATA_SOURCE": "embedded"}, timeout=900)
     assert run.returncode == 1 and "made from MNIST, which is not here" in run.stderr
