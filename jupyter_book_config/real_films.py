@@ -49,7 +49,7 @@ def results(names):
     """What is kept of a run: numbers only, no name of a file."""
     report = names["honest"]
     privacy = {k: report["privacy"][k] for k in ("closer", "membership", "ratio_train", "near_synthetic")}
-    compared = {name: q["synthetic"] | {"neighbour": q["neighbour"], "train_seconds": names["entries"][name][1]}
+    compared = {name: q["synthetic"] | {"train_seconds": names["entries"][name][1]}
                 for name, q in names["scores"].items()}
     return {"machine": names["runtime"].machine(), "seed": names["SEED"], "counts": report["counts"],
             "classes": names["data"].class_counts(names["train_set"]), "decibels": names["decibels"],

@@ -310,7 +310,8 @@ def samples_figure(source, models, found, across=12):
     for ax, (name, row) in zip(axes, rows.items()):
         ax.imshow(row[:, :across * len(row)], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         ax.set_axis_off()
-        ax.text(-0.01, 0.5, "real images" if name == "real" else name, transform=ax.transAxes, ha="right", va="center",
+        own = {"phantom": "phantoms"}.get(source, "real images")
+        ax.text(-0.01, 0.5, own if name == "real" else name, transform=ax.transAxes, ha="right", va="center",
                 fontsize=9)
     if source == "phantom":
         fig.supxlabel(plots.SYNTHETIC, fontsize=9)
@@ -351,7 +352,7 @@ def section(source, models):
 def shown(source):
     """The picture of a data source's samples and what is to be said of it, where there is one."""
     name = f"scoreboard-{source}-samples.png"
-    alt = "Twelve real images in the first row, and below them the first twelve samples of each model"
+    alt = "Twelve images of the data in the first row, and below them the first twelve samples of each model"
     said = "The first twelve samples of each model, as they came."
     return f"\n![{alt}]({name})\n\n{said}\n" if (CHAPTERS / name).exists() else ""
 
@@ -385,7 +386,8 @@ def picture(rows, found):
     for source in SOURCES:
         models = models_of(rows, source)
         if source != "database" and models and (fig := samples_figure(source, models, found)):
-            fig.savefig(CHAPTERS / f"scoreboard-{source}-samples.png", dpi=110, metadata={"Software": None})
+            fig.savefig(CHAPTERS / f"scoreboard-{source}-samples.png", dpi=120, bbox_inches="tight", pad_inches=0.08,
+                        metadata={"Software": None})
 
 
 def main():
