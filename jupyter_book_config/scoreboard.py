@@ -124,17 +124,14 @@ def models_of(rows, source):
 
 
 def measures(models):
-    """The columns of a table: {heading: function of a row, or of its floor, that gives the number; None: no floor}."""
+    """The measures of a data source's tables: {heading: function of a row, or of its floor, that gives the number}."""
     every = [r for rows in models.values() for r in rows]
     within = all("similarity_in_class" in r for r in every)
-    similarity = "similarity_in_class" if within else "similarity"
-    shared = {"FD": "fd", "× floor": "fd_ratio", "KID": "kid", "recall": "recall", "coverage": "coverage",
-              f"MS-SSIM {'in class' if within else 'of any two'}": similarity}
-    if all("detail" in r for r in every):
-        shared["fine detail"] = "detail"
-    later = {"read as asked": "read_accuracy", "neighbour": "neighbour"}
-    shared |= {title: key for title, key in later.items() if any(key in r for r in every)}
-    return {title: (lambda r, key=key: r.get(key)) for title, key in shared.items()}
+    shown = {"FD": "fd", "× floor": "fd_ratio", "KID": "kid", "recall": "recall", "coverage": "coverage",
+             "read as asked": "read_accuracy",
+             f"MS-SSIM {'in class' if within else 'of any two'}": "similarity_in_class" if within else "similarity",
+             "fine detail": "detail", "neighbour": "neighbour"}
+    return {title: (lambda r, key=key: r.get(key)) for title, key in shown.items() if any(key in r for r in every)}
 
 
 COSTS = {"training, s": lambda r: r["train_seconds"], "ms an image": lambda r: 1000 * r["sample_seconds"],
@@ -164,25 +161,31 @@ def in_words(found):
         return f"{mean:,.{0 if float(mean).is_integer() and abs(mean) >= 20 else digits}f}"
     while sd and not round(sd, digits) and digits < 5:
         digits += 1
-    return f"{mean:,.{digits}f} ± {sd:,.{digits}f}"
+    return f"{mean:,.{digits}f} ± {sd:,.{digits}f}"  # in one line, whatever the table's width
 
 
-def table(models):
-    """The markdown table of one data source: real images first, then a row for each model."""
-    columns = measures(models)
+def table(models, columns, costs=()):
+    """A markdown table of one data source: real images first, then a row for each model."""
     every = [r for rows in models.values() for r in rows]
-    lines = [["model", *columns, *COSTS], ["---", *["---:"] * (len(columns) + len(COSTS))]]
+    lines = [["model", *columns, *costs], ["---", *["---:"] * (len(columns) + len(costs))]]
     for binarised in sorted({r["binarised"] for r in every}):
         floors = [r["floor"] | {"fd_ratio": 1.0} for r in every if r["binarised"] == binarised]
         name = "*real images*" if len({r["binarised"] for r in every}) == 1 else \
             f"*real, {'black and white' if binarised else 'grey'}*"
         means = (spread([column(f) for f in floors]) for column in columns.values())
-        lines.append([name, *(in_words(m and (m[0], None)) for m in means), *[""] * len(COSTS)])
+        lines.append([name, *(in_words(m and (m[0], None)) for m in means), *[""] * len(costs)])
     for (chapter, name), rows in models.items():
         cells = [in_words(spread([column(r) for r in rows])) for column in columns.values()]
-        cells += [in_words(cost(column, rows)) for column in COSTS.values()]
+        cells += [in_words(cost(column, rows)) for column in dict(costs).values()]
         lines.append([f"[{name}]({chapter}.ipynb)", *cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def tables(models):
+    """Two tables, as a page is only so wide: distances and what is reached; then likeness and costs."""
+    columns = list(measures(models).items())
+    first = next(i for i, (title, _) in enumerate(columns) if title.startswith("MS-SSIM"))
+    return f"{table(models, dict(columns[:first]))}\n\n{table(models, dict(columns[first:]), COSTS)}"
 
 
 def remarks(models):
@@ -339,7 +342,7 @@ def section(source, models):
         return ""
     return f"""## {SOURCES[source]}
 {shown(source)}
-{table(models)}
+{tables(models)}
 
 {remarks(models)}
 
