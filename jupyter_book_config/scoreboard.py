@@ -240,6 +240,8 @@ def cost_figure(models):
         ax.margins(0.22, 0.12)
         ax.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
         ax.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        for axis in (ax.xaxis, ax.yaxis):  # between the powers of ten, where there are but few
+            axis.set_minor_formatter(mpl.ticker.LogFormatter(minor_thresholds=(1, 0.4)))
         named.append(points)
     axes[0].set(ylabel="Fréchet distance, × floor")
     legend(fig, models)
