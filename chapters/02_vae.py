@@ -90,7 +90,7 @@ plots.show_rows({"grey": test_set.images[:10], "binary": test_x[:10]})
 
 # %%
 def toy(d, sigma=0.1):
-    """The model x = W z + sigma n with d codes and 2d pixels, and one x from it -> W (2d, d), x (2d,), sigma."""
+    """The model x = W z + sigma n with z of d numbers and 2d pixels, and one x from it -> W (2d, d), x (2d,), sigma."""
     g = torch.Generator().manual_seed(SEED)
     W = torch.randn(2 * d, d, generator=g) / math.sqrt(2 * d)
     x = W @ torch.randn(d, generator=g) + sigma * torch.randn(2 * d, generator=g)
@@ -110,7 +110,7 @@ def toy_truth(W, x, sigma):
     return marginal.log_prob(x), distributions.MultivariateNormal(mean, precision_matrix=precision)
 
 
-# %% mystnb={"image": {"alt": "Naive Monte Carlo: no error for two codes, many nats too low for 8 and 16"}}
+# %% mystnb={"image": {"alt": "Naive Monte Carlo: soon right for d = 2, many nats too low for 8 and 16"}}
 torch.manual_seed(SEED)
 counts = [10**k for k in range(1, 6)]
 errors = {}
@@ -119,17 +119,18 @@ for d in (2, 4, 8, 16):
     truth, posterior = toy_truth(W, x, sigma)
     log_p = torch.stack([log_likelihood(torch.randn(counts[-1], d), W, x, sigma) for _ in range(5)])  # (5, S)
     running = torch.logcumsumexp(log_p, 1)[:, [S - 1 for S in counts]] - torch.tensor(counts).log()   # (2.2), in logs
-    errors[f"{d} codes"] = (counts, (running.mean(0) - truth).tolist())
+    errors[f"d = {d}"] = (counts, (running.mean(0) - truth).tolist())
     prior = distributions.MultivariateNormal(torch.zeros(d), torch.eye(d))
     nats = distributions.kl_divergence(posterior, prior).item()
-    print(f"{d:3} codes: KL(posterior || prior) = {nats:4.1f} nats, so about {math.exp(nats):.0e} samples")
+    print(f"d = {d:2}: KL(posterior || prior) = {nats:4.1f} nats, so about {math.exp(nats):.0e} samples")
 plots.show_curves(errors, x_label="samples S from the prior", y_label="estimate − log p(x), nats", log_x=True)
 
 # %% [markdown]
 # Nearly all of the integral comes from the small region of codes that could have produced this $x$. The prior hits it
 # about once in $e^{\mathrm{KL}}$ draws, where KL is the Kullback–Leibler divergence from the **posterior**
-# $p_\theta(z \mid x)$ to the prior; as a rule of thumb that many samples are needed (Chatterjee & Diaconis 2018). It
-# grows exponentially with the number of codes. Until the first hit the estimate is far too low, and nothing warns us.
+# $p_\theta(z \mid x)$ to the prior; as a rule of thumb that many samples are needed (Chatterjee & Diaconis 2018). That
+# number grows exponentially with the dimension of the code. Until the first hit the estimate is far too low, and
+# nothing warns us.
 #
 # ## A bound from Jensen
 #
@@ -240,26 +241,31 @@ for d in dims:
         variance.setdefault(name, []).append(g.var(0).mean().item())
         if d == 8:
             print(f"{name:21} one draw {g[0, 0]:9.1f}   mean of 20,000 {g[:, 0].mean():8.2f}   exact {truth[0]:8.2f}")
-plots.show_curves({k: (dims, v) for k, v in variance.items()}, x_label="number of codes d", log_x=True, log_y=True,
-                  y_label="variance per coordinate")
+fig = plots.show_curves({k: (dims, v) for k, v in variance.items()}, x_label="dimension d of the code", log_x=True,
+                        log_y=True, y_label="variance per coordinate")
+fig.axes[0].set_xticks(dims, labels=dims)
+fig.axes[0].minorticks_off()
+fig
 
 # %% [markdown]
-# The score function knows only *how good* each draw was; the pathwise estimator also knows *in which direction it
-# would have been better*. A variance fifty times larger takes fifty times as many draws to average away, and the
-# ratio grows with the number of codes. That is why one draw per image is enough below, and why discrete codes, which
-# have no path to follow, are hard.
+# The score function knows only *how good* each draw was; the pathwise estimator also knows *in which direction it would
+# have been better*. At $d = 8$ its variance is more than fifty times smaller, so that fifty times fewer draws do, and
+# the ratio grows with $d$. Subtracting the mean of $f$ first, a **baseline**, leaves the average alone, since
+# $\mathbb{E}[\nabla_\phi \log q_\phi] = 0$. It takes most of the excess away at large $d$, and helps nothing where $d$
+# is 1 or 2. That is why one draw per image is enough below, and why discrete codes, which have no path to follow, are
+# hard.
 #
 # ## The model
 #
-# The textbook's network, in full: 784 pixels, one tanh layer of 128, a code of $d = 8$, and the mirror image back.
-# The decoder's output are **logits** $a_i(z)$; pixel $i$ is on with probability $\pi_i = 1/(1 + e^{-a_i})$,
-# independently of the others *given the code*:
+# The textbook's network, in full: 784 pixels, one tanh layer of 128, a code of $d = 8$, and the mirror image back. The
+# decoder's outputs are **logits** $a_i(z)$; pixel $i$ is on with probability $\pi_i = 1/(1 + e^{-a_i})$, independently
+# of the others *given the code*:
 #
 # $$ -\log p_\theta(x \mid z) = -\sum_{i=1}^{784} \big[x_i \log \pi_i + (1 - x_i) \log(1 - \pi_i)\big]
 #    = \sum_{i=1}^{784} \big[\log(1 + e^{a_i}) - x_i a_i\big]. \tag{2.9} $$
 #
-# This is the binary cross-entropy, summed over pixels. It is not a matter of taste: mean over pixels
-# instead of sum, and the KL weighs 784 times too much.
+# This is the binary cross-entropy, summed over pixels. The sum is no matter of taste: with a mean over pixels the KL
+# would weigh 784 times too much.
 
 # %%
 class VAE(nn.Module):
@@ -479,7 +485,7 @@ naive = naive_log_likelihood(vae, some, counts).mean(1).tolist()
 iwae = [metrics.iwae_bound(some, vae.encode, vae.decode, samples=k).mean().item() for k in ks]
 print("naive", {S: round(v, 1) for S, v in zip(counts, naive)})
 print("bound", {k: round(v, 1) for k, v in zip(ks, iwae)})
-curves = {"naive, codes from the prior": (counts, naive), "weighted, codes from the encoder": (ks, iwae)}
+curves = {"naive, z from the prior": (counts, naive), "weighted, z from the encoder": (ks, iwae)}
 plots.show_curves(curves, x_label="samples per image", y_label="log p(x), nats", log_x=True)
 
 # %% [markdown]
@@ -529,14 +535,18 @@ conv_nll, conv_kl = evaluate(conv)
 conv_neg_elbo = conv_nll + conv_kl.sum().item()
 
 # %%
-conv_bound = metrics.mean_over(test_x[:500], lambda x: -metrics.iwae_bound(x, conv.encode, conv.decode, samples=50),
-                               batch_size=100, device=device)
+def conv_loss(samples):
+    return metrics.mean_over(test_x[:500], lambda x: -metrics.iwae_bound(x, conv.encode, conv.decode, samples=samples),
+                             batch_size=100, device=device)
+
+
+conv_elbo, conv_bound = conv_loss(1), conv_loss(50)
 print(f"{'nats per image':32}{'-ELBO':>8}{'seconds':>9}")
 for name, value, seconds in (("textbook, 40 epochs (printed)", book_nll + book_kl, None),
                              ("same network, our recipe", neg_elbo, history.seconds),
                              ("convolutional", conv_neg_elbo, conv_history.seconds)):
     print(f"{name:32}{value:8.1f}{'' if seconds is None else round(seconds):>9}")
-print(f"convolutional, importance-weighted bound of 50 samples, first 500 test images: {conv_bound:.1f}")
+print(f"convolutional, first 500 test images: -ELBO {conv_elbo:.1f}, minus the bound of 50 samples {conv_bound:.1f}")
 
 # %% mystnb={"image": {"alt": "Samples of the small and of the convolutional model side by side"}}
 torch.manual_seed(SEED)
@@ -593,16 +603,16 @@ fig, ax = plots.figure(6.5, 2.6)
 ax.imshow(table, cmap="cividis", aspect="auto", vmin=0, vmax=4)
 ax.grid(False)
 for (i, j), value in zip([(i, j) for i in range(len(BETAS)) for j in range(8)], table.flatten().tolist()):
-    ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 2 else "black")
+    ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 2.5 else "black")
 ax.set_yticks(range(len(BETAS)), labels=[f"β = {b}" for b in BETAS])
 ax.set(xticks=[], xlabel="coordinates of the code, sorted by their KL in nats")
 fig
 
 # %% [markdown]
-# **Posterior collapse.** As β grows, coordinates do not fade together: they go out one after the other. A dead
-# coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs nothing, and says nothing. Exercise 6
-# derives the price at which each one dies. The slider shows what the decoder makes of what is left. Its pictures,
-# called as a plain function, come first:
+# **Posterior collapse.** At first all coordinates shrink together. Then, as β grows on, they go out one after the
+# other. A dead coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs nothing, and says
+# nothing. Exercise 6 derives the price at which each one dies. The slider shows what the decoder makes of what is left.
+# Its pictures, called as a plain function, come first:
 
 # %%
 @torch.no_grad()
@@ -626,11 +636,11 @@ beta_slider
 
 # %% [markdown]
 # **Collapse at β = 1.** A price that is right in the end can be too high in the beginning. Early in training the
-# decoder is bad and the code carries little; making $q$ equal to the prior is then the quickest way to lower the
-# loss, and once the code is noise the decoder learns to ignore it. Deep networks are prone to it. Put four more tanh
-# layers on either side of the textbook's model, give it sixteen coordinates, and train it three times: by the
-# textbook's recipe; by ours; and by ours with **KL warm-up** (Bowman et al. 2016; Sønderby et al. 2016), which raises
-# β from 0 to 1 during the first two thirds of training.
+# decoder is bad and the code carries little; making $q$ equal to the prior is then the quickest way to lower the loss,
+# and once the code is noise the decoder learns to ignore it. Deep networks are prone to it. Put four more tanh layers
+# on either side of the textbook's model, give it sixteen coordinates, and train it three times, 300 steps under one
+# schedule: with the textbook's start and optimiser; with ours; and with ours and **KL warm-up** (Bowman et al. 2016;
+# Sønderby et al. 2016), which raises β from 0 to 1 during the first two thirds of training.
 
 # %%
 class DeepVAE(VAE):
@@ -655,7 +665,7 @@ def fit_deep(title, *, our_way=True, warmup=0):
 
 
 # %% mystnb={"image": {"alt": "KL per coordinate of the deep model: next to nothing, half in use, most in use"}}
-deep = {"textbook's recipe": fit_deep("deep, textbook's recipe", our_way=False),
+deep = {"textbook's start": fit_deep("deep, textbook's start", our_way=False),
         "our recipe": fit_deep("deep, our recipe"),
         "ours, with KL warm-up": fit_deep("deep, our recipe, KL warm-up", warmup=200)}
 p = pixel_mean.clamp(1e-6, 1 - 1e-6)
@@ -670,14 +680,15 @@ plots.show_curves({k: (range(1, 17), v[1].sort(descending=True).values.tolist())
 # %% [markdown]
 # The first run has collapsed: its KL is next to nothing, and its loss is that of a model with no code at all, which
 # knows only how often each pixel is on. Our recipe escapes, but about half of the coordinates never come to life.
-# Warm-up lets them find work before the price is due, and several of them keep it. It is no cure for everything; here
-# the bound gains little. The lesson is to *look at the KL per coordinate*, because the total loss keeps falling
-# politely while the code dies.
+# Warm-up lets them find work before the price is due, and several of them keep it. So there are two remedies, a better
+# start with a better optimiser, and warm-up. Neither cures everything; here warm-up gains the bound little. The lesson
+# is to *look at the KL per coordinate*, because the total loss keeps falling politely while the code dies.
 #
 # ## A map in two dimensions
 #
-# With $d = 2$ the whole latent space fits on a page. Left, where the encoder puts the test digits; right, what
-# the decoder draws at a regular grid of prior *quantiles*, so that every picture stands for an equal share of $p(z)$.
+# With $d = 2$ the whole latent space fits on a page. Left, where the encoder puts the test digits; right, what the
+# decoder draws at a regular grid of prior *quantiles*, so that every picture stands for an equal share of $p(z)$. The
+# right panel covers only $|z_j| < 1.9$, the middle of the left one.
 
 # %%
 torch.manual_seed(SEED)
@@ -713,11 +724,11 @@ fig
 expect("test -ELBO of the textbook's network, nats per image", neg_elbo, below={"mnist": 102, "strokes": 94})
 expect("test -ELBO of the convolutional network, nats per image", conv_neg_elbo, below={"mnist": 88, "strokes": 80})
 expect("bound (k = 1000) above naive Monte Carlo (50,000), nats", iwae[-1] - naive[-1], above=2)
-expect("score-function variance over pathwise, 8 codes",
+expect("score-function variance over pathwise, d = 8",
        variance["score function"][3] / variance["pathwise"][3], above=10)
 expect("coordinates in use at beta = 1", (rates[1] > 0.05).sum(), above=7)
 expect("coordinates in use at beta = 30", (rates[30] > 0.05).sum(), below=4)
-expect("KL of the collapsed deep model, nats", deep["textbook's recipe"][1].sum(), below=4)
+expect("KL of the collapsed deep model, nats", deep["textbook's start"][1].sum(), below=4)
 expect("KL that warm-up adds to the deep model, nats",
        deep["ours, with KL warm-up"][1].sum() - deep["our recipe"][1].sum(), above=0.5)
 expect("browser's decoder against torch, grey levels of 1", canvas_error, below=0.01)
@@ -725,20 +736,20 @@ expect("browser's decoder against torch, grey levels of 1", canvas_error, below=
 # %% [markdown]
 # ## Exercises
 #
-# **1 (review question).** In what do an autoencoder and a variational autoencoder differ: in what is trained, in the
-# loss, in what can be done with the result? Then check one claim: averaged over *all* images, the codes of
-# a good VAE should look like the prior, $\frac1N\sum_n q_\phi(z \mid x_n) \approx \mathcal{N}(0, I)$. Which mean and
-# variance does each coordinate have?
+# **1 (review question).** How do an autoencoder and a variational autoencoder differ: in what is trained, in the loss,
+# in what can be done with the result? Then check one claim: averaged over *all* images, the codes of a good VAE should
+# look like the prior, $\frac1N\sum_n q_\phi(z \mid x_n) \approx \mathcal{N}(0, I)$. Which mean and variance does each
+# coordinate have?
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution</summary>
 #
 # An autoencoder maps $x$ to one point and back, and minimises a reconstruction error. Nothing says where the points
-# should lie or what lies between them, so a code drawn at random means nothing: it compresses, but does not generate.
-# A VAE maps $x$ to a *distribution*, draws from it, and pays the KL for each nat by which the distribution differs
-# from the prior. Its loss bounds $-\log p_\theta(x)$, so models can be compared by it; and because noisy codes must
-# decode well and lie under the prior, drawing $z \sim p(z)$ and decoding generates. The price is blur: one
-# distribution has to cover whatever the code leaves open.
+# should lie or what lies between them, so a code drawn at random means nothing: it compresses, but does not generate. A
+# VAE maps $x$ to a *distribution*, draws from it, and pays for each nat of KL between it and the prior. Its loss bounds
+# $-\log p_\theta(x)$, so models can be compared by it; and because noisy codes must decode well and lie under the
+# prior, drawing $z \sim p(z)$ and decoding generates. The price is blur: one distribution has to cover whatever the
+# code leaves open.
 #
 # By the law of total variance a coordinate's variance over all images is $\mathbb{E}[\sigma_j^2] +
 # \operatorname{Var}[\mu_j]$. The code below finds means near 0 and variances near 1.
@@ -843,7 +854,7 @@ for mu in (0.0, 1.0, 2.0):
 # %% tags=["solution"]
 m = pixel_mean.flatten().double()
 entropy = -(torch.special.xlogy(m, m) + torch.special.xlogy(1 - m, 1 - m)).sum().item()
-collapsed = deep["textbook's recipe"][0]
+collapsed = deep["textbook's start"][0]
 print(f"sum of pixel entropies {entropy:.1f} nats; the collapsed deep model's test NLL {collapsed:.1f}")
 
 # %% [markdown]
@@ -881,9 +892,9 @@ for beta in (0.5, 1.0, 2.0, 3.9, 4.1):
 # ## Where the sources err
 #
 # **Equation 8.27 of the textbook, the KL between Gaussians.** It lacks the factor ½, has the squared Frobenius norm
-# $\|\Sigma\|_F^2$ where the trace of $\Sigma$ belongs, and is introduced by an integrand, $\log(p/q)$ under $q$,
-# whose average is *minus* the KL. Each can be put to the test. With the norm in place of the trace, a divergence even
-# turns negative, which no divergence can:
+# $\|\Sigma\|_F^2$ where the trace of $\Sigma$ belongs, and is introduced by an integrand, $\log(p/q)$ under $q$, whose
+# average is *minus* the KL. Each can be put to the test. With the norm in place of the trace, the result can even be
+# negative, which no divergence is:
 
 # %%
 torch.manual_seed(SEED)

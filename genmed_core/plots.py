@@ -89,14 +89,14 @@ def show_grid(images, *, columns=10, rows=None, title=None, row_labels=None, col
     return fig
 
 
-def show_grids(groups, *, columns=5, rows=None, width=7.0, note=None):
-    """Several grids side by side at the same grey range: {title: images}."""
+def show_grids(groups, *, columns=5, rows=None, width=7.0, note=None, row_labels=None):
+    """Several grids side by side at the same grey range: {title: images}; row_labels stand beside each."""
     rows = math.ceil(max(len(v) for v in groups.values()) / columns) if rows is None else rows
     pages = [tile(images, rows, columns) for images in groups.values()]
     height = width / len(pages) * pages[0].shape[0] / pages[0].shape[1] + 0.35
     fig, axes = figure(width, height, 1, len(pages), squeeze=False)
     for ax, page, title in zip(axes[0], pages, groups):
-        _draw_page(ax, page, rows, columns, title, None, None)
+        _draw_page(ax, page, rows, columns, title, row_labels, None)
     if note:
         fig.supxlabel(note, fontsize=8.5, color="#555555")
     return fig
@@ -114,7 +114,7 @@ def _draw_page(ax, page, rows, columns, title, row_labels, column_labels):
     ax.grid(False)
     ax.set_frame_on(False)
     step_y, step_x = (page.shape[0] + 1) / rows, (page.shape[1] + 1) / columns
-    ax.set_yticks([(r + 0.5) * step_y for r in range(rows)] if row_labels else [], labels=row_labels or [])
+    ax.set_yticks([(r + 0.5) * step_y for r in range(rows)] if row_labels else [], labels=list(row_labels or []))
     ax.set_xticks([(c + 0.5) * step_x for c in range(columns)] if column_labels else [], labels=column_labels or [])
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     if title:
