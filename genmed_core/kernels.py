@@ -232,7 +232,9 @@ class TrainStep:
         self._graphs, self._captured_total, self._compiled = {}, None, False
         if mode == "compile":
             runtime.has_fast_bf16()  # before a compiler follows a loss into it
-            self._losses = [torch.compile(f, dynamic=False, options={"fallback_random": True}) for f in self._losses]
+            # eager random numbers, in the order of eager memory: in another layout randn_like deals them out otherwise
+            options = {"fallback_random": True, "layout_optimization": False}
+            self._losses = [torch.compile(f, dynamic=False, options=options) for f in self._losses]
         self._optimizers = [o for u in self.updates for o in u.optimizers]
         self._base_lr = [[float(g["lr"]) for g in o.param_groups] for o in self._optimizers]
         self._sums, self._summed = {}, 0

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAININGS = {
     "01_autoencoder": ["as in the book"], "02_vae": ["the same network, our way"], "03_cvae": ["label: both"],
     "04_gan": ["our GAN"], "05_cgan": ["the book's CGAN"], "06_wgan": ["clipped WGAN", "WGAN-GP on digits"],
-    "07_simple_diffusion": ["guess the image"], "08_ddpm": ["U-Net"],
+    "07_simple_diffusion": ["guess the image"], "08_ddpm": ["U-Net"], "09_ldm_cxr": ["VAE", "latent denoiser", "GAN"],
 }
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.py"))
 

@@ -10,7 +10,7 @@ import torch
 from chapter_steps import CHAPTERS, apart, course, nudged, study
 from training_steps import SHAPES, cvae, distance, unet, weights
 
-from genmed_core import diffusion, train
+from genmed_core import diffusion, kernels, train
 
 
 def ends(make, data, steps=100, **options):
@@ -26,6 +26,26 @@ def test_compiled_and_eager_agree_over_100_steps(digits_like, make):
     eager, compiled = (ends(make, digits_like, mode=mode, bf16=False) for mode in ("eager", "compile"))
     assert compiled[0].mode == "compile"
     assert apart(eager[1], compiled[1]) < 1e-2 and distance(compiled[2], eager[2]) < 1e-2
+
+
+def test_compiled_convolutions_see_the_noise_that_eager_ones_see(digits_like):
+    """A compiler that lays the maps of a convolution out anew would deal randn_like's numbers to other places."""
+    first = []
+    for mode in ("eager", "compile"):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 4, stride=2, padding=1), torch.nn.SiLU(),
+                                    torch.nn.Conv2d(8, 8, 1))
+
+        def noisy(batch, model=model):
+            mu, logvar = model(batch.x).chunk(2, dim=1)
+            z = mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+            return (z * torch.linspace(-1, 1, z[0].numel()).view(z[0].shape)).square().mean(), {}
+
+        step = kernels.TrainStep(noisy, torch.optim.SGD(model.parameters(), lr=0.0), model=model, mode=mode, seed=0,
+                                 batches=kernels.Batches(*digits_like, batch_size=32, seed=0))
+        first.append(train.fit(step, 1, reports=1).logs["loss"][0])
+        assert step.mode == mode
+    assert first[1] == pytest.approx(first[0], rel=1e-5)
 
 
 @pytest.mark.parametrize("make", [cvae, unet], ids=lambda f: f.__name__)
