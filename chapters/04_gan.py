@@ -16,9 +16,9 @@
 # # 4. GAN
 #
 # **The question.** Every loss so far was written down by hand: so many nats for a pixel that is wrong. Such a loss
-# prefers a blurred digit to a sharp one that is a pixel out of place, and no reader of X-rays would agree. We cannot
-# write down what makes a picture look real. But we can collect real pictures and false ones, and train a network to
-# tell them apart. What if the loss were a network too?
+# prefers a blurred digit to a sharp one that is a pixel out of place, a preference that no radiologist would share. We
+# cannot write down what makes a picture look real. But we can collect real pictures and false ones, and train a network
+# to tell them apart. What if the loss were a network too?
 #
 # You will be able to
 # - derive the best discriminator and what the game costs at its end, and see a trained discriminator find both;
@@ -189,11 +189,11 @@ expect("distance of V from -2 log 2 when p_g = p_r", abs(value(same, r, r) + 2 *
 #    \qquad \frac{d}{ds} \big[-\log \sigma(s)\big] = -\big(1 - \sigma(s)\big) \to -1
 #    \qquad (s \to -\infty) . \tag{4.4} $$
 #
-# The first loss **saturates**: the more obvious the fake, the less it is told. The second is what everybody uses.
-# Instead of making "fake" unlikely it makes "real" likely: the binary cross-entropy of a fake with the label *real*.
-# Both push every score upwards. They differ in which fakes are heard, the best (first) or the worst (second).
-# **LSGAN** (Mao and others 2017) has no sigmoid: its discriminator regresses to 1 on reals and 0 on fakes, and the
-# generator minimises $\frac12 (D - 1)^2$. Its pull grows with the distance from 1.
+# The first loss **saturates**: the more obvious the fake, the less the generator is told about it. The second is what
+# everybody uses. Instead of making "fake" unlikely it makes "real" likely: the binary cross-entropy of a fake with the
+# label *real*. Both push every score upwards. They differ in which fakes are heard, the best (first) or the worst
+# (second). **LSGAN** (Mao and others 2017) has no sigmoid: its discriminator regresses to 1 on reals and 0 on fakes,
+# and the generator minimises $\frac12 (D - 1)^2$. Its pull grows with the distance from 1.
 #
 # How bad is it when $D$ is *perfect*? Let $p_r = \mathcal{N}(0, 1)$ and $p_g = \mathcal{N}(\theta, 1)$; all the
 # generator has to learn is $\theta = 0$. By (4.2) the best score is $s^*(x) = \log p_r - \log p_g = \theta^2/2 -
@@ -300,6 +300,8 @@ expect("what is left of the saturating gradient", ratio["saturating"], below=0.1
 expect("what is left of the non-saturating gradient", ratio["non-saturating"], above=0.5)
 
 # %% [markdown]
+# In 150 steps the saturating gradient has fallen by orders of magnitude, while the other has, if anything, grown.
+#
 # Now the game. Twenty times during training we keep 500 pictures, always of the same codes, with the seconds that
 # training has taken so far: later we shall want to compare at equal time.
 
@@ -353,19 +355,20 @@ plots.show_grid(x_book[:40], columns=20, title="the book's GAN: the first forty 
 #
 # Four changes, the first from DCGAN (Radford and others 2016), the others from the years since.
 #
-# **Convolutions.** The generator's noise becomes 64 small maps of $7 \times 7$, which are enlarged twice; the critic
-# shrinks a picture in the same way. Batch normalisation only in the generator, LeakyReLU throughout. DCGAN enlarged
-# by fractionally strided convolutions; ours compute four times the channels and shuffle them into space, which is
-# cheaper here. The output is a tanh, so for this section **pixels lie in $[-1, 1]$**. Both networks are shared with
-# the next two chapters, so they live in the core:
+# **Convolutions.** The generator's noise becomes 64 small maps of $7 \times 7$, which are enlarged twice; the
+# discriminator, which here returns the score $s$ itself and is then called a **critic**, shrinks a picture in the same
+# way. Batch normalisation only in the generator, LeakyReLU throughout. DCGAN enlarged by fractionally strided
+# convolutions; ours compute four times as many channels and rearrange them into pixels (`PixelShuffle`), which is
+# cheaper here. The output is a tanh, so for this section **pixels lie in $[-1, 1]$**. Both networks are shared with the
+# next two chapters, so they live in the core:
 
 # %%
 Markdown("```python\n" + inspect.getsource(nets.DigitGenerator) + "\n\n" + inspect.getsource(nets.DigitCritic) + "```")
 
 # %% [markdown]
-# **A discriminator that may not be steep.** Add to its loss the squared length of its score's gradient, at reals and
-# at fakes. The exact form needs a gradient of a gradient. A finite difference does not: for $n \sim \mathcal{N}(0,
-# I)$,
+# **A discriminator that may not be steep.** Add to its loss the squared length of its score's gradient, at reals and at
+# fakes (R1 and R2; Mescheder and others 2018, Huang and others 2024). The exact form needs a gradient of a gradient. A
+# finite difference does not: for $n \sim \mathcal{N}(0, I)$,
 #
 # $$ \mathbb{E}_n \left( \frac{s(x + \varsigma n) - s(x)}{\varsigma} \right)^2
 #    \;\approx\; \mathbb{E}_n \big( n^\top \nabla s(x) \big)^2 \;=\; \lVert \nabla s(x) \rVert^2 , \tag{4.6} $$
@@ -379,7 +382,8 @@ Markdown("```python\n" + inspect.getsource(nets.DigitGenerator) + "\n\n" + inspe
 # opponents. Rate 2e-3, constant for half of the training, then falling linearly to zero.
 #
 # **An average of generators.** The players circle around each other; the average of $G$'s weights over the last few
-# hundred steps (decay 0.998) is steadier than any one of them. Samples are drawn from the average, `ema_model`.
+# hundred steps (decay 0.998; Yazıcı and others 2019) is steadier than any one of them. Samples are drawn from the
+# average, `ema_model`.
 #
 # The losses are the non-saturating ones from above, as `softplus` of scores. One batch of fakes serves both players:
 # $D$ learns from it, then $G$ is told what the new $D$ thinks of the same fakes. The batch is small, 32: in a minute,
@@ -496,9 +500,10 @@ reports = {name: metrics.sample_report(x, test_set, held_out=val_set) for name, 
 Markdown(metrics.report_table(reports))
 
 # %% [markdown]
-# The book's generator draws one thing. Ours draws all ten digits evenly, and its recall is close to the floor: of
-# what exists, it leaves little out. Precision is well below: two in five drawings lie outside the real ones, and the
-# distance is about twelve times the floor. Diversity above 1 is no merit; half-drawn shapes between classes raise it.
+# The book's generator draws one thing. Ours draws all ten digits, none below 3 %. Its recall is close to the floor, but
+# do not trust that alone: scattered drawings have large neighbourhoods and buy recall. Coverage, which they cannot buy,
+# is well below its floor. So is precision, for about two in five drawings lie outside the real ones, and the distance
+# is more than ten times the floor. Diversity above 1 is no merit; half-drawn shapes between classes raise it.
 #
 # **Batch normalisation** leaves a choice. While training, the generator normalises each layer by the mean and
 # variance of its batch; in `eval` mode it uses running averages of these, which were collected from $G$ while its
@@ -528,7 +533,8 @@ for name, f in features.items():
 
 # %% [markdown]
 # Hardly: the three differ by a few per cent. Towards the end the rate goes to zero, $G$ stands nearly still, and
-# averages collected then fit. Only never draw a single picture in training mode: it would be normalised by itself.
+# averages collected then fit. But never draw a single picture in training mode: it would be normalised by its own mean
+# and variance.
 #
 # The last of the three goes on the [scoreboard](scoreboard.md), beside the main models of the other chapters.
 
@@ -570,8 +576,8 @@ print(f"both after {book_history.seconds:.0f} s: Fréchet distance {equal[0]:.0f
 # %% [markdown]
 # At equal time the book's distance is more than ten times ours. Could the losses have told us? Ours stays near 1 nat
 # while the distance falls to a fraction. The book's climbs to seven or so, and its distance wanders without a trend.
-# Where loss and distance do go together, the sign is the wrong one: our better pictures come with a *higher* loss, for
-# by then $D$ is better too.
+# For ours the sign is even the wrong one: while the distance falls fastest our generator's loss *rises*, for $D$ gets
+# better too; later it changes little, and so do the pictures.
 #
 # What the curves do tell is who is winning. When $D$'s loss goes to zero, as the book's did within a few hundred
 # steps, the match is over, and training on will not help. To know whether pictures improve, measure pictures.
@@ -613,7 +619,8 @@ def modes_covered(points):
 
 
 # %% [markdown]
-# Three games: the plain one, non-saturating; LSGAN, which differs in two lines; and the plain one with penalty (4.6).
+# Three games: the plain one, non-saturating; LSGAN, which differs in two lines; and the plain one with penalty (4.6),
+# here with $\gamma = 0.2$. All use Adam with $\beta_1 = 0.5$, as DCGAN did.
 
 # %%
 def play(kind, steps=1500, B=128, gamma=0.2):
@@ -668,15 +675,15 @@ for kind, counts in covered.items():
     print(f"{kind:14s} modes covered in five games: {counts}; all eight in {sum(c == 8 for c in counts)} of {GAMES}")
 
 # %% [markdown]
-# The plain game ends on a few of the modes, in none of the games on all eight, and with some points on the lines
-# between them. In the first pictures its points were everywhere: they *left* modes. Least squares does no better here.
-# With the penalty the same networks, as many steps and the same generator's loss cover the whole ring. So collapse is
-# not a lack of room in $G$. A $D$ that may be steep can be flat everywhere but near the fakes, and then no slope leads
-# to a mode that nobody draws.
+# The plain game ends on some of the modes, in none of the five games on all eight, and with some points on the lines
+# between them. (The figure shows the first of the five.) In the first pictures its points were everywhere: they *left*
+# modes. Least squares does no better here. With the penalty the same networks, as many steps and the same generator's
+# loss cover the whole ring. So collapse is not a lack of room in $G$. A $D$ that may be steep can be flat everywhere
+# but near the fakes, and then no slope leads to a mode that nobody draws.
 #
 # ### On digits
 #
-# Nobody can see 784 dimensions, but our reader can sort samples into ten drawers.
+# Nobody can see 784 dimensions, but our reader can sort samples into ten classes.
 
 # %% mystnb={"image": {"alt": "Share of each digit: real level, the textbook GAN one class only, ours all ten"}}
 by_class = {"real test digits": metrics.class_coverage(test_set.labels), "the book's GAN": reports["the book's GAN"],
@@ -735,7 +742,7 @@ for name, share in sure.items():
 
 # %% [markdown]
 # The generator's midpoints are read as surely as its ends, those of the cross-fade are not: it has not stored pictures.
-# The straight line costs next to nothing, though; this generator is lenient.
+# Here the straight line does almost as well: this generator copes with the thin middle.
 #
 # ### Directions that mean something
 #
@@ -769,7 +776,8 @@ print(f"share of variance on 1,000 further codes: ink {explained[0]:.2f}, slant 
 steps = torch.linspace(-4, 4, 9, device=device)
 rows = [(f"{name}, code {i}", z[i] + steps[:, None] * directions[:, k])
         for k, name in enumerate(("ink", "slant")) for i in (2, 3)]
-plots.show_rows({name: draw(E, line) for name, line in rows}, columns=9, width=6)
+plots.show_grid(torch.cat([draw(E, line) for _, line in rows]), columns=9, row_labels=[name for name, _ in rows],
+                column_labels=[f"{v:+.0f}" for v in steps.tolist()], width=6)
 
 # %% [markdown]
 # ### Arithmetic
@@ -796,17 +804,18 @@ for name, shift in (("half the difference", lean / 2), ("the difference", lean),
           f"by {gained.mean():+.2f} pixels a row; {100 * stays:.0f} % keep their digit")
 
 # %% [markdown]
-# The lean comes over to practically all of them, and random steps of the same length bring none on average: slant
-# means the same thing to every digit. But with the whole difference more than half turn into another digit on the way.
-# Slant and class are not kept apart in this space, and nothing in the game asked for it.
+# The lean comes over to practically all of them, and random steps of the same length bring none on average: slant means
+# the same thing to every digit. But with the whole difference more than half turn into another digit. Most of that is
+# the length of the step: a random one as long changes nearly as many. The rest says that slant and class are not quite
+# kept apart, and nothing in the game asked for it.
 
 # %% [markdown]
 # ## Walk yourself
 #
-# The sliders below run the generator in your browser. Sixty-four would be no help, so a linear layer goes in front: it
-# maps six numbers to a code. The first two are the directions of ink and slant. The other four are
-# the directions in which the generator's first layer $W$ reacts most, the leading eigenvectors of $W^\top W$ (Shen
-# and Zhou 2021); they were found without any label, and what they mean you will have to find out by moving them.
+# The sliders below run the generator in your browser. Sixty-four sliders would be no help, so a linear layer goes in
+# front: it maps six numbers to a code. The first two are the directions of ink and slant. The other four are the
+# directions in which the generator's first layer $W$ reacts most, the leading eigenvectors of $W^\top W$ (Shen and Zhou
+# 2021); they were found without any label, and what they mean you will have to find out by moving them.
 
 # %%
 W = E.net[0].weight.detach()                                          # (3136, 64)
@@ -846,9 +855,9 @@ between
 # GANs gave medical imaging its first sharp synthetic pictures, and its translators: from MR to CT, from one scanner's
 # look to another's. What we saw on digits is less harmless there.
 #
-# *What is rare goes first.* A discriminator hardly misses a mode that makes up one case in two hundred, and by
-# exercise 4.3 the generator is hardly charged for it. The rare disease is the likeliest thing to be left out, and no
-# loss curve says so. Count what is there.
+# *What is rare goes first.* A discriminator hardly notices the absence of a mode that makes up one case in two hundred,
+# and by exercise 4.3 the generator is hardly charged for it. The rare disease is the likeliest thing to be left out,
+# and no loss curve says so. Count what is there.
 #
 # *Plausible is not true.* The adversarial loss asks whether a picture could be real, never whether it is right for
 # *this* patient. Cohen, Luck and Honari (2018) trained translators between MR contrasts on sets with different shares
@@ -1001,31 +1010,35 @@ print("the loss is half of Pearson's chi squared:", torch.isclose(loss, chi2 / 2
 # %% [markdown]
 # **Exercise 4.6. The smallest GAN.** Let the real distribution be a single point at 0, the generator a point at
 # $\theta$, and the discriminator the linear score $s(x) = \psi x$ (Mescheder and others 2018). To see the dynamics
-# alone, take $V = \psi\theta$: $G$ moves by $-\eta\, \partial V / \partial \theta$ and $D$ by
-# $+\eta\, \partial V/\partial \psi$, both at once. Show that every step multiplies the distance from the solution
-# $(0, 0)$ by $\sqrt{1 + \eta^2}$. Then add the penalty $\frac{\gamma}{2} \lVert \nabla_x s \rVert^2$ to $D$'s loss,
-# and find when it converges.
+# alone, take $V = -\psi\theta$, which is (4.1) to first order but for a constant and a factor ½: $G$ moves by
+# $-\eta\, \partial V / \partial \theta$ and $D$ by $+\eta\, \partial V/\partial \psi$, both at once. Show that every
+# step multiplies the distance from the solution $(0, 0)$ by $\sqrt{1 + \eta^2}$. Then add the penalty
+# $\frac{\gamma}{2} \lVert \nabla_x s \rVert^2$ to $D$'s loss, and find when it converges.
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.6</summary>
 #
-# $\theta' = \theta - \eta \psi$, $\psi' = \psi + \eta \theta$, so $\theta'^2 + \psi'^2 = (1 + \eta^2)(\theta^2 +
-# \psi^2)$: the players spiral outwards at any rate, and the solution is the one place they never find. The penalty is
-# $\frac\gamma2 \psi^2$ and turns the second equation into $\psi' = (1 - \eta\gamma) \psi + \eta \theta$. The matrix
-# $\begin{pmatrix} 1 & -\eta \\ \eta & 1 - \eta\gamma \end{pmatrix}$ has determinant $1 - \eta\gamma + \eta^2$. While
-# its eigenvalues are a complex pair, $\gamma < 2$, their squared size is that determinant: below 1 exactly if $\gamma
-# > \eta$.
+# $\theta' = \theta + \eta \psi$, $\psi' = \psi - \eta \theta$, so
+# $\theta'^2 + \psi'^2 = (1 + \eta^2)(\theta^2 + \psi^2)$: the players spiral outwards at any rate, and the solution is
+# the one place they never find. The penalty is $\frac\gamma2 \psi^2$ and turns the second equation into
+# $\psi' = (1 - \eta\gamma) \psi - \eta \theta$. The matrix
+# $\begin{pmatrix} 1 & \eta \\ -\eta & 1 - \eta\gamma \end{pmatrix}$ has determinant $1 - \eta\gamma + \eta^2$. While
+# its eigenvalues are a complex pair, $\gamma < 2$, their squared size is that determinant: below 1 exactly if
+# $\gamma > \eta$. For $\gamma \ge 2$ they are real, and both lie inside $(-1, 1)$ as long as
+# $\gamma < 2/\eta + \eta/2$. So the game converges exactly if $\eta < \gamma < 2/\eta + \eta/2$: too strong a penalty
+# overshoots.
 #
 # </details>
 
 # %% tags=["solution", "nbval-check-output"]
-def distance_after(steps, eta, gamma):
-    matrix = torch.tensor([[1.0, -eta], [eta, 1 - eta * gamma]], dtype=torch.float64)
-    return (torch.linalg.matrix_power(matrix, steps) @ torch.tensor([1.0, 0.0], dtype=torch.float64)).norm().item()
+def one_step(eta, gamma):
+    return torch.tensor([[1.0, eta], [-eta, 1 - eta * gamma]], dtype=torch.float64)
 
 
-print(f"after 200 steps of 0.1: {distance_after(200, 0.1, 0.0):.4f} without penalty, {1.01 ** 100:.4f} by the formula")
-print(f"with penalty 0.05, 0.1, 0.5: {', '.join(f'{distance_after(200, 0.1, c):.4f}' for c in (0.05, 0.1, 0.5))}")
+after = (torch.linalg.matrix_power(one_step(0.1, 0.0), 200) @ torch.tensor([1.0, 0.0]).double()).norm().item()
+print(f"distance after 200 steps of 0.1, without penalty: {after:.4f}, by the formula {1.01 ** 100:.4f}")
+for penalty in (0.05, 0.1, 0.5, 20.0, 20.1):
+    print(f"penalty {penalty:5}: largest eigenvalue {torch.linalg.eigvals(one_step(0.1, penalty)).abs().max():.4f}")
 
 # %% [markdown]
 # **Exercise 4.7. A gradient without a gradient.** Check (4.6) on our trained critic: compare the finite difference,
