@@ -95,7 +95,8 @@ measure("cheat: one real digit per class", x_test[best][asked])
 table()
 
 # %% [markdown]
-# Every drawing is read as asked; real digits are not. The diversity is zero. Keep the cheat in mind.
+# Every drawing is read as asked, which even real digits do not quite manage. The diversity is zero. Keep the cheat in
+# mind.
 
 # %% [markdown]
 # ## The textbook's form: eleven classes
@@ -103,7 +104,7 @@ table()
 # The textbook turns the discriminator into a classifier with $K + 1$ classes: the ten digits, and an eleventh, "fake".
 # Real images should be put into their class, generated ones into the eleventh. The generator is told the label by an
 # **embedding**, a learned vector $e_y$ that is *added* to the noise, and wants its drawing put into class $y$. With
-# $D_k(x)$ the softmax over the eleven scores,
+# $D_k(x)$ the softmax over the eleven scores, numbered from 0, so that $K = 10$ is "fake",
 #
 # $$ L_D = -\tfrac12\, \mathbb{E}_{(x, y) \sim p_r} \log D_y(x)
 #    - \tfrac12\, \mathbb{E}_{y, z} \log D_K\big(G(z + e_y)\big),
@@ -179,8 +180,9 @@ plots.show_grid(torch.cat([x_book[asked == c][:10] for c in range(10)]), columns
                 width=4.2, title="the book's CGAN: the first ten of each digit")
 
 # %% [markdown]
-# $D$ wins here as it did in chapter 4: its loss is near zero, the generator's has climbed to many nats. What comes out
-# is one picture, and no digit, whatever is asked for. (The companion code takes 30 epochs, we about three.)
+# $D$ wins here as it did in chapter 4: its loss is far below $\ln 11 = 2.4$ nats, that of guessing among eleven, and
+# the generator's has climbed to many nats. What comes out is one picture, and no digit, whatever is asked for. (The
+# companion code takes 30 epochs, we about three.)
 #
 # Is it the networks' fault, or the loss's? Keep the loss (5.1) and exchange everything else.
 
@@ -239,27 +241,16 @@ class Discriminator(nn.Module):
         return s[:, :10].logsumexp(1) - s[:, 10], s[:, :10]           # equation (5.2)
 
 
-# %%
-class AddedLabel(nets.DigitGenerator):
-    """Chapter 4's generator with the label added to the noise, as in the textbook."""
-
-    def __init__(self, latent):
-        super().__init__(latent)
-        self.label = nn.Embedding(10, latent)
-
-    def forward(self, z, y):
-        return self.net(z + self.label(y))
-
-
 # %% [markdown]
-# The losses are chapter 4's, with a class term of weight `weight` for both players. As there, $D$ moves first, on
-# fakes that $G$ is then told about, and every second image is shown to $D$ once more with a little noise on it, so that
-# steep scores can be charged for.
+# The losses are chapter 4's, with a class term of weight `weight` for both players. As there, $D$ moves first, on fakes
+# that $G$ is then told about, and the penalty (4.6) is charged on every second image. The generator is told the label
+# by an embedding that is concatenated to the noise, in all forms from here on, so that these differ in the
+# discriminator alone.
 #
 # One trap. Each player's step gets a batch of its own, so the fakes have to be kept *with* the labels that they were
-# drawn for. Judge them under the labels of the other player's batch, and $G$ is praised for what it was never asked;
-# or, if $G$ moves first, $D$ learns to know fakes by labels that do not match. Any drawing that matches is then safe
-# from it, however poor: the game has turned into a class term.
+# drawn for. If they are judged under the labels of the other player's batch, $G$ is rewarded for something it was not
+# asked for. If $G$ moves first, $D$ learns to spot fakes by their wrong labels, so that any drawing that fits its label
+# passes, however poor: the game has become a class term.
 
 # %%
 SIGMA, GAMMA, LATENT = 0.05, 0.1, 64
@@ -299,7 +290,7 @@ def make_losses(G, D, weight):
 
 # %% [markdown]
 # Before we use them, check (5.3): at weight 1 our two losses, without the penalty, must be the cross-entropies of (5.1)
-# for any scores.
+# for any scores ($D$'s twice over, for we dropped the ½).
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
@@ -340,18 +331,19 @@ def refresh_statistics(G):
 SHORT, LONG, BATCH = 500, 2000, 32
 
 
-def train_cgan(form, steps, *, weight=0.0, added=False, ema=0.995, title=None, callback=None):
+def train_cgan(form, steps, *, weight=0.0, title=None, callback=None):
     """Train one form; returns the averaged generator, the discriminator and the history."""
     torch.manual_seed(SEED)
-    G = AddedLabel(LATENT) if added else nets.DigitGenerator(LATENT, classes=10)
-    G, D = (net.to(device, memory_format=torch.channels_last) for net in (G, Discriminator(form)))
+    G, D = (net.to(device, memory_format=torch.channels_last)
+            for net in (nets.DigitGenerator(LATENT, classes=10), Discriminator(form)))
     discriminator_loss, generator_loss = make_losses(G, D, weight)
     adam = {"lr": 2e-3, "betas": (0.0, 0.99), "fused": True}
+    # the rate is constant at first and then falls: a short run is the beginning of a long one
     step = kernels.TrainStep([kernels.Update(discriminator_loss, torch.optim.Adam(D.parameters(), **adam)),
                               kernels.Update(generator_loss, torch.optim.Adam(G.parameters(), **adam))],
                              batches=kernels.Batches(train_set, batch_size=BATCH, device=device, seed=SEED),
-                             model={"G": G, "D": D}, ema=ema, seed=SEED,
-                             schedule=kernels.linear_decay(warmup=0.0, flat=0.5))
+                             model={"G": G, "D": D}, ema=0.998, seed=SEED,
+                             schedule=kernels.linear_decay(warmup=0.0, flat=0.5) if steps == LONG else None)
     history = train.fit(step, runtime.budget(steps), reports=20, title=title or form, callback=callback)
     return refresh_statistics(step.ema_model["G"]), D, history
 
@@ -368,10 +360,10 @@ def try_form(name, form, steps=SHORT, **options):
 
 
 # %%
-try_form("eleven classes, weight 1", "eleven classes", weight=1.0, added=True)
+try_form("eleven classes, weight 1", "eleven classes", weight=1.0)
 table()
 
-# %% mystnb={"image": {"alt": "Ten rows of ten clear digits; the ten in a row are almost the same picture."}}
+# %% mystnb={"image": {"alt": "Ten rows of ten digits; the ten in a row are almost the same picture."}}
 styles = codes[:10]                                                   # the first ten codes, one for each column
 every_class = torch.arange(10, device=device).repeat_interleave(10)
 
@@ -389,8 +381,8 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # generator has stopped listening to $z$. The diversity says so, and even flatters: what varies within a row are ragged
 # edges and hardly the handwriting. Recall, the share of real digits that have a drawing near them, is zero.
 #
-# In chapter 4 collapse meant that whole classes went missing, and a count of classes showed it. Here all ten are
-# present in equal shares, by order; it is *within* each class that nothing is left.
+# In chapter 4 collapse meant that whole classes went missing, and a count of classes showed it. Here all ten are there
+# in equal shares, because we asked for them; what is lost is the variety *within* each class.
 
 # %% [markdown]
 # ## What the class term leaves out
@@ -424,7 +416,7 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # If the term is wrong, use less of it: a tenth, for both players. Beside it AC-GAN, as published.
 
 # %%
-try_form("eleven classes, weight 0.1", "eleven classes", weight=0.1, added=True)
+try_form("eleven classes, weight 0.1", "eleven classes", weight=0.1)
 try_form("auxiliary classifier", "auxiliary", weight=1.0)
 table()
 
@@ -437,9 +429,9 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
       f"by our reader: {100 * reports['auxiliary classifier']['read_accuracy']:.1f} %")
 
 # %% [markdown]
-# Turning the term down gives back part of the diversity and costs some obedience. It is a compromise: a term that
-# points the wrong way, kept small enough to be outvoted. And the number that everyone reports, read as asked, advises
-# the wrong weight.
+# Turning the term down gives back part of the diversity and costs some obedience; recall stays near zero. It is a
+# compromise: a term that points the wrong way, kept small enough to be outvoted. And the number that everyone reports,
+# read as asked, advises the wrong weight.
 #
 # AC-GAN shows another fault. Its classifier is trained on fakes too, and told that they are what was asked for. So the
 # two players agree on a code of their own: marks that $D$ reads without fail and an outsider does not. Never let a
@@ -461,10 +453,10 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
 # How does a network take in the label?
 # - **Label as input**, the classic form: both players are handed the label. For $D$ its embedding is shaped like a
 #   picture and becomes a second channel; the network has to find out by itself what to do with it.
-# - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are
-#   not looked at. All layers but the last are shared. This is the projection discriminator of Miyato and Koyama (2018)
-#   in other clothes (exercise 5.2). There is *no* softmax over the ten: they do not compete, and nothing asks which
-#   digit this is.
+# - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are not
+#   looked at. All layers but the last are shared. This is the projection discriminator of Miyato and Koyama (2018) in
+#   another form (exercise 5.2), and StarGAN v2 has it as here. There is *no* softmax over the ten: they do not compete,
+#   and nothing asks which digit this is.
 
 # %%
 try_form("label as input", "label as input")
@@ -472,8 +464,8 @@ table()
 
 # %% [markdown]
 # No collapse, but many drawings are misread: this network finds out slowly what its second channel is for. Now ours:
-# one output per class, for about a minute. On the way we keep a copy after as many steps as the short runs had. (It is
-# at a disadvantage: their learning rate has fallen to zero by then, ours not yet.)
+# one output per class, for four times as many steps. On the way we keep a copy after as many steps as the short runs
+# had, so that it can be held against them.
 
 # %%
 early = {}
@@ -485,7 +477,7 @@ def keep_early(step, means):
 
 
 OURS = "one output per class"
-try_form(OURS, OURS, LONG, ema=0.998, callback=keep_early)
+try_form(OURS, OURS, LONG, callback=keep_early)
 measure(f"ours after {SHORT} steps", draw(refresh_statistics(early["G"]), codes, asked))
 E = generators[OURS]
 print(f"ours: {LONG:,} steps, {histories[OURS].seconds:.0f} s")
@@ -530,14 +522,14 @@ for ax, key, title in zip(axes, ("read_accuracy", "diversity"), ("read as asked"
                    color=[plots.COLOURS[1 if name == OURS else 0] for name in names])
     ax.axvline(reference.floor[key], color="#777777", linestyle="--", linewidth=1.2)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-    ax.set(title=title, xlim=(0, 1.18))
+    ax.set(title=title, xlim=(0, 1.18), xlabel="share of drawings" if key == "read_accuracy" else "distance, real = 1")
 fig
 
 # %% [markdown]
 # Take the left panel by itself. Three bars reach the dashed line of real digits: the cheat's, that of a collapsed
-# generator, and ours. Nothing there tells them apart, and to be read as asked the surest way is to draw, every time,
-# the picture that is read most surely. **Read accuracy alone does not miss collapse, it rewards it.** In the right
-# panel the three lie far apart. It needs the left one too: badly drawn digits are varied.
+# generator, and ours. Nothing there tells them apart, and the surest way to be read as asked is to draw the most
+# legible picture every time. **Read accuracy alone does not miss collapse, it rewards it.** In the right panel the
+# three lie far apart. It needs the left one too: badly drawn digits are varied.
 #
 # FD notices both faults at once, and does not say which. Ours comes within a few times the floor, and was ahead of all
 # others after equal steps; one real digit for each class scores about a hundred floors.
@@ -622,6 +614,8 @@ for c in range(10):
 print("ours, diversity class by class:", "  ".join(f"{c}: {v:.2f}" for c, v in enumerate(per_class)))
 
 # %% [markdown]
+# A mean of 0.9 hides classes that lie well below it.
+#
 # ## What this chapter promises
 
 # %% tags=["nbval-check-output"]
@@ -676,10 +670,10 @@ off = (found - weights / weights.sum(1, True)).abs().max()
 print("largest difference from (5.4) is below 1e-4:", (off < 1e-4).item())
 
 # %% [markdown]
-# **Exercise 5.2. Projection.** Miyato and Koyama score a pair by $s(x, y) = v^\top \varphi(x) + c + e_y^\top
-# \varphi(x)$, with features $\varphi$, a vector $v$ that does not depend on the label and an embedding $e_y$. Show
-# that this is our "one output per class" but for the biases, and turn our trained kind of discriminator into theirs.
-# What may differ in training, then?
+# **Exercise 5.2. Projection.** Miyato and Koyama score a pair by
+# $s(x, y) = v^\top \varphi(x) + c + e_y^\top \varphi(x)$, with features $\varphi$, a vector $v$ that does not depend on
+# the label and an embedding $e_y$. Show that this is our "one output per class" but for the biases, and rewrite a
+# discriminator of our kind as one of theirs. What may differ in training, then?
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.2</summary>
@@ -774,11 +768,11 @@ print(f"standard deviation of the class {sd:.2f}, of the truncated Gaussian {mat
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.5</summary>
 #
-# Two draws are the same image with probability $1/m$, at distance zero; otherwise their distance is on average that
-# of two different real images. So the diversity is about $1 - 1/m$: ten stored images give 0.9. Few images scatter
-# around this, since *which* ones are owned matters. Recall exposes it, and so do distances to the nearest training
-# image, if the stored ones are from there. A diversity near 0.3 is that of between one and two pictures for each
-# class.
+# Two draws are the same image with probability $1/m$, at distance zero; otherwise their distance is on average that of
+# two different real images. So the diversity is about $1 - 1/m$: ten stored images give 0.9. Few images scatter around
+# this, since *which* ones are owned matters. Recall exposes it, and so do distances to the nearest training image, if
+# the stored ones are from there. That of our collapsed generator, between 0.2 and 0.3, is $1 - 1/m$ for $m$ of about
+# 1.3: between one and two pictures for each class.
 #
 # </details>
 
