@@ -29,7 +29,7 @@
 # - ask for a digit by guidance, and see what the asking costs;
 # - state the likelihood of the model in bits per dimension.
 #
-# Running time: about five minutes on one core of an Intel Xeon, half of it training; measured by `make notebooks`.
+# Running time: about six minutes on one core of an Intel Xeon, a third of it training; measured by `make notebooks`.
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -139,7 +139,7 @@ for name, s in (("linear", linear), ("cosine", cosine)):
     a = s.alpha_bar.cpu()
     left.plot(range(1, T + 1), a, label=name)
     right.plot(range(1, T + 1), (a / (1 - a)).log10(), label=name)
-left.set(xlabel="step t", ylabel="ᾱ: share of the image in x_t")
+left.set(xlabel="step t", ylabel="ᾱ: share of the image's variance")
 right.set(xlabel="step t", ylabel="log10 SNR", ylim=(-6, 4.5))
 left.legend()
 fig
@@ -311,9 +311,9 @@ for t in (9, 99, 499, 899, 989):
     print(f"{t + 1:5}{row}")
 
 # %% [markdown]
-# The noise is a hopeless thing to predict late, when the image has to be read from it, the image a hopeless one
-# early. Predicting $v$ is safe at both ends. Its squared error is that of $x_0$ times $1 + \mathrm{SNR}_t$: Algorithm
-# 1 with other weights, and nothing else changes. We predict $v$.
+# Late in the chain the image cannot be read from a predicted noise, and early the noise cannot be read from a predicted
+# image. Predicting $v$ is safe at both ends. Its squared error is that of $x_0$ times $1 + \mathrm{SNR}_t$: Algorithm 1
+# with other weights, and nothing else changes. We predict $v$.
 #
 # ## The model: a U-Net that knows the time
 #
@@ -340,8 +340,8 @@ fig
 print(inspect.getsource(nets.ResidualBlock))
 
 # %% [markdown]
-# A convolution sees three pixels. Whether the upper and the lower half of an 8 fit together is a matter of distant
-# places, and **self-attention** lets all of them talk. At $7 \times 7$ there are 49, which costs little.
+# A convolution sees three by three pixels. Whether the upper and the lower half of an 8 fit together is a matter of
+# distant places, and **self-attention** lets all of them talk. At $7 \times 7$ there are 49, which costs little.
 
 # %% tags=["nbval-check-output"]
 print(inspect.getsource(nets.SelfAttention))
@@ -359,8 +359,7 @@ parameters = metrics.parameter_count(nets.UNet())
 print(f"{parameters:,} parameters")
 
 # %% [markdown]
-# Many processors multiply faster in bfloat16, numbers of 8 bits precision. Does it pay here? A look at the clock
-# decides:
+# Many processors multiply faster in bfloat16, numbers of 8 bits precision. Does it pay here? We time both:
 
 # %%
 def images_per_second(model, bf16, n=128, rounds=8):
@@ -481,7 +480,7 @@ begin = time.perf_counter()
 ten = algorithm_2(denoiser(trained), torch.arange(10, device=device), torch.Generator().manual_seed(SEED))
 slow = (time.perf_counter() - begin) / 10
 print(f"{T} steps: {slow:.1f} s for each digit")
-plots.show_grid(to_grey(ten), columns=10)
+plots.show_grid(to_grey(ten), columns=10, column_labels=list("0123456789"))
 
 # %% [markdown]
 # The engine behind this book's samplers takes the same step, as a test of one jump shows:
@@ -507,8 +506,8 @@ print(f"largest difference {step_error:.1e}")
 # ## DDIM: the same network, few steps
 #
 # Training never used the chain (8.1), only its marginals (8.2). So any process with the same marginals will do, and
-# there is one that hardly needs randomness. Given $\hat x_0$ and $\hat\varepsilon$ at step $t$, jump to any earlier
-# $s$ by (8.2) itself (Song et al. 2021):
+# there is one that needs none after $x_T$. Given $\hat x_0$ and $\hat\varepsilon$ at step $t$, jump to any earlier $s$
+# by (8.2) itself (Song et al. 2021):
 #
 # $$ x_s = \sqrt{\bar\alpha_s}\, \hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\; \hat\varepsilon + \sigma z,
 #    \qquad \sigma^2 = \eta^2\, \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}
@@ -549,10 +548,11 @@ plots.show_grid(to_grey(quick), columns=10, width=5)
 # $$ \tilde v = \hat v(x_t, t, \varnothing)
 #    + w\,\big(\hat v(x_t, t, y) - \hat v(x_t, t, \varnothing)\big). \tag{8.14} $$
 #
-# $w = 1$ is the plain conditional model, $w = 0$ forgets the label. Up to known factors $-\hat\varepsilon$ is the
-# gradient of $\log p(x_t)$, so the bracket is the gradient of $\log p(x_t \mid y) - \log p(x_t) = \log p(y \mid
-# x_t) + \text{const}$: an implicit classifier, trusted $w$ times. Samples move to where the classifier is surest,
-# and crowd there.
+# $w = 1$ is the plain conditional model, $w = 0$ forgets the label. (By (8.11) $\hat\varepsilon$ is
+# $\sqrt{\bar\alpha_t}\,\hat v$ plus a multiple of $x_t$, and the weights $1 - w$ and $w$ add up to 1: the same rule
+# holds for $\hat\varepsilon$.) Up to known factors $-\hat\varepsilon$ is the gradient of $\log p(x_t)$, so the bracket
+# is the gradient of $\log p(x_t \mid y) - \log p(x_t) = \log p(y \mid x_t) + \text{const}$: an implicit classifier,
+# trusted $w$ times. Samples move to where the classifier is surest, and crowd there.
 
 # %%
 def draw(model, y, *, steps, guidance=None, between=(0, T), eta=0.0, seed=SEED, **options):
@@ -627,9 +627,9 @@ plots.show_curves({"DDIM": (steps_done, distances)}, x_label="steps (and cost)",
 # %% [markdown]
 # Cost is proportional to steps; quality is not. Five steps already settle the class, ten or twenty bring most of what
 # can be had, and after that the network's own error remains, which no number of steps can mend. With guidance, more
-# steps may even follow that error further. Fresh noise at every step brings no gain here: compare the last line with
-# ten steps of DDIM. And what $\eta = 0$ always buys is that the same $x_T$ gives the same digit, whatever the number
-# of steps.
+# steps may even follow that error further. Fresh noise at every step makes it worse here: compare the last line with
+# ten steps of DDIM. And what $\eta = 0$ always buys is that the same $x_T$ gives the same digit, whatever the number of
+# steps.
 #
 # **What does guidance cost?** The same labels, 20 steps, three strengths. And once guidance in the middle of the way
 # only, as Kynkäänniemi et al. (2024) advise: at the noisiest steps a push towards the class is a push towards its
@@ -651,7 +651,8 @@ for w, q in strengths.items():
 # Some guidance pays, because a briefly trained model errs more in what it draws than in how varied it is: more digits
 # are the ones asked for. But recall and diversity fall from the first bit of it, and strong guidance draws the same
 # textbook seven again and again. The Fréchet distance, which sees both, is lowest somewhere between. Guided in the
-# middle only, the digits keep more of their variety, for a few more misread ones.
+# middle only, the digits keep more of their variety, for a few more misread ones. By the Fréchet distance that is no
+# gain yet, since precision falls too.
 #
 # ## Bits per dimension
 #
@@ -706,11 +707,11 @@ plots.show_curves({"term of the bound": (range(1, T + 1), terms.tolist())}, x_la
 #
 # ## Ten times as long
 #
-# Is what remains to the floor the method's fault, or the clock's? In `data/weights/` lies the same network, trained ten
-# times as long: **our own weights, made from MNIST** by the command that the next cell prints. That command runs the
-# cells above as they stand, with `GENMED_BUDGET=10`, and stores the averaged weights in float16. The two networks get
-# the same labels, the same noise and 50 steps, and are held against the same images. (If your data are the stroke
-# drawings, the comparison is left out: the shipped network has never seen one.)
+# The distance is still far from its floor. Is that the method's fault, or the clock's? In `data/weights/` lies the same
+# network, trained ten times as long: **our own weights, made from MNIST** by the command that the next cell prints.
+# That command runs the cells above as they stand, with `GENMED_BUDGET=10`, and stores the averaged weights in float16.
+# The two networks get the same labels, the same noise and 50 steps, and are held against the same images. (If your data
+# are the stroke drawings, the comparison is left out: the shipped network has never seen one.)
 
 # %%
 shipped = metrics.load_weights(nets.UNet(), "ddpm_digits").to(device)
@@ -739,10 +740,11 @@ plots.show_grids({"this notebook": draw(trained, hundred, steps=20, guidance=W),
                  columns=10)
 
 # %% [markdown]
-# Most of the gap was the clock's. The last line compares the two guided alike: longer training alone takes away most of
-# the excess over real digits. The shipped digits vary more (recall, diversity), and more of the real ones have a
-# neighbour among them (coverage). The floor itself is not reached. Would still more steps get there, or a larger
-# network? `GENMED_BUDGET` and `nets.UNet(widths=...)` let you try.
+# Most of the gap was the clock's. The line above the table compares the two guided alike: by 500 digits and 20 steps,
+# longer training takes away all of the excess over real digits that so few can show. Two thousand digits show more:
+# some of the excess remains. The shipped digits vary more (recall, diversity), and more of the real ones have a
+# neighbour among them (coverage). Would still more steps close the rest, or a larger network? `GENMED_BUDGET` and
+# `nets.UNet(widths=...)` let you try.
 #
 # ## Sliders: backwards in time, guidance, steps
 #
@@ -813,7 +815,8 @@ for place in (0, 4, -1):
 steps_slider
 
 # %% [markdown]
-# A single step shows the mean of all digits of a class that are possible: from pure noise, the best guess is a blur.
+# A single step shows what the network makes of pure noise: the mean of the class, pushed by guidance away from the mean
+# of all digits. Either way a blur.
 #
 # ## What this chapter promises
 
@@ -993,9 +996,9 @@ for w in (1.0, 1.5, 4.0, 20.0):
     assert abs(var - var_closed) < 1e-6 and abs(mean - mean_closed) < 1e-6
 
 # %% [markdown]
-# **6.** If one number $\sigma_t^2$ may be learned for each step, what is the best one, and what does $L_{t-1}$
-# become? Show that it is $\frac12 \log(1 + 2 K)$ per dimension, if $K$ is what it was with $\sigma_t^2 =
-# \tilde\beta_t$.
+# **6.** If one number $\sigma_t^2$ may be learned for each step, what is the best one, and what does $L_{t-1}$ become?
+# Show that it is $\frac12 \log(1 + 2 K)$ per dimension, where $K$ is the value of $L_{t-1}$ at
+# $\sigma_t^2 = \tilde\beta_t$.
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution</summary>
@@ -1021,7 +1024,7 @@ for t in (1, 10, 100, 500):
 #
 # **"Minimising $L_{\text{simple}}$ maximises the likelihood."** Often said in lectures. It minimises the same errors
 # under other weights, and those of the bound are far from constant: in the table below (8.10) they fall from 0.56 at
-# $t = 2$ to 0.003 at $t = 501$. The bits per dimension above show what that costs.
+# $t = 2$ to 0.003 at $t = 501$. What that costs in bits, only a network trained on (8.8) itself would show.
 #
 # **"$x_T$ is pure noise"**, with the betas of a thousand steps and fewer steps. With $T = 100$ and betas from 0.0001
 # to 0.02, common in tutorials, more than a third of the image's variance is still there at the end, and sampling
@@ -1030,7 +1033,7 @@ for t in (1, 10, 100, 500):
 # %%
 for steps, factor in ((1000, 1), (100, 1), (25, 1), (100, 10)):
     s = diffusion.Schedule.linear(steps, 1e-4 * factor, 0.02 * factor)
-    print(f"T = {steps:4}, betas x {factor:2}: image left in x_T {s.alpha_bar[-1]:.5f}, "
+    print(f"T = {steps:4}, betas x {factor:2}: variance of the image left in x_T {s.alpha_bar[-1]:.5f}, "
           f"L_T {diffusion.prior_bits(x_test[:500].cpu(), s).mean():.5f} bits per dimension")
 assert diffusion.Schedule.linear(100).alpha_bar[-1] > 0.33
 
