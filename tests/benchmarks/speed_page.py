@@ -151,7 +151,8 @@ def against_the_ideal(ax, points, power, label, colour):
 
 
 def parity(table):
-    lines = [[f"{int(found['chapter'][:2])} {found['training']}", *found["off"]]
+    lines = [[f"{int(found['chapter'][:2])} {found['training']}",
+              *(off.replace("e-", "e\u2011") for off in found["off"])]  # a hyphen at which no line breaks
              for found in sorted(table["parity"], key=lambda found: found["chapter"])]
     return rows(["training: losses, weights", "compiled", "nudged by 1e-7", "bfloat16", "nudged by 2e-3"], lines)
 
