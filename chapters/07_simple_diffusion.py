@@ -267,7 +267,7 @@ fig
 # %%
 def standardised(out):
     """The textbook's head: each image's 784 outputs to mean 0 and standard deviation sigma."""
-    return SIGMA * (out - out.mean(1, keepdim=True)) / out.std(1, keepdim=True).clamp(min=1e-8)
+    return SIGMA * F.layer_norm(out, out.shape[1:])                   # subtracts the mean, divides by the spread
 
 
 class Denoiser(nn.Module):
