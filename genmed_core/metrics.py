@@ -578,7 +578,7 @@ def timed_samples(draw):
 
 MEASURES = ("fd", "kid", "kid_sd", "precision", "recall", "density", "coverage", "diversity", "detail", "classes",
             "read_accuracy", "neighbour")
-STRIP = 16  # samples of a model that are kept as a picture
+STRIP = 12  # samples of a model that are kept as a picture
 
 
 def _figures(report):
@@ -656,8 +656,8 @@ class Expectations:
         """Record a model for the scoreboard: quality, variety and cost.
 
         report: what `sample_report` or `audit.quality` said of the samples, or a dict with "fd", "fd_floor", "kid",
-        "kid_floor", "recall", "coverage" and more of MEASURES; samples (N, C, H, W) in [0, 1], in random order, and
-        real: images or ImageSet, whose similarity is the floor; labels (N,): the classes asked for (digits without
+        "kid_floor", "recall", "coverage" and more of MEASURES; samples (N, C, H, W) in [0, 1] and real: images or
+        ImageSet, whose similarity is the floor; labels (N,): the classes asked for (digits without
         are taken as our reader reads them); train_seconds: all training that the samples need; sample_seconds per
         image; parameters: the network (nn.Module) that draws, or how many numbers it has learned; what only training
         needs, such as an encoder or a critic, is not counted. The printed line holds no value, and a model recorded
@@ -701,9 +701,12 @@ class Expectations:
             print(f"note: {path.name} not recorded ({err.strerror}); set GENMED_RUNS to a folder that can be written.")
 
     def _write_strip(self, title, images):
-        """The first images side by side, runs/results/<chapter>/<title>.png: what the scoreboard shows of a model."""
-        folder = runtime.runs_dir() / "results" / self.chapter
-        grey = getattr(images, "images", images)[:STRIP, 0].cpu()
+        """Images side by side, runs/results/<chapter>/<title>.png: what the scoreboard shows of a model.
+
+        Evenly spaced through all of them, which may stand in the order of their classes.
+        """
+        folder, images = runtime.runs_dir() / "results" / self.chapter, getattr(images, "images", images)
+        grey = images[torch.linspace(0, len(images) - 1, min(STRIP, len(images))).long(), 0].cpu()
         grey = grey if grey.dtype == torch.uint8 else (255 * grey.clamp(0, 1)).round().to(torch.uint8)
         with contextlib.suppress(OSError):  # _write has said that nothing can be written there
             folder.mkdir(parents=True, exist_ok=True)

@@ -358,8 +358,8 @@ def section(source, models):
 def shown(source):
     """The picture of a data source's samples and what is to be said of it, where there is one."""
     name = f"scoreboard-{source}-samples.png"
-    alt = "Twelve images of the data in the first row, and below them the first twelve samples of each model"
-    said = "The first twelve samples of each model, as they came."
+    alt = "Twelve images of the data in the first row, and below them twelve samples of each model"
+    said = "Twelve samples of each model, not picked."
     return f"\n![{alt}]({name})\n\n{said}\n" if (CHAPTERS / name).exists() else ""
 
 
