@@ -405,7 +405,7 @@ denoiser, ldm_history = train_denoiser(scaled, train_set.labels, LDM_STEPS, "lat
 # one in $\lambda$, and there the rule would extrapolate to several times the last change of the guess, errors and all.
 # So the last stride is taken at first order. (We had missed this. With 25 steps, crowded at high noise, the factor was
 # 4. It lent the films contrast, which the Fréchet distance rewards, and marks that a reader took for disease: on
-# another seed it read 63 % of them as asked, where now it reads nearly 90.)
+#    another seed it read 63 % of them as asked, where now it reads 87 %, at a Fréchet distance of 9.9 instead of 7.1.)
 
 # %%
 @torch.no_grad()
@@ -781,11 +781,12 @@ plots.show_grids({"held out": by_class, "latent diffusion": films[some], "GAN": 
 
 # %% [markdown]
 # At equal cost latent diffusion is ahead on both distances, and on variety by far. ([The scoreboard](scoreboard.md) has
-# other seeds, and real films.) Now look along the rows for *how* each model fails. The prior of the map is noise in
-# every sense. The book's denoiser draws nearly the same chest each time (recall 0): that is what a loss without meaning
-# leads to. The same network trained soundly draws many chests, but through a vector that has no room for ribs: a
-# neighbour ratio below one, which here comes of smooth films and not of copying. The GAN is sharp, sharper than films
-# are: much of its fine detail is grain. It draws some hundred times as fast as latent diffusion, in one pass.
+# other seeds, and real films. With one of three seeds on phantoms the GAN came out ahead by the distances, and behind
+# in what it was asked for.) Now look along the rows for *how* each model fails. The prior of the map is noise in every
+# sense. The book's denoiser draws nearly the same chest each time (recall 0): that is what a loss without meaning leads
+# to. The same network trained soundly draws many chests, but through a vector that has no room for ribs: a neighbour
+# ratio below one, which here comes of smooth films and not of copying. The GAN is sharp, sharper than films are: much
+# of its fine detail is grain. It draws some hundred times as fast as latent diffusion, in one pass.
 #
 # ### Did we get the disease that we asked for?
 #
@@ -1115,7 +1116,7 @@ expect("fine detail of samples, of held-out films'", scores["latent diffusion"][
 expect("Fréchet distance, over that of the best rival", fd["latent diffusion"] / min(fd[k] for k in others), below=0.9)
 expect("kernel distance, over that of the best rival", kd["latent diffusion"] / min(kd[k] for k in others), below=0.9)
 expect("neighbour ratio of the samples", scores["latent diffusion"]["synthetic"]["neighbour"], above=0.9)
-expect("guided samples read as asked, share", read_as_asked, above={"phantom": 0.75, "database": None})
+expect("guided samples read as asked, share", read_as_asked, above={"phantom": 0.85, "database": None})
 expect("Fréchet distance with latents 5.5 times larger, over that with standardised",
        scaling["5.5 times larger"][0] / scaling["standardised"][0], above=1.1)
 expect("membership AUC of the model with all films", honest["privacy"]["membership"]["value"], below=0.58)
