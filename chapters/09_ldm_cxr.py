@@ -879,7 +879,7 @@ def keep(t, z_t, z0_hat):
     times.append(t + 1)
 
 
-draw(denoiser, eight, guidance=W, callback=keep)
+draw(denoiser, eight, guidance=W, steps=20, callback=keep)           # fewer, to keep the page small
 reverse_slider = widgets.FrameSlider(frames, labels=times, description="t",
                                      width=260, interval=250, captions=["z_t, decoded", "its guess, decoded"],
                                      caption=plots.SYNTHETIC)
