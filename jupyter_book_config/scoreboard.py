@@ -197,7 +197,7 @@ def remarks(models):
         return f"seed{'s' * (len(s) > 1)} {', '.join(map(str, s))}"
 
     text = [(f"Mean ± standard deviation (seconds: the least) over {listed(most)}" if len(most) > 1 else
-             f"S{listed(most)[1:]} only")
+             f"{listed(most).capitalize()} only")
             + "".join(f"; {name}: {listed(s)}" for (_, name), s in seeds.items() if s != most)
             + f". {max(r['n'] for rows in models.values() for r in rows):,} samples each."]
     notes = {name: rows[-1]["note"] for (_, name), rows in models.items() if rows[-1]["note"]}

@@ -449,8 +449,8 @@ def tried(digits, device, others, rounds, seconds):
         "plain loop, TensorDataset and DataLoader": others.contestant("dataloader", "vae", batch=512)},
         "U-Net, batch 32": {"as it is": ddpm(), "in float32": ddpm(False), "channels last": channels_last(),
                             "attention not fused": unfused_attention(), "1 thread": ddpm(threads=1)},
-              "Simple diffusion": {"as it is": diffusion_step(), "in float32": diffusion_step(bf16=False),
-                                   "last line written out": diffusion_step(standardise=steps.plain_standardise)}}
+        "Simple diffusion": {"as it is": diffusion_step(), "in float32": diffusion_step(bf16=False),
+                             "last line written out": diffusion_step(standardise=steps.plain_standardise)}}
     found = {"seconds to compile the VAE's loss": took}
     for group, runs in groups.items():
         rates = interleaved(runs, rounds, seconds)
