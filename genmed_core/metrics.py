@@ -12,6 +12,7 @@ import os
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -684,7 +685,7 @@ class Expectations:
         self.models[name] = {"name": name, "n": len(samples), "note": note, "binarised": bool(report.get("binarised")),
                              **figures, **{k: float(v) for k, v in costs.items()}}
         self._write()
-        self._write_strip(name, samples)
+        self._write_samples(name, samples)
         if self.source != "database":  # films of patients stay where they are
             self._write_strip("real", x)
         print(f"{name}: recorded for the scoreboard")
@@ -700,17 +701,28 @@ class Expectations:
         except OSError as err:
             print(f"note: {path.name} not recorded ({err.strerror}); set GENMED_RUNS to a folder that can be written.")
 
+    def _write_samples(self, title, images):
+        """All samples, runs/results/<chapter>/<title>.npy (N, H, W) uint8: for instruments other than ours."""
+        folder = self._write_strip(title, images)
+        with contextlib.suppress(OSError):
+            np.save(folder / f"{title}.npy", _grey_levels(images[:, 0]).numpy())
+
     def _write_strip(self, title, images):
         """Images side by side, runs/results/<chapter>/<title>.png: what the scoreboard shows of a model.
 
         Evenly spaced through all of them, which may stand in the order of their classes.
         """
         folder, images = runtime.runs_dir() / "results" / self.chapter, getattr(images, "images", images)
-        grey = images[torch.linspace(0, len(images) - 1, min(STRIP, len(images))).long(), 0].cpu()
-        grey = grey if grey.dtype == torch.uint8 else (255 * grey.clamp(0, 1)).round().to(torch.uint8)
+        grey = _grey_levels(images[torch.linspace(0, len(images) - 1, min(STRIP, len(images))).long(), 0])
         with contextlib.suppress(OSError):  # _write has said that nothing can be written there
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(torch.cat(list(grey), 1).numpy()).save(folder / f"{title}.png")
+        return folder
+
+
+def _grey_levels(x):
+    """x uint8, or float in [0, 1] -> the same as uint8 on the CPU."""
+    return x.cpu() if x.dtype == torch.uint8 else (255 * x.cpu().clamp(0, 1)).round().to(torch.uint8)
 
 
 def _promise(word, bar):

@@ -266,7 +266,7 @@ def test_reports_of_the_audit_and_plain_ones_are_recorded_too():
     assert "similarity_in_class" in second and "similarity_in_class" not in first and first["note"] == "synthetic"
 
 
-def test_samples_of_a_model_are_kept_as_a_picture_but_no_film_of_a_patient():
+def test_samples_of_a_model_are_kept_but_no_film_of_a_patient():
     x = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     folder = runtime.runs_dir() / "results" / "09_ldm_cxr"
     expect = metrics.Expectations("09_ldm_cxr", source="database")
@@ -275,7 +275,8 @@ def test_samples_of_a_model_are_kept_as_a_picture_but_no_film_of_a_patient():
     spread = torch.linspace(0, len(x) - 1, metrics.STRIP).long()
     wanted = torch.cat(list((255 * x[spread, 0]).round()), 1)
     assert kept.shape == (64, 64 * metrics.STRIP) and (kept == wanted.numpy()).all()
-    assert [p.name for p in folder.iterdir()] == ["LDM.png"], "no real film beside it"
+    assert (np.load(folder / "LDM.npy") == (255 * x[:, 0]).round().byte().numpy()).all()
+    assert sorted(p.name for p in folder.iterdir()) == ["LDM.npy", "LDM.png"], "no real film beside it"
     expect = metrics.Expectations("09_ldm_cxr", source="phantom")
     expect.model("LDM", report=pretend_report(), samples=x, real=(255 * x).byte(), **costs())
     assert (np.asarray(Image.open(folder / "real.png")) == (255 * x).byte()[spread, 0].transpose(0, 1)
