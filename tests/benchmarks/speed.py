@@ -440,11 +440,13 @@ def tried(digits, device, others, rounds, seconds):
     cores, begin = torch.get_num_threads(), time.perf_counter()
     compiled = vae(mode="compile", threads=cores)
     took = time.perf_counter() - begin - SETTLE
+    large = vae(batch=2048, mode="compile", threads=cores)
     groups = {"VAE, batch 512": {
         "as it is": vae(), "in float32": vae(False), "torch's cross-entropy": vae(ways={"nll": steps.plain_nll}),
         "optimiser not fused": vae(ways={"fused": False}), "1 thread": vae(threads=1),
         f"{cores} threads": vae(threads=cores), "batch 2,048": vae(batch=2048),
         "freed memory returned": with_memory_returned(vae()), "torch.compile": compiled,
+        "batch 2,048, torch.compile": large,
         "plain loop, tensor indexing": others.contestant("plain", "vae", batch=512),
         "plain loop, TensorDataset and DataLoader": others.contestant("dataloader", "vae", batch=512)},
         "U-Net, batch 32": {"as it is": ddpm(), "in float32": ddpm(False), "channels last": channels_last(),

@@ -1,0 +1,94 @@
+"""How far a generator is from real digits, as other readers than ours see it: a table of chapters/measuring.md.
+
+    GENMED_DATA=... python jupyter_book_config/scoreboard.py run 04 05 06 08 --seeds 1 2    draws the samples
+    GENMED_DATA=... python tests/benchmarks/readers.py                      minutes on one core; needs real MNIST
+
+The samples are those that chapters have kept, runs/results/*/*.npy and the same of the scoreboard's seeds. Every figure
+is the Frechet distance of 2,000 of them from all test images, in multiples of a floor, as a mean over seeds. The floor
+is what 2,000 validation images score, as everywhere in this book, or what the first 2,000 training images do. These
+are no random sample of the training set: few people wrote them.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genmed_core import data, kernels, metrics, runtime, train
+
+MODELS = {"GAN": "04_gan/GAN", "CGAN": "05_cgan/CGAN", "WGAN-GP": "06_wgan/WGAN-GP", "DDPM": "08_ddpm/DDPM",
+          "DDPM, shipped": "08_ddpm/DDPM, shipped weights"}
+N = 2000
+
+train_set, val, test = (data.digits(split, source="mnist") for split in ("train", "val", "test"))
+
+
+def convolutional(width=32):
+    """The network of many a first lesson: two convolutions and a hidden layer."""
+    layers = [[nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(), nn.MaxPool2d(2)]
+              for i, o in ((1, width), (width, 2 * width))]
+    return nn.Sequential(*layers[0], *layers[1], nn.Flatten(), nn.Linear(98 * width, 128), nn.ReLU(),
+                         nn.Linear(128, 10))
+
+
+def dense():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(),
+                         nn.Linear(128, 10))
+
+
+def trained(make, epochs=3, rate=2e-3, seed=0):
+    """-> features(images (N, 1, 28, 28) float in [0, 1]) (N, 128), accuracy on the test set."""
+    torch.manual_seed(seed)
+    net = make()
+
+    def reading_loss(batch):
+        cut = torch.rand(len(batch.x), 1, 1, 1) < 0.5  # half of the images in black and white: binarised ones, too
+        return F.cross_entropy(net(torch.where(cut, (batch.x > 0.5).float(), batch.x)), batch.y), {}
+
+    step = kernels.TrainStep(reading_loss, torch.optim.AdamW(net.parameters(), lr=rate), model=net, seed=seed,
+                             batches=kernels.Batches(train_set, batch_size=128, seed=seed),
+                             schedule=kernels.linear_decay(0.1))
+    train.fit(step, round(epochs * len(train_set) / 128), title=make.__name__)
+    net.eval()
+
+    @torch.no_grad()
+    def features(x):
+        return torch.cat([net[:-1](part) for part in x.split(500)])
+
+    with torch.no_grad():
+        right = net[-1](features(test.images / 255)).argmax(1) == test.labels
+    return features, right.float().mean().item()
+
+
+def drawn():
+    """{model: [samples (2000, 1, 28, 28) in [0, 1], one for each seed]}"""
+    found, runs = {}, runtime.runs_dir()
+    for name, where in MODELS.items():
+        paths = sorted([*runs.glob(f"results/{where}.npy"), *runs.glob(f"scoreboard/*-auto-*/results/{where}.npy")])
+        if not paths:
+            sys.exit(f"error: no samples of {name} under {runs}: run its chapter first (see the top of this file)")
+        images = [torch.from_numpy(np.load(path))[:, None] / 255 for path in paths]
+        found[name] = [x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:N]] for x in images]
+    return found
+
+
+def main():
+    samples = drawn()
+    ours = metrics.digit_features, (metrics.read_digits(test.images / 255).argmax(1) == test.labels).float().mean()
+    readers = {"ours": ours, "two convolutions": trained(convolutional), "dense layers": trained(dense, epochs=10)}
+    print("seeds: " + ", ".join(f"{k} {len(v)}" for k, v in samples.items()))
+    print("| reader | reads, % | floor from | floor | " + " | ".join(samples) + " |")
+    print("| --- | ---: | --- | ---: |" + " ---: |" * len(samples))
+    for name, (features, accuracy) in readers.items():
+        real = features(test.images / 255)
+        away = {k: [metrics.frechet_distance(real, features(x)) for x in seeds] for k, seeds in samples.items()}
+        for source, part in (("validation", val), ("first of training", train_set)):
+            floor = metrics.frechet_distance(real, features(part.images[:N] / 255))
+            cells = [f"{sum(found) / len(found) / floor:.1f}" for found in away.values()]
+            print(f"| {name} | {100 * accuracy:.2f} | {source} | {floor:.3g} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
