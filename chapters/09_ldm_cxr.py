@@ -385,7 +385,26 @@ def train_denoiser(latents, labels, steps, title, *, net=None, rate=5e-3, batch=
     return step.ema_model.eval().requires_grad_(False), history
 
 
-denoiser, ldm_history = train_denoiser(scaled, train_set.labels, LDM_STEPS, "latent denoiser")
+# %% [markdown]
+# **Few films.** Phantoms there are enough. But in these 2,800 steps the database's 555 training films would pass by
+# eighty times each, and a network that sees a film so often begins to know it. So each of them is encoded three more
+# times, moved by up to two pixels. The audit below tells the difference: without moved copies 59 % of the samples lie
+# nearer to a training film than to a held-out one, with them 55 %, where 50 % would be honest.
+
+# %%
+MOVED = 3 if len(train_set) < 2000 else 0  # more copies of each film
+
+
+def moved(images, pixels=2):
+    """uint8 films -> the same, each shifted at random by up to `pixels`; what comes into view repeats the edge."""
+    wide = F.pad(images.float(), (pixels,) * 4, mode="replicate")
+    return nets.shift_augment(wide, pixels)[..., pixels:-pixels, pixels:-pixels].to(torch.uint8)
+
+
+torch.manual_seed(SEED)
+more = [(to_latents(moved(train_set.images), seed=SEED + k) - m) / s for k in range(1, MOVED + 1)]
+denoiser, ldm_history = train_denoiser(torch.cat([scaled, *more]), train_set.labels.repeat(1 + MOVED), LDM_STEPS,
+                                       "latent denoiser")
 
 # %% [markdown]
 # ### A sampler of second order

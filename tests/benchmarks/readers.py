@@ -5,8 +5,8 @@
 
 The samples are those that chapters have kept, runs/results/*/*.npy and the same of the scoreboard's seeds. Every figure
 is the Frechet distance of 2,000 of them from all test images, in multiples of a floor, as a mean over seeds. The floor
-is what 2,000 validation images score, as everywhere in this book, or what the first 2,000 training images do. These
-are no random sample of the training set: few people wrote them.
+is what 2,000 validation images score, as everywhere in this book, or what the first 2,000 training images do, which
+are no random sample of the training set.
 """
 
 import sys
