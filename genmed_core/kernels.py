@@ -196,8 +196,9 @@ class TrainStep:
     schedule: factor on every learning rate as a function of progress in [0, 1] (`linear_decay()`, ...).
     ema: decay of an exponential moving average of the weights, kept in `ema_model`.
     mode: "eager" always works; "compile" is torch.compile; "graph" replays a captured CUDA graph of
-    `steps_per_launch` steps; "auto" is graph on a GPU, else eager. A loss that cannot be compiled or captured
-    is run eagerly, after one sentence that says why. Under torchrun each process takes its share of every batch,
+    `steps_per_launch` steps; "auto" is graph on a GPU, else eager. Where a loss cannot be compiled as a whole (players
+    share a tensor, a gradient stands inside), those networks are that can; one that cannot be compiled or captured at
+    all is run eagerly. A sentence says so, and why. Under torchrun each process takes its share of every batch,
     eagerly, and gradients are averaged (`genmed_core.distributed`).
     seed: of the noise drawn inside the loss function, a stream of its own.
     threads: processor threads of a step. By default an eager step on a processor times itself with one thread and
@@ -230,11 +231,10 @@ class TrainStep:
         self._governor = self._find_governor() if threads is None else None
         self._threads = threads or self._usual_threads()
         self._graphs, self._captured_total, self._compiled = {}, None, False
+        self._compiled_forwards = {}  # network -> its compiled forward, where losses are not compiled as wholes
         if mode == "compile":
             runtime.has_fast_bf16()  # before a compiler follows a loss into it
-            # eager random numbers, in the order of eager memory: in another layout randn_like deals them out otherwise
-            options = {"fallback_random": True, "layout_optimization": False}
-            self._losses = [torch.compile(f, dynamic=False, options=options) for f in self._losses]
+            self._losses = [_compile(f) for f in self._losses]
         self._optimizers = [o for u in self.updates for o in u.optimizers]
         self._base_lr = [[float(g["lr"]) for g in o.param_groups] for o in self._optimizers]
         self._sums, self._summed = {}, 0
@@ -322,9 +322,10 @@ class TrainStep:
         if self.mode == "compile" and not self._compiled:
             return self._first_compiled(rows)
         row = iter(rows)
-        for number, update in enumerate(self.updates):
-            for _ in range(update.repeats):
-                self._update(number, update, next(row))
+        with _replaced_forwards(self._compiled_forwards):
+            for number, update in enumerate(self.updates):
+                for _ in range(update.repeats):
+                    self._update(number, update, next(row))
         if self._ema is not None:
             self._update_ema()
 
@@ -413,25 +414,54 @@ class TrainStep:
         if self.mode == "graph":
             self._release_graph()
         if self.mode == "compile":
-            self._losses = [u.loss_fn for u in self.updates]
+            self._losses, self._compiled_forwards = [u.loss_fn for u in self.updates], {}
         self.mode = "eager"
         print(f"note: out of memory on {self.device} at batch_size={B}; each batch now passes in {parts} parts, "
               "eagerly. Their gradients add up, so a loss that is a mean over the batch stays the same.")
 
     def _first_compiled(self, rows):
-        """The first compiled step; where a loss cannot be compiled, the same step eagerly, as if never tried."""
-        kept, noise, self._compiled = self._snapshot(), _get_noise(self.device), True
+        """The first compiled step: of whole losses; else of those networks that can be compiled; else eager.
+
+        Every attempt begins from the same state and the same noise; the last one is the step that counts.
+        """
+        before, self._compiled = (self._snapshot(), _get_noise(self.device)), True
+        why = self._failure(rows)
+        if why is None:
+            return
+        self._losses = [u.loss_fn for u in self.updates]
+        networks = dict(self.model.named_children()) if isinstance(self.model, nn.ModuleDict) else {"model": self.model}
+        forwards, able = {name: _compile(net.forward) for name, net in networks.items()}, {}
+        for name, forward in forwards.items():
+            self._start_over(before, {networks[name]: forward})
+            if self._failure(rows) is None:
+                able[name] = forward
+        self._start_over(before, {networks[name]: forward for name, forward in able.items()})
+        if able and self._failure(rows) is None:
+            rest = [name for name in networks if name not in able]
+            print(f"note: torch.compile cannot handle this loss as a whole ({why}); compiled instead: "
+                  f"{', '.join(able)}{'; left as they are: ' + ', '.join(rest) if rest else ''}.")
+            return
+        self._start_over(before, {})
+        self.mode = "eager"
+        self._step(rows)  # what is wrong with the loss itself, compiled or not, is raised here
+        self._fall_back(f"torch.compile cannot handle this loss ({why})")
+
+    def _failure(self, rows):
+        """Take a step -> why a compiler could not, or None."""
         try:
-            return self._step(rows)
+            self._step(rows)
         except torch.OutOfMemoryError:
             raise
         except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as err:
-            why = _first_line(err)
+            return _first_line(err)
+        return None
+
+    def _start_over(self, before, forwards):
+        """Back to the state and noise `before`, with these compiled forwards."""
+        kept, noise = before
         self._restore(kept)
         _set_noise(noise, self.device)
-        self.mode, self._losses = "eager", [u.loss_fn for u in self.updates]
-        self._step(rows)  # what is wrong with the loss itself, compiled or not, is raised here
-        self._fall_back(f"torch.compile cannot handle this loss ({why})")
+        self._compiled_forwards = forwards
 
     def _accumulate(self, logs, repeats):
         for name, value in logs.items():
@@ -608,6 +638,26 @@ class TrainStep:
                     f"parameter {name} is on {p.device}, the data on {self.device}: move the model with "
                     f"model.to({str(self.device)!r}) before making its optimizer"
                 )
+
+
+def _compile(function):
+    """torch.compile with the random numbers of eager steps, dealt out in the order of eager memory.
+
+    In another layout randn_like would put them at other places.
+    """
+    return torch.compile(function, dynamic=False, options={"fallback_random": True, "layout_optimization": False})
+
+
+@contextmanager
+def _replaced_forwards(forwards):
+    """Inside, every network of {network: function} computes its forward pass by that function."""
+    for network, forward in forwards.items():
+        network.forward = forward
+    try:
+        yield
+    finally:
+        for network in forwards:
+            del network.forward
 
 
 def _has_convolutions(model):

@@ -185,36 +185,30 @@ def test_compiled_and_eager_agree_over_100_steps(digits_like, make):
         assert logs["compile"][name] == pytest.approx(values, rel=1e-3, abs=1e-5)
 
 
-def test_a_gradient_inside_the_loss_cannot_be_compiled_and_runs_eagerly_unharmed(digits_like, capsys):
+def test_a_gradient_inside_the_loss_leaves_the_other_network_compiled(digits_like, capsys):
     ends = {}
     for mode in ("eager", "compile"):
         _, step = wgan_gp(*digits_like, mode=mode)
         train.fit(step, 20)
         ends[mode] = weights(step.model)
-    assert step.mode == "eager" and "torch.compile cannot handle this loss" in capsys.readouterr().out
-    assert torch.equal(ends["compile"], ends["eager"])
-
-
-def test_players_that_share_a_tensor_cannot_be_compiled_and_run_eagerly_unharmed(digits_like, monkeypatch, capsys):
-    """The second player's backward pass needs what the first one's frees, when each loss is a single compiled node."""
-    def make(mode):
-        _, step = gan(*digits_like, mode="eager")
-        calls, losses = [], list(step._losses)
-
-        def second(batch):
-            calls.append(1)
-            if mode == "compile" and len(calls) == 1:
-                raise RuntimeError("Trying to backward through the graph a second time")
-            return losses[1](batch)
-
-        step._losses, step.mode = [losses[0], second], mode
-        train.fit(step, 20)
-        return step
-
-    step, plain = make("compile"), make("eager")
     said = capsys.readouterr().out
-    assert step.mode == "eager" and "cannot handle this loss (Trying to backward through the graph a second" in said
-    assert torch.equal(weights(step.model), weights(plain.model))
+    assert step.mode == "compile" and list(step._compiled_forwards) == [step.model["G"]]
+    assert "double backward); compiled instead: G; left as they are: D." in said
+    assert distance(ends["compile"], ends["eager"]) < 1e-3
+    assert "forward" not in vars(step.model["G"]), "between steps the networks are as they were"
+
+
+def test_players_that_share_a_tensor_are_compiled_by_their_networks(digits_like, capsys):
+    """The second player's backward pass needs what the first one's frees, when each loss is a single compiled node."""
+    ends = {}
+    for mode in ("eager", "compile"):
+        _, step = gan(*digits_like, mode=mode, critic_steps=1, shared=True)
+        logs = train.fit(step, 50, reports=5).logs
+        ends[mode] = weights(step.model), logs["generator"]
+    assert step.mode == "compile" and set(step._compiled_forwards) == set(step.model.values())
+    assert "second time" in (said := capsys.readouterr().out) and "compiled instead: G, D." in said
+    assert distance(ends["compile"][0], ends["eager"][0]) < 1e-3
+    assert ends["compile"][1] == pytest.approx(ends["eager"][1], rel=1e-3)
 
 
 def test_an_error_in_the_loss_itself_is_not_taken_for_the_compilers(digits_like, monkeypatch, capsys):
@@ -395,20 +389,24 @@ def test_what_a_captured_step_saved_is_taken_up_without_a_gpu(digits_like):
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.Muon(p, lr=0.1), lambda p: torch.optim.SGD(p, 0.1, 0.9)])
 def test_an_optimiser_whose_rate_is_a_number_follows_a_schedule_in_a_graph(digits_like, make):
-    """What a captured step does with Muon and SGD, done here without a graph: the schedule's share of a full step."""
-    ends = []
-    for mode in ("eager", "graph"):
+    """What a captured step does with Muon and SGD, done here without a graph: the schedule's share of a full step.
+
+    Muon computes in bfloat16, which enlarges rounding to some thousandths; so it is held against no schedule at all.
+    """
+    ends = {}
+    for mode, schedule in (("eager", True), ("graph", True), ("graph", False)):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64, bias=False))
         step = kernels.TrainStep(
             lambda b, model=model: ((model(b.x) - b.x.flatten(1)).square().mean(), {}), make(model.parameters()),
             batches=kernels.Batches(*digits_like, batch_size=32, device="cpu"), model=model,
-            schedule=kernels.linear_decay(0.3), mode="eager")
+            schedule=kernels.linear_decay(0.3) if schedule else None, mode="eager")
         step.total, step.mode = 20, mode
         for i in range(20):
             step._counter, step._scheduled = torch.tensor(i), torch.tensor(step._factor(i))
             if mode == "eager":
                 step._set_learning_rates(i)
             step._step(step.batches.take(1))
-        ends.append(weights(model))
-    assert distance(*ends) < 1e-3
+        ends[mode, schedule] = weights(model)
+    eager, graph, unscheduled = ends.values()
+    assert distance(graph, eager) < 0.05 * distance(unscheduled, eager)

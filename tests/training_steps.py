@@ -24,24 +24,29 @@ def autoencoder(images, labels, *, device="cpu", mode="eager", seed=0, lr=3e-3, 
     return model, step
 
 
-def gan(images, labels, *, device="cpu", mode="eager", seed=0, critic_steps=2, clip=0.05, **options):
-    """Two players: a clipped critic that steps `critic_steps` times, then a generator: -> models, step."""
+def gan(images, labels, *, device="cpu", mode="eager", seed=0, critic_steps=2, clip=0.05, shared=False, **options):
+    """Two players: a clipped critic that steps `critic_steps` times, then a generator: -> models, step.
+
+    shared: the generator is judged by the fakes that the critic has just seen.
+    """
     torch.manual_seed(seed)
     models = {
         "G": nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 64), nn.Sigmoid()).to(device),
         "D": nn.Sequential(nn.Linear(64, 32), nn.LeakyReLU(0.2), nn.Linear(32, 1)).to(device),
     }
     G, D = models["G"], models["D"]
+    made = {}
 
     def fakes(batch):
         return G(torch.randn(len(batch.x), 4, device=batch.x.device))
 
     def critic_loss(batch):
-        loss = D(fakes(batch).detach()).mean() - D(batch.x.flatten(1)).mean()
+        made["fake"] = fakes(batch)
+        loss = D(made["fake"].detach()).mean() - D(batch.x.flatten(1)).mean()
         return loss, {"critic": loss.detach()}
 
     def generator_loss(batch):
-        loss = -D(fakes(batch)).mean()
+        loss = -D(made["fake"] if shared else fakes(batch)).mean()
         return loss, {"generator": loss.detach()}
 
     def clip_weights():

@@ -110,10 +110,16 @@ def our_nll(logits, x):
     return kernels.bernoulli_nll(logits, x).sum()
 
 
+@functools.cache
+def norm_scale(n, device):
+    """The weights of a layer norm, which divides by n where the textbook's formula has n - 1."""
+    return torch.full((n,), steps.SIGMA * ((n - 1) / n) ** 0.5, device=device)
+
+
 def by_layer_norm(out):
-    """What the textbook standardises by hand, in one operation; it divides by n where the book's has n - 1."""
+    """What the textbook standardises and scales by hand, in one operation."""
     n = out.shape[1]
-    return ((n - 1) / n) ** 0.5 * nn.functional.layer_norm(out, (n,), eps=0.0)
+    return nn.functional.layer_norm(out, (n,), norm_scale(n, out.device), eps=0.0)
 
 
 def ours_ways(device, bf16=True, **others):

@@ -73,7 +73,7 @@ def plain_verdict(logits, truth):
 
 
 def plain_standardise(out):
-    return (out - out.mean(1, keepdim=True)) / out.std(1, keepdim=True)
+    return SIGMA * (out - out.mean(1, keepdim=True)) / out.std(1, keepdim=True)
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Ways:
     fakes of all critic steps, during which the generator stands still, are drawn in one pass as well.
     attached: the discriminator's step of the CGAN also differentiates the generator and steps the label's embedding,
     as in the textbook's companion code.
-    standardise: out (B, 784) -> mean 0 and standard deviation 1 for each image.
+    standardise: out (B, 784) -> mean 0 and standard deviation SIGMA for each image.
     """
 
     nll: Callable = plain_nll
@@ -282,7 +282,7 @@ class SimpleDenoiser(nn.Module):
 
     def forward(self, x, t, y):
         out = self.net(torch.cat([x, F.one_hot(t, T_SIMPLE), F.one_hot(y, 10)], 1)).float()
-        return SIGMA * self.standardise(out)
+        return self.standardise(out)
 
 
 def simple_diffusion(device, ways):
