@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # the later chapters take longest: begun first, they leave two workers evenly busy
 NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
 
-.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench bench-strokes scoreboard weights pins clean
+.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -51,6 +51,10 @@ test-gpu: setup
 # wants a quiet machine; rewrites the tables and the figure of chapters/speed.md
 bench: setup
 	$(RUN) -m pytest -q -s tests/benchmarks/test_speed.py
+
+# the same on a machine with a CUDA GPU; fills in the page's table on GPUs
+bench-gpu: setup
+	GENMED_DEVICE=cuda $(RUN) -m pytest -q -s tests/benchmarks/test_speed.py
 
 bench-strokes: setup
 	$(RUN) -m pytest -q -s tests/benchmarks/test_strokes_read_mnist.py

@@ -93,11 +93,11 @@ def save_weights(model, name, **facts):
     from safetensors.torch import save_file
 
     path = weights_dir() / f"{name}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in model.state_dict().items()}
     if bad := [k for k, v in state.items() if not torch.isfinite(v).all()]:
         raise WeightsError(f"{path.name} is not written: {', '.join(bad)} hold NaN, infinity or more than float16 can.")
-    save_file(state, path, metadata={k: str(v) for k, v in facts.items()})
+    with runtime.whole_file(path) as part:
+        save_file(state, part, metadata={k: str(v) for k, v in facts.items()})
     return path
 
 
@@ -696,16 +696,16 @@ class Expectations:
                  "machine": runtime.machine(), "seed": os.environ.get("GENMED_SEED"), "records": self.records,
                  "models": list(self.models.values())}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(entry, indent=1))
+            with runtime.whole_file(path) as part:
+                part.write_text(json.dumps(entry, indent=1))
         except OSError as err:
             print(f"note: {path.name} not recorded ({err.strerror}); set GENMED_RUNS to a folder that can be written.")
 
     def _write_samples(self, title, images):
         """All samples, runs/results/<chapter>/<title>.npy (N, H, W) uint8: for instruments other than ours."""
         folder = self._write_strip(title, images)
-        with contextlib.suppress(OSError):
-            np.save(folder / f"{title}.npy", _grey_levels(images[:, 0]).numpy())
+        with contextlib.suppress(OSError), runtime.whole_file(folder / f"{title}.npy") as part:
+            np.save(part, _grey_levels(images[:, 0]).numpy())
 
     def _write_strip(self, title, images):
         """Images side by side, runs/results/<chapter>/<title>.png: what the scoreboard shows of a model.
@@ -714,9 +714,8 @@ class Expectations:
         """
         folder, images = runtime.runs_dir() / "results" / self.chapter, getattr(images, "images", images)
         grey = _grey_levels(images[torch.linspace(0, len(images) - 1, min(STRIP, len(images))).long(), 0])
-        with contextlib.suppress(OSError):  # _write has said that nothing can be written there
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(torch.cat(list(grey), 1).numpy()).save(folder / f"{title}.png")
+        with contextlib.suppress(OSError), runtime.whole_file(folder / f"{title}.png") as part:
+            Image.fromarray(torch.cat(list(grey), 1).numpy()).save(part)  # _write has said where nothing can be written
         return folder
 
 

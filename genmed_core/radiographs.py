@@ -7,7 +7,6 @@
                                  COVID.metadata.xlsx            never read
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -287,14 +286,10 @@ def cached(stem, inputs, make):
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             print(f"note: {path.name} in the cache is damaged ({str(error).splitlines()[0]}) and is made anew.")
     tensors, notes = make()
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in tensors.items()}, scratch, metadata=notes | {"sum": _sum(tensors)})
-        os.replace(scratch, path)  # whole or not at all
+        with runtime.whole_file(path) as part:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes | {"sum": _sum(tensors)})
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         _KEPT.clear()
         _KEPT[path] = tensors, notes
         print(f"note: {path.parent} cannot be written ({getattr(error, 'strerror', None) or error}), so the images "

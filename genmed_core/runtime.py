@@ -11,6 +11,7 @@ import platform
 import random
 import sys
 import time
+import uuid
 from pathlib import Path
 
 
@@ -161,6 +162,24 @@ def root():
 def runs_dir():
     """Folder for checkpoints and recorded results: GENMED_RUNS, else `runs/` in the project."""
     return Path(os.environ.get("GENMED_RUNS") or root() / "runs")
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yields a path to write to; afterwards `path` holds what was written, or, after an error, what it held before.
+
+    So a full disk or an interruption leaves no file that is cut off. The folder is made. Raises what the writing
+    raises, and OSError where the folder or the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def has_fast_bf16():

@@ -7,11 +7,9 @@ and learns the same.
 import contextlib
 import gc
 import math
-import os
 import signal
 import threading
 import time
-import uuid
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -155,16 +153,11 @@ def _checkpoint_path(name):
 def save_checkpoint(step, path):
     """Write the training state; the old file stays whole until the new one is complete. Raises OSError."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with open(part, "wb") as file:
+        with runtime.whole_file(path) as part, open(part, "wb") as file:
             torch.save({"step": step.state_dict(), "history": step.history.state_dict()}, file)
-        os.replace(part, path)
     except RuntimeError as err:  # torch reports a failed write as a RuntimeError
         raise OSError(f"could not write {path.name}: {err}") from err
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load_checkpoint(step, path):

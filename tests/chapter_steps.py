@@ -52,7 +52,10 @@ def study(chapter, look, monkeypatch):
 
 
 def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
-    """`steps` of a chapter's step from the state `start` -> (the mode it ran in, losses by name, weights, average)."""
+    """`steps` of a chapter's step from the state `start` -> (the mode it ran in, losses by name, weights, average).
+
+    Where not the losses but networks were compiled, the mode names them: "compile: G, D".
+    """
     step.load_state_dict(start)  # also the learning rates, which a TrainStep takes over from its optimisers
     options = {"batches": step.batches, "model": step.model, "schedule": step.schedule, "ema": step._ema_decay}
     twin = kernels.TrainStep(step.updates, mode=mode, steps_per_launch=launch, threads=step.threads, **options)
@@ -60,7 +63,9 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "has_fast_bf16", lambda: bf16)
         history = train.fit(twin, steps, reports=20)
-    ends = twin.mode, history.logs, weights(twin.model), weights(twin.ema_model)
+    compiled = [name for name, network in twin.model.named_children() if network in twin._compiled_forwards]
+    ran = f"{twin.mode}: {', '.join(compiled)}" if compiled else twin.mode
+    ends = ran, history.logs, weights(twin.model), weights(twin.ema_model)
     step.load_state_dict(start)
     return ends
 

@@ -149,3 +149,22 @@ def _autocast_product(x):
 def test_the_machine_line_names_versions_and_threads():
     line = runtime.machine()
     assert torch.__version__.split("+")[0] in line and "thread" in line and "\n" not in line
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "result.json"
+    with runtime.whole_file(path) as part:
+        part.write_text("first")
+    with pytest.raises(OSError, match="No space left"), runtime.whole_file(path) as part:
+        part.write_text("half of the sec")
+        raise OSError(28, "No space left on device")
+    with pytest.raises(KeyboardInterrupt), runtime.whole_file(path) as part:
+        part.write_text("half of the thi")
+        raise KeyboardInterrupt
+    assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_raises_an_oserror(tmp_path):
+    (tmp_path / "file").write_text("a file, so nothing can be made inside it")
+    with pytest.raises(OSError), runtime.whole_file(tmp_path / "file" / "result.json") as part:
+        part.write_text("never")

@@ -13,30 +13,19 @@ import os
 
 os.environ.setdefault("GENMED_BUDGET", "10")  # before a cell asks for it
 
-import genmed_core  # noqa: E402, F401  (first: sets how OpenMP threads wait)
-import jupytext  # noqa: E402
-
-from genmed_core import data, metrics, runtime, train  # noqa: E402
+from genmed_core import data, distributed, metrics, runtime, train  # noqa: E402
 
 CHAPTER, NAME = "08_ddpm", "ddpm_digits"
-
-
-def run_until(source, tag):
-    """Run a chapter's code cells before the one with this tag, silently; returns {name: value} of what they defined."""
-    defined = {"__name__": source.stem}
-    for cell in jupytext.read(source).cells:
-        if tag in cell.metadata.get("tags", []):
-            return defined
-        if cell.cell_type == "code":
-            with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(cell.source, source.name, "exec"), defined)
-    raise ValueError(f"{source.name} has no cell tagged {tag!r}")
 
 
 def main():
     if data.digits("test").source != "mnist":
         raise SystemExit("these weights are made from MNIST, which is not here: data/README.md says how to get it")
-    chapter = run_until(runtime.root() / "chapters" / f"{CHAPTER}.py", "train")
+    cells = distributed.code_cells(runtime.root() / "chapters" / f"{CHAPTER}.py")
+    at = next(number for number, cell in enumerate(cells) if "train" in cell.metadata.get("tags", []))
+    chapter = {"__name__": CHAPTER}
+    with contextlib.redirect_stdout(io.StringIO()):
+        distributed.run_cells(cells[:at], chapter, CHAPTER)
     step = chapter["step"]
     history = train.fit(step, runtime.budget(chapter["STEPS"]), title="U-Net", checkpoint=f"{NAME}.pt")
     path = metrics.save_weights(step.ema_model, NAME, made_by="python data/weights/train_ddpm.py", steps=step.count,

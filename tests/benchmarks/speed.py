@@ -1,6 +1,7 @@
 """Every chapter's training step, the textbook's loop and a plain PyTorch loop, side by side -> speed_<device>.json.
 
     make bench                                        about eight minutes on two free cores
+    make bench-gpu                                    a few minutes on a machine with a CUDA GPU
     python tests/benchmarks/speed.py --rounds 2 --seconds 0.1 --output FILE       a quick look
     python tests/benchmarks/speed.py --parts growth --add                         one part anew, the others kept
 
@@ -39,7 +40,8 @@ HERE = Path(__file__).resolve().parent
 ROUNDS, SECONDS = 5, 0.25
 GROWTH = {("batch", "VAE"): (16, 64, 256, 1024, 4096), ("batch", "U-Net"): (4, 16, 64, 256),
           ("side", "VAE"): (14, 28, 56, 112), ("side", "U-Net"): (16, 32, 64, 96), ("sampling", "U-Net"): (5, 20, 80)}
-PARTS = ("chapters", "contention", "tried", "growth")
+PARTS = ("chapters", "contention", "tried", "growth", "book's training")
+ON_GPU = ("chapters", "growth", "book's training")  # the other parts ask what a processor does
 SETTLE = 0.4  # s that a step is given to find its threads, before it is timed
 CHAPTERS_BATCH = {"vae": 512}  # where the chapter itself trains with another batch than the textbook
 
@@ -124,6 +126,7 @@ def by_layer_norm(out):
 
 def ours_ways(device, bf16=True, **others):
     return steps.Ways(**({"nll": our_nll, "fused": True, "together": True, "standardise": by_layer_norm,
+                          "jumps": torch.device(device).type == "cuda",
                           "amp": lambda: runtime.autocast(device, bf16)} | others))
 
 
@@ -466,6 +469,22 @@ def tried(digits, device, others, rounds, seconds):
     return found
 
 
+# --- the textbook's whole training ------------------------------------------------------------------------------------
+
+
+def books_training(digits, device, epochs=50, images=60_000):
+    """Seconds for as many steps of the VAE as the textbook trains: 50 epochs of 60,000 digits, in batches of 256."""
+    lesson = steps.lesson("vae", device, ours_ways(device))
+    step, count = training(lesson, digits, device), epochs * images // lesson.batch
+    seconds = {}
+    for what, n in (("before the first steps", 16), ("training", count)):
+        begin = time.perf_counter()
+        step.run(n)
+        step.read_logs()  # waits for the device
+        seconds[what] = time.perf_counter() - begin
+    return {"steps": count, "batch": lesson.batch, "mode": step.mode, "seconds": seconds}
+
+
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 
@@ -479,7 +498,10 @@ def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), part
     few = max(2, rounds - 2)
     measured = {"contention": lambda: contention(table["chapters"], digits, device, others, few, seconds),
                 "tried": lambda: tried(digits, device, others, rounds, seconds),
-                "growth": lambda: growth(digits, device, few, seconds / 2)}
+                "growth": lambda: growth(digits, device, few, seconds / 2),
+                "book's training": lambda: books_training(digits, device)}
+    if device.type == "cuda":
+        parts = [part for part in parts if part in ON_GPU]
     try:
         for name in chapters if "chapters" in parts else ():
             table["chapters"][name] = row = chapter(name, digits, device, others, rounds, seconds)
@@ -488,9 +510,8 @@ def measure(rounds=ROUNDS, seconds=SECONDS, chapters=tuple(steps.CHAPTERS), part
                   + "  ".join(f"{k} {v:.2f}" for k, v in row["ratios"].items()), flush=True)
             keep(table)
         for part in (p for p in PARTS if p in parts and p in measured):
-            if part != "contention" or device.type == "cpu":  # a GPU's steps leave the processor alone
-                table[part] = measured[part]()
-                keep(table)
+            table[part] = measured[part]()
+            keep(table)
     finally:
         others.close()
     table["took"] += time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""Writes the tables, sentences and figure of chapters/speed.md from speed_cpu.json: the page's numbers are not typed.
+"""Writes chapters/speed.md's tables, sentences and figure from speed_cpu.json and speed_cuda.json: no number is typed.
 
     python tests/benchmarks/speed_page.py                        (`make bench` does it after measuring)
     make parity > LOG; python tests/benchmarks/speed_page.py LOG     also keeps what `make parity` found
@@ -157,7 +157,24 @@ def parity(table):
     return rows(["training: losses, weights", "compiled", "nudged by 1e-7", "bfloat16", "nudged by 2e-3"], lines)
 
 
-BLOCKS = {block.__name__: block for block in (machine, chapters, peers, settings, busy, limit, growth, parity)}
+def training(table):
+    """The textbook's whole training of the VAE."""
+    found = table["book's training"]
+    return (f"As many steps of the VAE as the textbook trains, {found['steps']:,} with batches of {found['batch']}, "
+            f"take {found['seconds']['training']:.3g} s.")
+
+
+def gpu(_):
+    """What `make bench-gpu` found; a sentence where it was not run yet."""
+    if not speed.result_file("cuda").exists():
+        return ("No GPU has been measured yet. On a machine with a CUDA GPU, `make test-gpu` holds graphs to eager "
+                "steps and `make bench-gpu` puts a table here.")
+    table = json.loads(speed.result_file("cuda").read_text())
+    return "\n\n".join([machine(table), chapters(table), training(table)])
+
+
+BLOCKS = {block.__name__: block
+          for block in (machine, chapters, peers, settings, busy, limit, growth, training, gpu, parity)}
 
 
 def read_parity(log):
@@ -166,7 +183,8 @@ def read_parity(log):
     for line in re.findall(r"^\.?PARITY \| (.*)", log, re.M):  # not where a traceback quotes the line
         chapter, training, mode, *courses = line.split(" | ")
         off = dict(re.match(r"(.+?) (\S+, \S+)$", course.strip()).groups() for course in courses)
-        compiled = off["compile"] if mode == "compile" else "runs eagerly"
+        how, _, networks = mode.partition(": ")
+        compiled = "runs eagerly" if how != "compile" else off["compile"] + (f" ({networks} only)" if networks else "")
         found.append({"chapter": chapter, "training": training,
                       "off": [compiled, off["eager, nudged"], off["bf16"], off["bf16, nudged"]]})
     return found
@@ -180,9 +198,11 @@ def keep_parity(table, logs):
     table["parity"] = list(known.values())
 
 
-def write(table):
+def write():
     """Renew every block of the page whose part was measured."""
-    needs = {"settings": "tried", "busy": "contention", "growth": "growth", "parity": "parity"}
+    table = json.loads(speed.result_file("cpu").read_text())
+    needs = {"settings": "tried", "busy": "contention", "growth": "growth", "training": "book's training",
+             "parity": "parity"}
 
     def renewed(mark):
         if needs.get(mark[1], "chapters") not in table:
@@ -194,9 +214,9 @@ def write(table):
 
 
 if __name__ == "__main__":
-    result = speed.result_file("cpu")
-    stored = json.loads(result.read_text())
     if sys.argv[1:]:
+        result = speed.result_file("cpu")
+        stored = json.loads(result.read_text())
         keep_parity(stored, sys.argv[1:])
         result.write_text(json.dumps(stored, indent=1) + "\n")
-    write(stored)
+    write()

@@ -85,6 +85,8 @@ class Ways:
     attached: the discriminator's step of the CGAN also differentiates the generator and steps the label's embedding,
     as in the textbook's companion code.
     standardise: out (B, 784) -> mean 0 and standard deviation SIGMA for each image.
+    jumps: simple diffusion takes a fresh batch, step and noise each time, by the closed form, and does not walk; the
+    targets are distributed alike, and a captured graph, which cannot count calls, can hold it.
     """
 
     nll: Callable = plain_nll
@@ -94,6 +96,7 @@ class Ways:
     fused: bool = False
     together: bool = False
     attached: bool = False
+    jumps: bool = False
     batch: int | None = None
 
 
@@ -289,6 +292,13 @@ def simple_diffusion(device, ways):
     """A walk of 25 noisy steps from every batch, learnt from in random order: 25 optimiser steps."""
     net, kept = SimpleDenoiser(ways.standardise).to(device), {"calls": 0}
 
+    def jump(x, y):
+        t, x = torch.randint(0, T_SIMPLE, (1,), device=device).expand(len(x)), x.flatten(1)
+        noise = SIGMA * torch.randn_like(x)
+        with ways.amp():
+            guess = net(x + SIGMA * t[:, None].sqrt() * torch.randn_like(x) + noise, t, y)
+        return [F.mse_loss(guess, noise)]
+
     def loss(x, y):
         if kept["calls"] % T_SIMPLE == 0:
             kept["path"], kept["y"], kept["order"] = walk(x.flatten(1)), y, torch.randperm(T_SIMPLE).tolist()
@@ -299,8 +309,9 @@ def simple_diffusion(device, ways):
             guess = net(x_t, torch.full((len(x_t),), t, device=device), kept["y"])
         return [F.mse_loss(guess, noise)]
 
-    return Lesson(net, [Player(loss, torch.optim.Adam(net.parameters(), lr=0.1, fused=ways.fused))],
-                  ways.batch or 512, walk=T_SIMPLE)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1, fused=ways.fused)
+    return Lesson(net, [Player(jump if ways.jumps else loss, optimizer)], ways.batch or 512,
+                  walk=1 if ways.jumps else T_SIMPLE)
 
 
 def walk(x):
