@@ -23,7 +23,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from genmed_core import sharding
+from genmed_core import graphs, sharding
 
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("posterior", "beta")
@@ -385,20 +385,8 @@ def _capture(function, tensors):
 
     Random numbers that the model itself draws are those that it would have drawn uncaptured.
     """
-    device = tensors[0].device
     inputs = [t.clone() for t in tensors]
-    noise, graph, side = torch.cuda.get_rng_state(device), torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
-    try:
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            function(*inputs)  # libraries set themselves up here, not in the graph
-            function(*inputs)
-        torch.cuda.current_stream(device).wait_stream(side)
-        with torch.cuda.graph(graph):
-            outputs = function(*inputs)
-    finally:
-        torch.cuda.synchronize(device)
-        torch.cuda.set_rng_state(noise, device)
+    graph, outputs = graphs.capture(lambda: function(*inputs), inputs[0].device)
 
     def replay(*tensors):
         for kept, new in zip(inputs, tensors):

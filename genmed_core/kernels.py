@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genmed_core import runtime, sharding
+from genmed_core import graphs, runtime, sharding
 from genmed_core.threads import Governor
 
 MODES = ("auto", "eager", "compile", "graph")
@@ -525,18 +525,10 @@ class TrainStep:
         shape = steps * self._batches_per_step, self.batches.batch_size
         rows = torch.zeros(shape, dtype=torch.int64, device=self.device)
         kept, noise = self._snapshot(), _get_noise(self.device)
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.stream(side):
-                for _ in range(3):  # libraries and optimisers set themselves up here, not in the graph
-                    self._captured_steps(rows, 1)
-            torch.cuda.current_stream(self.device).wait_stream(side)
-            with torch.cuda.graph(graph):
-                self._captured_steps(rows, steps)
+            graph, _ = graphs.capture(lambda: self._captured_steps(rows, steps), self.device,
+                                      rehearse=lambda: self._captured_steps(rows, 1))
         finally:
-            torch.cuda.synchronize(self.device)
             self._restore(kept)
             _set_noise(noise, self.device)
         return graph, rows

@@ -3,11 +3,13 @@
 import contextlib
 import copy
 from pathlib import Path
+from unittest import mock
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_steps import weights
 
-from genmed_core import distributed, kernels, runtime, train
+from genmed_core import diffusion, distributed, kernels, runtime, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,6 +70,40 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     ends = ran, history.logs, weights(twin.model), weights(twin.ema_model)
     step.load_state_dict(start)
     return ends
+
+
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "bincount"}
+
+
+class _Listener(TorchDispatchMode):
+    """Notes the operations for whose result the processor would have to wait, if the tensors were on a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in WAITING:
+            self.heard.append(name)
+        if name == "index" and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]):
+            self.heard.append("index by truth values")
+        return function(*args, **(kwargs or {}))
+
+
+def questions(step):
+    """What the losses of a step, and their gradients, ask the device for; a CUDA graph can hold none of it.
+
+    Checks that are made on a processor only (of t by the core, of classes by torch's one_hot) are left out.
+    """
+    state, listener = step.state_dict(), _Listener()
+    with (mock.patch.object(diffusion, "_readable", lambda t: False), step.noise_stream(), listener,
+          mock.patch.object(torch.nn.functional, "one_hot", lambda y, n: torch.eye(n, dtype=torch.int64)[y])):
+        for update in step.updates:
+            loss, _ = update.loss_fn(step.batches.next())
+            loss.backward(inputs=update.parameters)
+    step.load_state_dict(state)
+    return listener.heard
 
 
 def nudged(start, scale):

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from chapter_steps import CHAPTERS, apart, course, nudged, study
+from chapter_steps import CHAPTERS, apart, course, nudged, questions, study
 from training_steps import SHAPES, cvae, distance, unet, weights
 
 from genmed_core import diffusion, kernels, train
@@ -55,6 +55,23 @@ def test_bfloat16_stays_near_float32_and_finite(digits_like, make):
     assert all(math.isfinite(v) for values in half[1].values() for v in values)
 
 
+@pytest.mark.parametrize("make", SHAPES.values(), ids=SHAPES)
+def test_no_kind_of_step_asks_the_device_for_a_value(digits_like, make):
+    assert questions(make(*digits_like)[1]) == []
+
+
+def test_a_loss_that_asks_is_caught(digits_like):
+    _, step = cvae(*digits_like)
+    loss = step.updates[0].loss_fn
+
+    def asks(batch):
+        value, logs = loss(batch)
+        return (value if value.item() > 0 and (batch.x[batch.x > 0.5]).numel() else -value), logs
+
+    step.updates[0].loss_fn = asks
+    assert questions(step) == ["_local_scalar_dense", "index by truth values"]
+
+
 def test_every_kind_of_step_has_a_stand_in():
     assert {"autoencoder", "cvae", "gan", "five_critics", "wgan_gp", "unet"} == set(SHAPES)
 
@@ -70,6 +87,7 @@ def test_a_chapters_own_steps_agree(chapter, monkeypatch):
 
     def look(title, step):
         start, runs = step.state_dict(), {}
+        assert not (asked := questions(step)), f"{title}: {', '.join(asked)} would make the processor wait for a GPU"
         for name, mode, bf16, nudge in (("eager", "eager", False, 0), ("compile", "compile", False, 0),
                                         ("bf16", "eager", True, 0), ("eager, nudged", "eager", False, 1e-7),
                                         ("bf16, nudged", "eager", False, 2e-3)):
