@@ -65,7 +65,7 @@ def keep_freed_memory():
     """Let glibc keep large freed blocks for the next tensors, instead of returning them to the system each time.
 
     A batch of 1,024 digits is a block of 3 MB; mapped anew for every operation, its page faults cost more than the
-    arithmetic on it (`make bench`: 1.3 times slower). Does nothing where the C library is another one.
+    arithmetic on it (`make bench`, "freed memory returned"). Does nothing where the C library is another one.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return  # another allocator, or one that its owner has set

@@ -8,12 +8,14 @@ rivals run as they would for somebody who had never heard of this project: threa
     plain       the data set as one float tensor on the device, batches cut from a permutation
     dataloader  the same with a DataLoader over a TensorDataset
     diffusers   the plain loop on diffusers' UNet2DModel; "diffusers, bf16" the same under autocast
+    ours        no rival: ours, in a process whose memory speed.py has asked the C library to handle in its own way
 """
 
 import functools
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import steps
 import torch
@@ -97,6 +99,14 @@ class Rivals:
     def __init__(self, data):
         self.data, self.made, self.threads = data, {}, torch.get_num_threads()
 
+    def ours(self, chapter, batch):
+        """-> run(seconds), with this project loaded into the process."""
+        import speed
+
+        lesson = steps.lesson(chapter, self.data.device, speed.ours_ways(self.data.device, batch=batch))
+        return speed.contestant(lesson, speed.training(lesson, SimpleNamespace(**self.data.sets["digits"]),
+                                                       self.data.device))
+
     def make(self, name, chapter, batch):
         if name.startswith("diffusers"):
             ways = steps.Ways(amp=lambda: torch.autocast(self.data.device.type, torch.bfloat16, name.endswith("bf16")))
@@ -113,6 +123,9 @@ class Rivals:
 
     def answer(self, asked):
         key = asked["loop"], asked["chapter"], asked.get("batch")
+        if asked["loop"] == "ours":
+            self.made[key] = run = self.made.get(key) or self.ours(*key[1:])
+            return {"images": run(asked["seconds"]) * asked["seconds"], "seconds": asked["seconds"]}
         torch.set_num_threads(asked["threads"] or self.threads)
         if key not in self.made:
             try:

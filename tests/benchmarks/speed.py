@@ -14,7 +14,6 @@ bfloat16, and both are told. Ours chooses its own threads.
 
 import argparse
 import contextlib
-import ctypes
 import functools
 import json
 import os
@@ -66,15 +65,15 @@ def image_set(name, digits):
 
 
 class OtherProcess:
-    """rivals.py at work: one process for all rivals."""
+    """rivals.py at work: one process for all rivals, without this project's settings but for those of `env`."""
 
-    def __init__(self, digits, device):
+    def __init__(self, digits, device, **env):
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "images.pt"
         sets = {name: image_set(name, digits) for name in steps.SHAPES}
         torch.save({name: {"images": found.images, "labels": found.labels} for name, found in sets.items()}, path)
         ours = ("OMP_", "GOMP_", "MALLOC_", "GENMED_")
-        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | env
         self.process = subprocess.Popen([sys.executable, str(HERE / "rivals.py"), str(path), device.type], env=env,
                                         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.threads = self._answer()["threads"]
@@ -400,22 +399,14 @@ def contention(chapters, digits, device, others, rounds, seconds):
 # --- what each setting gives ----------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def memory_returned():
-    """Inside, glibc returns large freed blocks to the system each time, as it does by default."""
-    mallopt = ctypes.CDLL(None).mallopt if sys.platform == "linux" else lambda *_: None
-    for setting in (-1, -2, -3):
-        mallopt(setting, 128 << 10)
-    yield
-    runtime.keep_freed_memory()
+def memory_as_usual(digits, device):
+    """rivals.py for a step of ours whose memory glibc handles as it does unless told: it returns large freed blocks.
 
-
-def with_memory_returned(run):
-    def inside(seconds):
-        with memory_returned():
-            return run(seconds)
-
-    return inside
+    In a process of its own, because memory that a process once kept stays with it. Any MALLOC_ variable makes
+    `runtime.keep_freed_memory` stand back; this one asks for what glibc does on two cores anyway.
+    """
+    kept = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
+    return OtherProcess(digits, device, MALLOC_ARENA_MAX="16", **kept)
 
 
 def tried(digits, device, others, rounds, seconds):
@@ -446,6 +437,7 @@ def tried(digits, device, others, rounds, seconds):
         lesson = steps.lesson("diffusion", device, ours_ways(device, **ways))
         return contestant(lesson, training(lesson, digits, device))
 
+    usual = memory_as_usual(digits, device)
     cores, begin = torch.get_num_threads(), time.perf_counter()
     compiled = vae(mode="compile", threads=cores)
     took = time.perf_counter() - begin - SETTLE
@@ -454,7 +446,7 @@ def tried(digits, device, others, rounds, seconds):
         "as it is": vae(), "in float32": vae(False), "torch's cross-entropy": vae(ways={"nll": steps.plain_nll}),
         "optimiser not fused": vae(ways={"fused": False}), "1 thread": vae(threads=1),
         f"{cores} threads": vae(threads=cores), "batch 2,048": vae(batch=2048),
-        "freed memory returned": with_memory_returned(vae()), "torch.compile": compiled,
+        "freed memory returned": usual.contestant("ours", "vae", batch=512), "torch.compile": compiled,
         "batch 2,048, torch.compile": large,
         "plain loop, tensor indexing": others.contestant("plain", "vae", batch=512),
         "plain loop, TensorDataset and DataLoader": others.contestant("dataloader", "vae", batch=512)},
@@ -466,6 +458,7 @@ def tried(digits, device, others, rounds, seconds):
     for group, runs in groups.items():
         rates = interleaved(runs, rounds, seconds)
         found[group] = {what: {"rate": summary(rates[what]), "ratio": ratio(rates, what, "as it is")} for what in runs}
+    usual.close()
     return found
 
 

@@ -64,6 +64,25 @@ def chapters(table):
                  "in float32 / plain"], lines)
 
 
+def elsewhere(table):
+    """The ratios beside those of earlier runs on other machines, speed_cpu_*.json."""
+    runs = [table, *(json.loads(path.read_text()) for path in sorted(speed.HERE.glob("speed_cpu_*.json")))]
+    head = ["step"]
+    for run in runs:
+        name = run["machine"].split(",")[0].replace("(R)", "").replace("Processor", "").strip()
+        head += [f"{name}: ours / book", "ours / plain"]
+    lines = []
+    for name, row in table["chapters"].items():
+        told = [run["chapters"][name] for run in runs]
+        lines.append([steps.CHAPTERS[name], *(times(r["ratios"].get(k)) for r in told for k in ("book", "plain"))])
+        if "chapter's batch" in row:
+            lines.append([f"{steps.CHAPTERS[name]}, the chapter's batch",
+                          *(cell for r in told for cell in (times(r["chapter's batch"]["book"]), ""))])
+    lines.append(["bfloat16 products / float32", *(cell for r in runs for cell in (
+        times(r["peak"]["bf16"] / r["peak"]["fp32"]), ""))])
+    return rows(head, lines)
+
+
 def peers(table):
     row = table["chapters"]["ddpm"]
     if "diffusers" not in row["ratios"]:
@@ -174,7 +193,7 @@ def gpu(_):
 
 
 BLOCKS = {block.__name__: block
-          for block in (machine, chapters, peers, settings, busy, limit, growth, training, gpu, parity)}
+          for block in (machine, chapters, elsewhere, peers, settings, busy, limit, growth, training, gpu, parity)}
 
 
 def read_parity(log):
@@ -184,7 +203,8 @@ def read_parity(log):
         chapter, training, mode, *courses = line.split(" | ")
         off = dict(re.match(r"(.+?) (\S+, \S+)$", course.strip()).groups() for course in courses)
         how, _, networks = mode.partition(": ")
-        compiled = "runs eagerly" if how != "compile" else off["compile"] + (f" ({networks} only)" if networks else "")
+        compiled = "runs eagerly" if how != "compile" else off["compile"]
+        compiled += f" ({'networks' if ',' in networks else 'network'} {networks})" if networks else ""
         found.append({"chapter": chapter, "training": training,
                       "off": [compiled, off["eager, nudged"], off["bf16"], off["bf16, nudged"]]})
     return found
