@@ -22,13 +22,14 @@ FIGURE = PAGE.with_name("speed_growth.png")
 
 def kilo(summary):
     """A rate with its spread, in thousands a second."""
-    low, mid, high = (f"{summary[k] / 1000:.3g}" for k in ("low", "median", "high"))
-    return f"{mid} ({low} to {high})"
+    low, mid, high = (summary[k] / 1000 for k in ("low", "median", "high"))
+    low, high = (f"{v:.0f}" if v >= 100 else f"{v:.2g}" for v in (low, high))
+    return f"{mid:.3g}\u00a0({low}\u2060\u2013\u2060{high})"  # no line breaks in it
 
 
-def rows(head, lines):
-    """A Markdown table, its first column to the left."""
-    rule = "| --- |" + " ---: |" * (len(head) - 1)
+def rows(head, lines, words=1):
+    """A Markdown table, its first columns, of words, to the left."""
+    rule = "|" + " --- |" * words + " ---: |" * (len(head) - words)
     return "\n".join(["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(line) + " |" for line in lines)])
 
 
@@ -103,7 +104,7 @@ def settings(table):
     entry = table["tried"]["VAE, batch 512"].get("torch.compile")
     gain = entry["ratio"] if entry else 1.0
     won = f"; a training of {seconds * gain / (gain - 1):.0f} s wins it back" if gain > 1.02 else ""
-    return (rows(["step", "changed", "thousand images / s", "against the step as it is"], lines)
+    return (rows(["step", "changed", "thousand images / s", "against the step as it is"], lines, words=2)
             + f"\n\nCompiling the VAE's loss took {seconds:.0f} s before the first step{won}.")
 
 
@@ -180,7 +181,7 @@ def training(table):
     """The textbook's whole training of the VAE."""
     found = table["book's training"]
     return (f"As many steps of the VAE as the textbook trains, {found['steps']:,} with batches of {found['batch']}, "
-            f"take {found['seconds']['training']:.3g} s.")
+            f"take {found['seconds']['training']:.3g} s here.")
 
 
 def gpu(_):
