@@ -231,6 +231,24 @@ def test_tiny_pages(tiny, name):
     check_phone(tiny, name)
 
 
+def test_a_laptops_screen_holds_long_lines_and_the_contents_fold_away(tiny):
+    page = tiny.open("01_sliders.html", viewport={"width": 1440, "height": 900})
+    room = page.evaluate("""() => {
+        const pre = document.querySelector("div.cell_input pre"), style = getComputedStyle(pre);
+        const ruler = pre.appendChild(Object.assign(document.createElement("span"), {textContent: "x".repeat(100)}));
+        const room = pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+        return 100 * room / ruler.getBoundingClientRect().width;
+    }""")
+    assert room > 112, f"only {room:.0f} characters of code in a line"
+    page.click("button.primary-toggle")
+    page.wait_for_function("() => getComputedStyle(document.querySelector('.bd-sidebar-primary')).opacity == 0")
+    page.wait_for_function("""() => {
+        const [text, whole] = [".bd-main", ".bd-container__inner"].map((q) => document.querySelector(q));
+        return Math.abs(text.getBoundingClientRect().left - whole.getBoundingClientRect().left) < 1;
+    }""")
+    page.context.close()
+
+
 def test_keyboard_moves_the_decoded_picture(tiny, decoders):
     page = tiny.open("01_sliders.html")
     z = torch.tensor([0, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 0.85])  # 0.123 times 0..7, to the nearest step of 0.05
