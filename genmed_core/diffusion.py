@@ -23,7 +23,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from genmed_core import graphs, sharding
+from genmed_core.kernels import cuda_graphs, shares
 
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("posterior", "beta")
@@ -282,7 +282,7 @@ def stratified_timesteps(B, T, *, spread=None, device=None, generator=None):
     if spread is not None and not spread > 0:
         raise ValueError(f"spread must be positive, or None for uniform steps; got {spread}")
     offset = _draw((), device, generator, torch.rand, torch.float64)
-    first, total = sharding.place(B)  # a share of a batch takes its own strata
+    first, total = shares.place(B)  # a share of a batch takes its own strata
     position = (offset + (first + torch.arange(B, device=offset.device, dtype=torch.float64)) / total) % 1
     if spread is not None:
         position = torch.sigmoid(spread * torch.special.ndtri(position))  # 0 and 1 are limits: sigmoid(-inf) = 0
@@ -386,7 +386,7 @@ def _capture(function, tensors):
     Random numbers that the model itself draws are those that it would have drawn uncaptured.
     """
     inputs = [t.clone() for t in tensors]
-    graph, outputs = graphs.capture(lambda: function(*inputs), inputs[0].device)
+    graph, outputs = cuda_graphs.capture(lambda: function(*inputs), inputs[0].device)
 
     def replay(*tensors):
         for kept, new in zip(inputs, tensors):

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from genmed_core import runtime, sharding
+from genmed_core import runtime
+from genmed_core.kernels import shares
 
 
 def code_cells(path):
@@ -96,11 +97,11 @@ def main(arguments=None):
     namespace = {"__name__": "chapter"}
     with contextlib.ExitStack() as stack:
         with process_group():
-            first = sharding.rank() == 0
+            first = shares.rank() == 0
             if not first:
                 os.environ["GENMED_RUNS"] = stack.enter_context(tempfile.TemporaryDirectory())
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
-            print(f"{sharding.processes()} processes, each with its share of every batch")
+            print(f"{shares.processes()} processes, each with its share of every batch")
             run_cells(cells[: last + 1], namespace, options.chapter.name)
         if options.rest and first:
             run_cells(cells[last + 1 :], namespace, options.chapter.name)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from genmed_core import runtime, sharding
+from genmed_core import runtime
+from genmed_core.kernels import shares
 
 
 class TrainingDiverged(RuntimeError):
@@ -75,7 +76,7 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
     history = getattr(step, "history", None) or History()
     step.history, step.total = history, steps
     path = _checkpoint_path(checkpoint)
-    if path is not None and sharding.from_first(path.exists()) and step.count == 0:
+    if path is not None and shares.from_first(path.exists()) and step.count == 0:
         load_checkpoint(step, path)
         history = step.history
         print(f"resumed from {path.name} at step {step.count}")
@@ -87,7 +88,7 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
         every = max(1, math.ceil(steps / reports))
         stopped = False
         while step.count < steps:
-            if stopped := sharding.anywhere(interrupt.asked, step.device):
+            if stopped := shares.anywhere(interrupt.asked, step.device):
                 break
             begin = runtime.clock()
             done = _run(step, min(every - step.count % every, steps - step.count), interrupt, good)
@@ -100,7 +101,7 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
             history.append(step.count, means)
             bar.update(step.count, _note(means))
             good = step.state_dict()
-            if path is not None and sharding.rank() == 0:
+            if path is not None and shares.rank() == 0:
                 _save_or_say(step, path)
             if callback is not None:
                 callback(step, means)
@@ -111,7 +112,7 @@ def fit(step, steps, *, title="training", reports=50, checkpoint=None, callback=
 
 def _run(step, n, interrupt, good):
     """Up to n steps -> how many; None, with the last good state, when memory ran out and the batch was halved."""
-    together = sharding.processes() > 1  # then nobody stops alone: the others would wait for its gradients
+    together = shares.processes() > 1  # then nobody stops alone: the others would wait for its gradients
     try:
         return step.run(n, should_stop=lambda: interrupt.asked and not together)
     except torch.OutOfMemoryError:
@@ -165,8 +166,8 @@ def load_checkpoint(step, path):
     path = Path(path)
     remedy = f"Delete {path} to start over, or name another checkpoint."
     try:
-        first = sharding.rank() == 0  # of several processes the first one reads
-        state = sharding.from_first(torch.load(path, map_location="cpu", weights_only=True) if first else None)
+        first = shares.rank() == 0  # of several processes the first one reads
+        state = shares.from_first(torch.load(path, map_location="cpu", weights_only=True) if first else None)
         saved, history = state["step"], state["history"]
     except FileNotFoundError as err:
         raise CheckpointError(f"there is no checkpoint {path}.") from err

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from training_steps import distance
 
-from genmed_core import diffusion, distributed, kernels, nets, sharding
+from genmed_core import diffusion, distributed, kernels, nets
+from genmed_core.kernels import shares
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,7 +36,7 @@ def test_shares_together_draw_what_the_whole_batch_draws(draw):
     shares = []
     for start, stop in ((0, 7), (7, 12)):
         torch.manual_seed(0)
-        with sharding.rows(start, stop, 12):
+        with shares.rows(start, stop, 12):
             shares.append(draw(x[start:stop]))
         assert torch.equal(torch.rand(3), after), "the stream goes on alike after every share"
     assert torch.equal(torch.cat(shares), whole)
@@ -43,30 +44,30 @@ def test_shares_together_draw_what_the_whole_batch_draws(draw):
 
 def test_gradients_pass_through_the_dropout_of_a_share():
     x = torch.ones(3, 4, requires_grad=True)
-    with sharding.rows(3, 6, 12):
+    with shares.rows(3, 6, 12):
         y = F.dropout(x, 0.5)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
 
 
 def test_parts_cover_all_rows_and_are_nearly_equal():
-    parts = sharding.parts(4, 14, 4)
+    parts = shares.parts(4, 14, 4)
     assert [i for start, stop in parts for i in range(start, stop)] == list(range(4, 14))
     assert {stop - start for start, stop in parts} == {2, 3}
 
 
 def test_outside_a_group_there_is_one_process():
-    assert sharding.processes() == 1 and sharding.rank() == 0
-    assert sharding.anywhere(True) and not sharding.anywhere(False)
-    assert sharding.from_first("x") == "x" and sharding.average(torch.ones(2)).tolist() == [1, 1]
+    assert shares.processes() == 1 and shares.rank() == 0
+    assert shares.anywhere(True) and not shares.anywhere(False)
+    assert shares.from_first("x") == "x" and shares.average(torch.ones(2)).tolist() == [1, 1]
 
 
 def test_sharded_batches_keep_disjoint_equal_shares(digits_like, monkeypatch):
     images, labels = digits_like[0][:101], torch.arange(101)
-    monkeypatch.setattr(sharding, "processes", lambda: 2)
+    monkeypatch.setattr(shares, "processes", lambda: 2)
     seen = []
     for rank in (0, 1):
-        monkeypatch.setattr(sharding, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(shares, "rank", lambda rank=rank: rank)
         batches = kernels.Batches(images, labels, batch_size=20, device="cpu", sharded=True)
         assert len(batches) == 5 and len(batches.images) == 50
         seen.append(batches)
@@ -106,7 +107,8 @@ import genmed_core
 import json, os, signal
 import torch
 from training_steps import autoencoder, cvae, unet, weights, wgan_gp
-from genmed_core import sharding, train
+from genmed_core import train
+from genmed_core.kernels import shares
 
 g = torch.Generator().manual_seed(7)
 images = torch.randint(0, 256, (512, 1, 8, 8), generator=g, dtype=torch.uint8)
@@ -126,7 +128,7 @@ record(wgan_gp)
 
 # %%
 def press(step, means):
-    if step.count == 4 and sharding.rank() == sharding.processes() - 1:
+    if step.count == 4 and shares.rank() == shares.processes() - 1:
         os.kill(os.getpid(), signal.SIGINT)  # in the last process alone
 
 
@@ -137,7 +139,7 @@ _, step = autoencoder(images, labels, seed=1)
 logs["resumed"] = train.fit(step, 8, reports=8, checkpoint="run.pt").logs
 
 # %%
-facts = {"logs": logs, "ends": ends, "stopped": stopped, "alone": sharding.processes() == 1}
+facts = {"logs": logs, "ends": ends, "stopped": stopped, "alone": shares.processes() == 1}
 with open(os.environ["FACTS"], "w") as file:
     json.dump(facts, file)
 '''

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genmed_core.threads import ALARM, BLOCK, LONGEST, Governor, candidates
+from genmed_core.kernels.threads import ALARM, BLOCK, LONGEST, Governor, candidates
 
 
 def train(governor, seconds, duration):

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from genmed_core import graphs, runtime, sharding
-from genmed_core.threads import Governor
+from genmed_core import runtime
+from genmed_core.kernels import cuda_graphs, shares
+from genmed_core.kernels.threads import Governor
 
 MODES = ("auto", "eager", "compile", "graph")
 
@@ -87,13 +88,13 @@ class Batches:
                              "expected (N, C, H, W) and (N,)")
         if not 1 <= batch_size <= len(images):
             raise ValueError(f"batch_size={batch_size} does not fit {len(images)} images: choose 1 to {len(images)}")
-        world = sharding.processes()
+        world = shares.processes()
         if batch_size % world:
             raise ValueError(f"batch_size={batch_size} cannot be shared by {world} processes: choose a multiple")
         self.device = _indexed(torch.device(device) if device is not None else runtime.device())
         self.sharded = sharded and world > 1
         if self.sharded:  # equal shares, so that one permutation serves every process
-            images, labels = (v[sharding.rank() :: world][: len(v) // world] for v in (images, labels))
+            images, labels = (v[shares.rank() :: world][: len(v) // world] for v in (images, labels))
         self.images, self.labels = images.to(self.device), labels.to(self.device)
         self.batch_size, self.transform = batch_size, transform
         self._rows = batch_size // world if self.sharded else batch_size
@@ -218,7 +219,7 @@ class TrainStep:
         self.model = nn.ModuleDict(model) if isinstance(model, dict) else model
         self.schedule = schedule
         self.count, self.total = 0, 1
-        self._parts, self._processes = 1, sharding.processes()
+        self._parts, self._processes = 1, shares.processes()
         self._losses = [u.loss_fn for u in self.updates] if self._processes == 1 else self._shared_losses()
         self._ema_decay, self._ema = ema, copy.deepcopy(self.model).requires_grad_(False) if ema else None
         if mode == "auto":
@@ -278,7 +279,7 @@ class TrainStep:
         """Means of the logged values since the last reading; the one place that waits for the device."""
         if not self._summed:
             return {}
-        values = sharding.average(torch.stack([s.float() for s in self._sums.values()])).tolist()
+        values = shares.average(torch.stack([s.float() for s in self._sums.values()])).tolist()
         means = dict(zip(self._sums, (v / self._summed for v in values)))
         for total in self._sums.values():
             total.zero_()
@@ -370,15 +371,15 @@ class TrainStep:
 
     def _differentiate_shares(self, number, update, index):
         """The same gradients from this process's share of the batch, in parts taken one after the other."""
-        B, rank = self.batches.batch_size, sharding.rank()
+        B, rank = self.batches.batch_size, shares.rank()
         first, last = B * rank // self._processes, B * (rank + 1) // self._processes
         at = first if self.batches.sharded else 0  # where `index` begins in the whole batch
         means, noise = {}, _get_noise(self.device)
         for o in update.optimizers:
             o.zero_grad(set_to_none=True)
-        for start, stop in sharding.parts(first, last, self._parts):
+        for start, stop in shares.parts(first, last, self._parts):
             _set_noise(noise, self.device)  # every part draws the noise of the whole batch, and takes its own rows
-            with sharding.rows(start, stop, B):
+            with shares.rows(start, stop, B):
                 loss, logs = self._losses[number](self.batches.gather(index[start - at : stop - at]))
             share = (stop - start) / (last - first)
             (loss * share).backward(inputs=update.parameters if len(self.updates) > 1 else None)
@@ -390,7 +391,7 @@ class TrainStep:
         if _normalises_batches(self.model):
             print("note: batch normalisation here takes its mean and variance over each process's share of a batch.")
         wrap = nn.parallel.DistributedDataParallel
-        return [wrap(sharding.SharedLoss(u.loss_fn, u.parameters)) for u in self.updates]
+        return [wrap(shares.SharedLoss(u.loss_fn, u.parameters)) for u in self.updates]
 
     def halve(self):
         """Take each batch in twice as many parts and add up their gradients: a mean loss stays the same.
@@ -526,7 +527,7 @@ class TrainStep:
         rows = torch.zeros(shape, dtype=torch.int64, device=self.device)
         kept, noise = self._snapshot(), _get_noise(self.device)
         try:
-            graph, _ = graphs.capture(lambda: self._captured_steps(rows, steps), self.device,
+            graph, _ = cuda_graphs.capture(lambda: self._captured_steps(rows, steps), self.device,
                                       rehearse=lambda: self._captured_steps(rows, 1))
         finally:
             self._restore(kept)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from genmed_core import graphs
+from genmed_core.kernels import cuda_graphs
 
 DEVICE = torch.device("cuda", 0)
 
@@ -41,13 +41,13 @@ def cuda(monkeypatch):
 
 
 def test_work_is_rehearsed_freely_then_strictly_then_recorded(cuda):
-    assert graphs.capture(lambda: cuda.append("work") or 7, DEVICE) == ("graph", 7)
+    assert cuda_graphs.capture(lambda: cuda.append("work") or 7, DEVICE) == ("graph", 7)
     strictly = ["waiting: error", "work", "work", "waiting: 0"]
     assert cuda == ["work", *strictly, "recording", "work", "recorded", "noise back"]
 
 
 def test_another_rehearsal_may_be_given(cuda):
-    graphs.capture(lambda: cuda.append("eight steps"), DEVICE, rehearse=lambda: cuda.append("one step"))
+    cuda_graphs.capture(lambda: cuda.append("eight steps"), DEVICE, rehearse=lambda: cuda.append("one step"))
     assert cuda.count("one step") == 3 and cuda.count("eight steps") == 1
 
 
@@ -57,7 +57,7 @@ def test_work_that_waits_is_refused_before_anything_is_recorded(cuda):
             raise RuntimeError("called a synchronizing CUDA operation")
 
     with pytest.raises(RuntimeError, match="synchronizing"):
-        graphs.capture(work, DEVICE)
+        cuda_graphs.capture(work, DEVICE)
     assert cuda == ["waiting: error", "waiting: 0", "noise back"]
 
 
@@ -67,5 +67,5 @@ def test_a_broken_recording_leaves_a_generator_that_draws(cuda):
             raise RuntimeError("operation failed due to a previous error during capture")
 
     with pytest.raises(RuntimeError, match="previous error"):
-        graphs.capture(work, DEVICE)
+        cuda_graphs.capture(work, DEVICE)
     assert cuda[-3:] == ["recorded", "generator renewed", "noise back"]
