@@ -24,16 +24,9 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
-from genmed_core.radiographs import (
-    CXR_CLASSES,
-    FOLDER,
-    KAGGLE_SIZE,
-    DataError,
-    cached,
-    find_database,
-    progress,
-    read_database,
-)
+from genmed_core.cache import cached, progress
+from genmed_core.errors import DataError
+from genmed_core.radiographs import CXR_CLASSES, FOLDER, KAGGLE_SIZE, find_database, read_database
 from genmed_core.runtime import root
 from genmed_core.synthetic.strokes import stroke_digits
 

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import re
-import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from genmed_core import runtime
+from genmed_core.cache import cached, progress
+from genmed_core.errors import DataError
 
 FOLDER = "COVID-19_Radiography_Dataset"
 CXR_CLASSES = ("COVID", "Lung Opacity", "Normal", "Viral Pneumonia")  # alphabetical, as PyHealth numbers them
@@ -35,10 +34,6 @@ PATIENT = [re.compile(p, re.I) for p in (
     r"^(\d{8})_\d{3}$",                                             # NIH ChestX-ray: patient_follow-up
     r"(?:^|[^a-z])((?:person|patient|subject|sub)[-_ ]?\d*[a-z]?\d+)(?![a-z0-9])",  # Kermany, CheXpert, BIMCV
 )]
-
-
-class DataError(RuntimeError):
-    """Data that cannot be used; the message names the file and the remedy."""
 
 
 class Unusable(Exception):
@@ -131,19 +126,6 @@ def _decode_all(listed, names, size):
     left_out = [f"{names[i]}: {reason}" for i, reason in bad.items()]
     tensors = {"images": torch.from_numpy(images[good])[:, None], "labels": labels, "splits": splits}
     return tensors, {"left_out": json.dumps(left_out)}
-
-
-def progress(what, total):
-    """-> tell(done), which prints "what: done of total" when its last line is over five seconds old."""
-    told = time.monotonic()
-
-    def tell(done):
-        nonlocal told
-        if time.monotonic() - told > 5:  # plain lines: they look the same in a terminal, Jupyter and the book
-            print(f"{what}: {done:,} of {total:,}", flush=True)
-            told = time.monotonic()
-
-    return tell
 
 
 def _decode(path, size):
@@ -260,57 +242,3 @@ def assign_splits(keys, labels):
         splits[members[key]] = sum(middle >= share for share in SHARES)
         before += len(members[key])
     return splits
-
-
-# --- the cache ------------------------------------------------------------------------------------------
-
-_KEPT = {}  # the newest result that could not be written, so that three splits do not cost three readings
-
-
-def cached(stem, inputs, make):
-    """What make() -> (tensors, notes) gives, from runs/cache when it was made from the same `inputs` before.
-
-    inputs: anything JSON can write; notes {str: str}. A damaged file is made anew; where nothing can be written
-    the result is kept in memory and a line says so.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:20]
-    path = runtime.runs_dir() / "cache" / f"{stem}-{key}.safetensors"
-    if path in _KEPT:
-        return _KEPT[path]
-    if path.exists():
-        try:
-            return _load(path)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            print(f"note: {path.name} in the cache is damaged ({str(error).splitlines()[0]}) and is made anew.")
-    tensors, notes = make()
-    try:
-        with runtime.whole_file(path) as part:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata=notes | {"sum": _sum(tensors)})
-    except (OSError, SafetensorError) as error:
-        _KEPT.clear()
-        _KEPT[path] = tensors, notes
-        print(f"note: {path.parent} cannot be written ({getattr(error, 'strerror', None) or error}), so the images "
-              "are read anew in every session; set GENMED_RUNS to a folder that can be written.")
-    return tensors, notes
-
-
-def _load(path):
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        notes = dict(file.metadata())
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    if notes.pop("sum") != _sum(tensors):
-        raise ValueError("its checksum does not match")
-    return tensors, notes
-
-
-def _sum(tensors):
-    """Checksum over all tensors, in the order of their names."""
-    total = 0
-    for name in sorted(tensors):
-        total = zlib.crc32(tensors[name].contiguous().numpy().data, total)
-    return f"{total:08x}"

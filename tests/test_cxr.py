@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genmed_core import data, radiographs
+from genmed_core import cache, data, radiographs
 from genmed_core.data import CXR_CLASSES, DataError, class_counts, cxr
 from genmed_core.radiographs import FOLDER, assign_splits, patients
 
@@ -27,7 +27,7 @@ def clean(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(data, "root", lambda: tmp_path)
     (tmp_path / "data").mkdir()
-    radiographs._KEPT.clear()
+    cache._KEPT.clear()
 
 
 def picture(seed, size=299, mode="L"):
@@ -195,7 +195,7 @@ def test_exact_copies_stay_together_and_tie_their_patients():
 
 
 @pytest.fixture
-def cache(monkeypatch, tmp_path):
+def cache_folder(monkeypatch, tmp_path):
     return tmp_path / "runs" / "cache"
 
 
@@ -205,10 +205,10 @@ def count_decoding(monkeypatch):
     return calls
 
 
-def test_files_are_decoded_once_for_each_size(place, monkeypatch, cache):
+def test_files_are_decoded_once_for_each_size(place, monkeypatch, cache_folder):
     calls = count_decoding(monkeypatch)
     first = three()
-    assert len(calls) == 48 and len(list(cache.iterdir())) == 1
+    assert len(calls) == 48 and len(list(cache_folder.iterdir())) == 1
     again = three()
     assert len(calls) == 48
     assert all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(first, again))
@@ -236,9 +236,9 @@ def test_a_change_in_the_folder_is_noticed(place, monkeypatch, change):
     lambda path: path.write_bytes(path.read_bytes()[:-9] + b"x" * 9),
     lambda path: path.write_bytes(b"not ours"),
 ], ids=["cut short", "empty", "altered", "foreign"])
-def test_a_damaged_cache_is_made_anew(place, cache, capsys, damage):
+def test_a_damaged_cache_is_made_anew(place, cache_folder, capsys, damage):
     before = cxr("test").images
-    (path,) = cache.iterdir()
+    (path,) = cache_folder.iterdir()
     damage(path)
     assert torch.equal(cxr("test").images, before)
     assert f"{path.name} in the cache is damaged" in capsys.readouterr().out
@@ -256,19 +256,19 @@ def test_a_cache_that_cannot_be_written_is_no_error(place, monkeypatch, tmp_path
     assert len(calls) == 48, "the three splits share one reading"
 
 
-def test_nothing_is_left_of_a_cache_that_fills_the_disk(place, monkeypatch, cache):
+def test_nothing_is_left_of_a_cache_that_fills_the_disk(place, monkeypatch, cache_folder):
     def full(*args, **options):
         Path(args[1]).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     cxr("val")
-    assert not list(cache.iterdir())
+    assert not list(cache_folder.iterdir())
 
 
 def test_progress_is_shown_when_reading_takes_long(place, monkeypatch, capsys):
     clock = iter(range(0, 10_000, 3))
-    monkeypatch.setattr(radiographs.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(cache.time, "monotonic", lambda: next(clock))
     cxr("val")
     assert "X-rays read, once: 2 of 48" in capsys.readouterr().out
 
@@ -411,7 +411,7 @@ def test_without_the_database_there_are_phantoms_drawn_once(phantom, capsys):
 
 def test_drawing_shows_its_progress(phantom, monkeypatch, capsys):
     clock = iter(range(0, 10_000, 3))
-    monkeypatch.setattr(radiographs.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(cache.time, "monotonic", lambda: next(clock))
     cxr("train")
     out = capsys.readouterr().out
     assert "cxr train: drawing 60 phantoms, once\n" in out and "cxr train: phantoms drawn: 20 of 60\n" in out

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["runtime", "kernels", "synthetic", "radiographs", "data", "nets", "diffusion",
-          "train", "metrics", "audit", "plots", "widgets", "distributed"]
+LAYERS = ["errors", "runtime", "cache", "kernels", "synthetic", "radiographs", "data", "nets",
+          "diffusion", "train", "metrics", "audit", "plots", "widgets", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
 
 
