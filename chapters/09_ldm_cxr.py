@@ -138,8 +138,8 @@ darker = (held_out.float() * 0.85).round().to(torch.uint8)
 print(f"{'':22}{'Fréchet':>10}{'kernel':>9}{'detail':>9}")
 for name, x in (("blurred, 3 x 3", blurred), ("15 % darker", darker)):
     q = score(x)
-    print(f"{name:22}{q['synthetic']['frechet']:10.2f}{q['synthetic']['kernel']:9.3f}{q['synthetic']['detail']:9.2f}")
-print(f"{'real films (floor)':22}{q['floor']['frechet']:10.2f}{q['floor']['kernel']:9.3f}{q['floor']['detail']:9.2f}")
+    print(f"{name:22}{q['synthetic']['fd']:10.2f}{q['synthetic']['kid']:9.3f}{q['synthetic']['detail']:9.2f}")
+print(f"{'real films (floor)':22}{q['floor']['fd']:10.2f}{q['floor']['kid']:9.3f}{q['floor']['detail']:9.2f}")
 
 # %% [markdown]
 # A blur that takes a quarter or more of the fine detail away costs no more Fréchet distance than a loss of 15 % of the
@@ -486,8 +486,8 @@ films, decode_seconds = metrics.timed_samples(lambda: decode(z_drawn, stretched)
 ldm_seconds = draw_seconds + decode_seconds
 as_drawn = score(decode(z_drawn, (m, s)))["synthetic"]
 print("spread of drawn latents", "  ".join(f"{v:.2f}" for v in spread.flatten()))
-print(f"Fréchet distance of films from latents as drawn {as_drawn['frechet']:.1f}, "
-      f"divided by their spread {score(films)['synthetic']['frechet']:.1f}")
+print(f"Fréchet distance of films from latents as drawn {as_drawn['fd']:.1f}, "
+      f"divided by their spread {score(films)['synthetic']['fd']:.1f}")
 
 # %% [markdown]
 # They are not: what is drawn comes out too much alike. Part of it is the strides. On another seed of the phantom,
@@ -522,7 +522,7 @@ scaling = {}
 for name, (shift, scale) in trial.items():
     net, _ = train_denoiser((z_train - shift) / scale, train_set.labels, 500, name)
     x = draw(net, asked[FEW], scale=(shift, scale))
-    scaling[name] = score(x)["synthetic"]["frechet"], x
+    scaling[name] = score(x)["synthetic"]["fd"], x
 for name, (distance, _) in scaling.items():
     print(f"{name:18} Fréchet distance {distance:6.1f}")
 
@@ -817,7 +817,7 @@ scores = {name: score(entry[0]) for name, entry in entries.items()}
 def comparison(scores):
     """A table in markdown: a row for each generator, the floor first."""
     floor = next(iter(scores.values()))["floor"]
-    keys = ("frechet", "kernel", "precision", "recall", "coverage", "detail", "neighbour")
+    keys = ("fd", "kid", "precision", "recall", "coverage", "detail", "neighbour")
     lines = ["| | Fréchet | kernel | precision | recall | coverage | detail | neighbour | training |",
              "|:--|" + "--:|" * 8, "| real films (floor) | " + " | ".join(f"{floor[k]:.2f}" for k in keys) + " | |"]
     for name, q in scores.items():
@@ -1165,8 +1165,8 @@ for name in ("same hospital", "no tag", "all tagged"):
 # ## What this chapter promises
 
 # %% tags=["nbval-check-output"]
-fd = {name: q["synthetic"]["frechet"] for name, q in scores.items()}
-kd = {name: q["synthetic"]["kernel"] for name, q in scores.items()}
+fd = {name: q["synthetic"]["fd"] for name, q in scores.items()}
+kd = {name: q["synthetic"]["kid"] for name, q in scores.items()}
 others = [name for name in scores if name != "latent diffusion"]
 expect("reconstruction of held-out films, PSNR in dB", decibels, above=31)
 expect("fine detail of samples, of held-out films'", scores["latent diffusion"]["synthetic"]["detail"], above=0.7)

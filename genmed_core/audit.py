@@ -39,7 +39,7 @@ from genmed_core.radiographs import BAD_SHARE, is_image, read_image
 SIZE = 64
 LEAST = 30            # images in a set
 SETS = ("train", "held-out", "synthetic")
-BARS = {"frechet": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
+BARS = {"fd": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
         "closer": 0.55, "copies": 0.10, "membership": 0.55}
 RESAMPLES = 1000      # of every bootstrap
 CLOSEST = (0.02, 0.05, 0.1)  # shares of the samples among which a few copies are looked for
@@ -188,7 +188,7 @@ def quality(real, held, fake, images, rng, draws=5, most=2000):
             density, coverage = metrics.density_coverage(held[:k], some[:k])
             rows.append([metrics.frechet_distance(held, some), metrics.kernel_distance(held, some, subsets=10)[0],
                          precision, recall, density, coverage])
-        names = ("frechet", "kernel", "precision", "recall", "density", "coverage")
+        names = ("fd", "kid", "precision", "recall", "density", "coverage")
         result[name] = dict(zip(names, np.mean(rows, 0).tolist()))
         result[name]["detail"] = fine_detail(pictures) / max(fine_detail(images[1]), 1e-9)
     return result
@@ -396,13 +396,13 @@ def judge(report):
     verdict: "pass", "flag" or "unclear", where the interval reaches too far to say either.
     """
     q, p = report["quality"], report["privacy"]
-    fd, detail = q["synthetic"]["frechet"] / q["floor"]["frechet"], q["synthetic"]["detail"]
+    fd, detail = q["synthetic"]["fd"] / q["floor"]["fd"], q["synthetic"]["detail"]
     low, high = BARS["detail"]
     cover = q["synthetic"]["coverage"] / max(q["floor"]["coverage"], 1e-9)
     judged = [
         _verdict("Is the held-out set a fair control?", _above(p["control"], BARS["control"], 0.75), "yes", "no",
                  f"held-out images nearest to their own: {_text(p['control'])}", f"above {BARS['control']} is not"),
-        _verdict("Do the samples look real?", fd > BARS["frechet"] or not low <= detail <= high, "yes", "no",
+        _verdict("Do the samples look real?", fd > BARS["fd"] or not low <= detail <= high, "yes", "no",
                  f"Frechet distance {fd:.2f} times the floor, fine detail {detail:.2f} of real",
                  f"up to {BARS['frechet']:g}; {low} to {high}"),
         _verdict("Are they as varied as real ones?", cover < BARS["coverage"], "yes", "no",
@@ -533,10 +533,10 @@ def table(report):
     q, p = report["quality"], report["privacy"]
     lines = ["  ".join(f"{name}: {n:,} images" for name, n in report["counts"].items()), "",
              f"{'':34}{'synthetic':>12}{'real (floor)':>14}"]
-    for name, words in (("frechet", "Frechet distance"), ("kernel", "kernel distance"), ("precision", "precision"),
+    for name, words in (("fd", "Frechet distance"), ("kid", "kernel distance"), ("precision", "precision"),
                         ("recall", "recall"), ("density", "density"), ("coverage", "coverage"),
                         ("detail", "fine detail, of held-out")):
-        digits = 4 if name == "kernel" else 2
+        digits = 4 if name == "kid" else 2
         lines.append(f"{words:34}{q['synthetic'][name]:12.{digits}f}{q['floor'][name]:14.{digits}f}")
     if u := report["utility"]:
         for words, scores in (("balanced accuracy, trained on it", (u["synthetic"], u["real"])),

@@ -21,7 +21,7 @@ import jupytext
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
 PRIVACY = ("Are they closer to training images?", "Are there copies of training images?", "Can membership be inferred?")
-MEASURES = {"frechet": "Fréchet", "kernel": "kernel", "recall": "recall", "coverage": "coverage",
+MEASURES = {"fd": "Fréchet", "kid": "kernel", "recall": "recall", "coverage": "coverage",
             "detail": "detail"}  # few and short: the table has to fit a page
 COLUMNS = 8
 

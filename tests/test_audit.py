@@ -70,7 +70,7 @@ def private(world):
     def run(train, held, fake):
         prints = [world[2][s] if isinstance(s, slice) else fingerprints(s) for s in (train, held, fake)]
         found = audit.privacy(*prints, np.random.default_rng(0))
-        best = dict.fromkeys(("frechet", "detail", "coverage"), 1.0)
+        best = dict.fromkeys(("fd", "detail", "coverage"), 1.0)
         counts = dict(zip(audit.SETS, map(len, prints)))
         report = {"quality": {"synthetic": best, "floor": best}, "utility": None, "privacy": found, "counts": counts}
         verdicts = [v["verdict"] for v in audit.judge(report)]
@@ -270,7 +270,7 @@ def test_honest_samples_pass_everything(reports):
     report = reports["honest"]
     assert set(verdicts(report).values()) == {"pass"}
     q = report["quality"]
-    assert q["synthetic"]["frechet"] == pytest.approx(q["floor"]["frechet"], rel=0.4)
+    assert q["synthetic"]["fd"] == pytest.approx(q["floor"]["fd"], rel=0.4)
     assert q["synthetic"]["detail"] == pytest.approx(1, abs=0.1)
     assert abs(report["utility"]["gap"]["value"]) < 0.05 and report["utility"]["real"]["value"] > 0.9
 

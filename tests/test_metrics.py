@@ -253,9 +253,9 @@ def test_a_model_is_recorded_with_its_floors_and_prints_no_value(capsys):
 def test_reports_of_the_audit_and_plain_ones_are_recorded_too():
     expect = metrics.Expectations("04_gan", source="phantom")
     x, labels = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4
-    measures = {"frechet": 4.0, "kernel": 0.5, "precision": 1, "recall": 0.7, "density": 1, "coverage": 0.8,
+    measures = {"fd": 4.0, "kid": 0.5, "precision": 1, "recall": 0.7, "density": 1, "coverage": 0.8,
                 "detail": 0.9}
-    audited = {"n": 40, "synthetic": measures, "floor": {**measures, "frechet": 2.0}}
+    audited = {"n": 40, "synthetic": measures, "floor": {**measures, "fd": 2.0}}
     plain = {"fd": 4.0, "fd_floor": 2.0, "kid": 0.5, "kid_floor": 0.5, "recall": 0.7, "coverage": 0.8, "detail": 0.9}
     expect.model("audited", report=audited, samples=x, real=x, note="synthetic", **costs())
     expect.model("plain", report=plain, samples=x, real=data.ImageSet((x * 255).byte(), labels, ("a", "b", "c", "d"),

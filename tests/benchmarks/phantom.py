@@ -100,7 +100,7 @@ def likeness(films, fakes):
                               np.random.default_rng(0))["synthetic"]
         greys = 0.5 * (histogram(reference) - histogram(x)).abs().sum().item()
         coarse, fine = slopes(x)
-        out[name] = {"frechet": found["frechet"], "coverage": found["coverage"], "greys": greys, "coarse": coarse,
+        out[name] = {"fd": found["fd"], "coverage": found["coverage"], "greys": greys, "coarse": coarse,
                      "fine": fine, "detail": found["detail"], "mean": x.float().mean().item()}
     return {"n": half} | out
 
@@ -212,7 +212,7 @@ def block_speed(found):
 
 def block_likeness(found):
     names = ["other real films", "other real films, softened", "phantoms"]
-    lines = [[name, f"{m['frechet']:.1f}", f"{m['coverage']:.2f}", f"{m['greys']:.2f}", f"{m['mean']:.0f}",
+    lines = [[name, f"{m['fd']:.1f}", f"{m['coverage']:.2f}", f"{m['greys']:.2f}", f"{m['mean']:.0f}",
               f"{m['coarse']:.1f}", f"{m['fine']:.1f}", f"{m['detail']:.2f}"]
              for name, m in ((name, found["likeness"][name]) for name in names)]
     head = ["", "Fréchet", "coverage", "greys", "mean grey", "slope, coarse", "slope, fine", "fine detail"]
