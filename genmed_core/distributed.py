@@ -9,7 +9,6 @@ prints, saves and records; with --rest it then goes on alone through the remaini
 """
 
 import argparse
-import ast
 import contextlib
 import os
 import tempfile
@@ -18,45 +17,8 @@ from pathlib import Path
 
 import torch
 
-from genmed_core import runtime
+from genmed_core import chapters, runtime
 from genmed_core.kernels import shares
-
-
-def code_cells(path):
-    """The code cells of a chapter's source (py:percent), each with `source` and `metadata`.
-
-    Raises ModuleNotFoundError without jupytext, which comes with the project's `dev` requirements.
-    """
-    import jupytext
-
-    return [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
-
-
-def last_training(cells):
-    """The index of the last cell, solutions apart, that calls `train.fit` or a function that does; -1 if none does."""
-    fitting, last, before = {"fit"}, -1, 0
-    trees = [ast.parse(cell.source) for cell in cells]
-    while before != len(fitting):  # functions that call functions that call train.fit
-        before = len(fitting)
-        fitting |= {node.name for tree in trees for node in ast.walk(tree)
-                    if isinstance(node, ast.FunctionDef) and fitting & _called(node.body)}
-    for number, (cell, tree) in enumerate(zip(cells, trees)):
-        at_once = [node for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef)]
-        if fitting & _called(at_once) and "solution" not in cell.metadata.get("tags", []):
-            last = number
-    return last
-
-
-def _called(nodes):
-    """Names of all functions called in syntax nodes, without the module they come from."""
-    calls = [node.func for top in nodes for node in ast.walk(top) if isinstance(node, ast.Call)]
-    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", None) for f in calls}
-
-
-def run_cells(cells, namespace, name):
-    """Execute cells one after the other in one namespace, which tracebacks know under the chapter's name."""
-    for number, cell in enumerate(cells):
-        exec(compile(cell.source, f"{name}, code cell {number + 1}", "exec"), namespace)
 
 
 @contextlib.contextmanager
@@ -90,8 +52,8 @@ def main(arguments=None):
     parser.add_argument("chapter", type=Path, help="the source of a chapter, such as chapters/09_ldm_cxr.py")
     parser.add_argument("--rest", action="store_true", help="then run the other cells, in the first process alone")
     options = parser.parse_args(arguments)
-    cells = code_cells(options.chapter)
-    last = last_training(cells)
+    cells = chapters.cells(options.chapter)
+    last = chapters.last_training(cells)
     if last < 0:
         raise SystemExit(f"{options.chapter} trains nothing: no cell calls train.fit")
     namespace = {"__name__": "chapter"}
@@ -102,9 +64,9 @@ def main(arguments=None):
                 os.environ["GENMED_RUNS"] = stack.enter_context(tempfile.TemporaryDirectory())
                 stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
             print(f"{shares.processes()} processes, each with its share of every batch")
-            run_cells(cells[: last + 1], namespace, options.chapter.name)
+            chapters.run(cells[: last + 1], namespace, options.chapter.name)
         if options.rest and first:
-            run_cells(cells[last + 1 :], namespace, options.chapter.name)
+            chapters.run(cells[last + 1 :], namespace, options.chapter.name)
     return namespace
 
 

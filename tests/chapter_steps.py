@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_steps import weights
 
-from genmed_core import diffusion, distributed, kernels, runtime, train
+from genmed_core import chapters, diffusion, kernels, runtime, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,11 +44,11 @@ def study(chapter, look, monkeypatch):
             raise _Enough
         return fit(step, steps, title=title, **options)
 
-    cells = distributed.code_cells(ROOT / "chapters" / f"{chapter}.py")
-    last = distributed.last_training(cells)
+    cells = chapters.cells(ROOT / "chapters" / f"{chapter}.py")
+    last = chapters.last_training(cells)
     with monkeypatch.context() as patch, contextlib.suppress(_Enough):
         patch.setattr(train, "fit", looked_at)
-        distributed.run_cells(cells[: last + 1], {"__name__": "chapter"}, chapter)
+        chapters.run(cells[: last + 1], {"__name__": "chapter"}, chapter)
     assert len(found) == len(wanted), f"{chapter} has no trainings {wanted}, only {found}"
     return found
 

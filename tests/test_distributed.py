@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from training_steps import distance
 
-from genmed_core import diffusion, distributed, kernels, nets
+from genmed_core import chapters, diffusion, distributed, kernels, nets
 from genmed_core.kernels import shares
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,19 +78,7 @@ def test_sharded_batches_keep_disjoint_equal_shares(digits_like, monkeypatch):
         kernels.Batches(images, batch_size=25)
 
 
-# --- a chapter's cells --------------------------------------------------------------------------------------
-
-
-def test_a_chapter_is_run_down_to_its_last_training(tmp_path):
-    source = tmp_path / "09_x.py"
-    source.write_text("# %%\na = 1\n\n# %%\ndef go():\n    return train.fit(a)\n\n# %%\ndef deep():\n    go()\n\n"
-                      "# %% [markdown]\n# text\n\n# %%\ndeep()\n\n# %%\nb = 2\n\n# %% tags=[\"solution\"]\ngo()\n")
-    cells = distributed.code_cells(source)
-    assert [c.source.split("\n")[0] for c in cells] == ["a = 1", "def go():", "def deep():", "deep()", "b = 2", "go()"]
-    assert distributed.last_training(cells) == 3 and distributed.last_training(cells[:3]) == -1
-    namespace = {}
-    distributed.run_cells(cells[:1], namespace, "09_x.py")
-    assert namespace["a"] == 1
+# --- two processes ------------------------------------------------------------------------------------------
 
 
 def test_without_torchrun_the_command_is_named(monkeypatch):
@@ -98,8 +86,6 @@ def test_without_torchrun_the_command_is_named(monkeypatch):
     with pytest.raises(RuntimeError, match="torch.distributed.run --nproc-per-node 2"), distributed.process_group():
         pass
 
-
-# --- two processes ------------------------------------------------------------------------------------------
 
 CHAPTER = '''
 # %%
@@ -162,7 +148,7 @@ def test_two_processes_train_as_one_does(tmp_path, monkeypatch):
 
     monkeypatch.setenv("FACTS", str(tmp_path / "one.json"))
     monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "others"))
-    distributed.run_cells(distributed.code_cells(source), {}, source.name)
+    chapters.run(chapters.cells(source), {}, source.name)
     one = json.loads((tmp_path / "one.json").read_text())
     for make, logs in one["logs"].items():
         for name, values in logs.items():

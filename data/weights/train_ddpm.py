@@ -13,7 +13,7 @@ import os
 
 os.environ.setdefault("GENMED_BUDGET", "10")  # before a cell asks for it
 
-from genmed_core import data, distributed, metrics, runtime, train  # noqa: E402
+from genmed_core import chapters, data, metrics, runtime, train  # noqa: E402
 
 CHAPTER, NAME = "08_ddpm", "ddpm_digits"
 
@@ -21,11 +21,10 @@ CHAPTER, NAME = "08_ddpm", "ddpm_digits"
 def main():
     if data.digits("test").source != "mnist":
         raise SystemExit("these weights are made from MNIST, which is not here: data/README.md says how to get it")
-    cells = distributed.code_cells(runtime.root() / "chapters" / f"{CHAPTER}.py")
-    at = next(number for number, cell in enumerate(cells) if "train" in cell.metadata.get("tags", []))
+    cells = chapters.cells(runtime.root() / "chapters" / f"{CHAPTER}.py")
     chapter = {"__name__": CHAPTER}
     with contextlib.redirect_stdout(io.StringIO()):
-        distributed.run_cells(cells[:at], chapter, CHAPTER)
+        chapters.run(cells[: chapters.tagged(cells, "train")], chapter, CHAPTER)
     step = chapter["step"]
     history = train.fit(step, runtime.budget(chapter["STEPS"]), title="U-Net", checkpoint=f"{NAME}.pt")
     path = metrics.save_weights(step.ema_model, NAME, made_by="python data/weights/train_ddpm.py", steps=step.count,
