@@ -404,7 +404,7 @@ def judge(report):
                  f"held-out images nearest to their own: {_text(p['control'])}", f"above {BARS['control']} is not"),
         _verdict("Do the samples look real?", fd > BARS["fd"] or not low <= detail <= high, "yes", "no",
                  f"Frechet distance {fd:.2f} times the floor, fine detail {detail:.2f} of real",
-                 f"up to {BARS['frechet']:g}; {low} to {high}"),
+                 f"up to {BARS['fd']:g}; {low} to {high}"),
         _verdict("Are they as varied as real ones?", cover < BARS["coverage"], "yes", "no",
                  f"coverage {cover:.2f} of the floor's", f"{BARS['coverage']} or more"),
     ]
