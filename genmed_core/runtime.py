@@ -1,8 +1,10 @@
-"""Which machine this is and how it is to be used: device, threads, precision, seeds, training budget.
+"""Which machine this is and how it is to be used: settings, device, threads, precision, seeds.
 
-Environment variables read here: GENMED_DEVICE, GENMED_THREADS, GENMED_BUDGET, GENMED_SEED, GENMED_RUNS.
+Every setting is an environment variable with one line in SETTINGS, by which it is read.
 torch is imported inside the functions, because `configure_threads` has to run before it.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -12,60 +14,156 @@ import random
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
 
 
 class SettingError(ValueError):
     """An environment variable holds something that cannot be used."""
 
 
-def configure_threads():
-    """Let idle OpenMP threads sleep after a moment instead of spinning; set the thread count from GENMED_THREADS.
+def _path(text: str) -> Path:
+    try:
+        return root() / Path(text).expanduser()
+    except RuntimeError as err:  # ~name, and nobody here is called so
+        raise ValueError(text) from err
+
+
+def _flag(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "on": True,
+            "0": False, "false": False, "no": False, "off": False}[text.lower()]
+
+
+def _source(text: str) -> str:
+    return {"auto": "auto", "embedded": "embedded"}[text]
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(text)
+        return number
+
+    return read
+
+
+def _factor(text: str) -> float:
+    factor = float(text)
+    if not 1e-6 <= factor <= 1e6:
+        raise ValueError(text)
+    return factor
+
+
+class Setting(NamedTuple):
+    """An environment variable: how its text is read, what works, and its line in README's table."""
+
+    read: Callable[[str], Any]
+    works: str
+    effect: str
+
+
+MOST_THREADS = 1024
+MOST_SEED = 2**63 - 1  # torch takes twice as many: room for SEED + 1
+A_FOLDER = "a folder; a relative one is taken from the project's folder"
+SWITCH = "1 or 0"
+SETTINGS = {
+    "GENMED_DATA": Setting(_path, A_FOLDER, "folder that holds `MNIST/` (default: `data/`)"),
+    "GENMED_DATA_SOURCE": Setting(
+        _source, "'embedded' or 'auto'",
+        "`embedded` uses the drawn data even where real data lies"),
+    "GENMED_OFFLINE": Setting(_flag, SWITCH, "`1` never tries to download"),
+    "GENMED_PUBLIC": Setting(_flag, SWITCH, "`1` never shows a film of a patient"),
+    "GENMED_BUDGET": Setting(
+        _factor, "a positive number from 0.000001 to 1000000 that multiplies the training steps",
+        "multiplies all training steps: `10` for better models, `0.1` for a quick look"),
+    "GENMED_SEED": Setting(
+        _whole_number(0, MOST_SEED), f"a whole number from 0 to {MOST_SEED}",
+        "another seed for the whole chapter"),
+    "GENMED_DEVICE": Setting(
+        str, "'cpu', or 'cuda' on a machine with an NVIDIA GPU", "where to train (`cpu`, `cuda`)"),
+    "GENMED_THREADS": Setting(
+        _whole_number(1, MOST_THREADS), f"a whole number of threads from 1 to {MOST_THREADS}",
+        "on how many threads; with a number here a run repeats to the last digit"),
+    "GENMED_RUNS": Setting(
+        _path, A_FOLDER, "where checkpoints and recorded results go (default: `runs/`)"),
+}
+
+
+def setting(name: str, default: Any = None) -> Any:
+    """The value of an environment variable of SETTINGS; `default` where it is unset or empty.
+
+    (Container tools hand on variables that nobody has set as empty ones.) Raises SettingError with
+    the name, the value and what works.
+    """
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return SETTINGS[name].read(text)
+    except (ValueError, KeyError):
+        works = SETTINGS[name].works
+    raise SettingError(f"{name}={text!r}: give {works}, or leave it unset.")
+
+
+def path_setting(name: str, default: str | Path) -> Path:
+    """The folder that a variable names: `~` is expanded, a relative path taken from `root()`.
+
+    So it is the same folder wherever the code runs; a notebook's kernel works in `chapters/`.
+    """
+    return root() / setting(name, default)
+
+
+def configure_threads() -> None:
+    """Let idle OpenMP threads sleep after a moment, not spin; GENMED_THREADS sets their number.
 
     Spinning threads slow small models up to sixteen-fold when another process wants a core
-    (`make bench` measures it). But threads that sleep at once wake too late for small kernels: ten thousand spins
-    bridge the gap between two of them, and doubled the speed of chapter 8's step on two free cores (1,190 images/s
-    against 510), at no cost beside a busy process. Both are read once, when torch starts its pool.
+    (`make bench` measures it). But threads that sleep at once wake too late for small kernels:
+    ten thousand spins bridge the gap between two of them, and doubled the speed of chapter 8's step
+    on two free cores (1,190 images/s against 510), at no cost beside a busy process. Both are read
+    once, when torch starts its pool.
     """
-    late = "torch" in sys.modules and "OMP_WAIT_POLICY" not in os.environ
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if os.environ["OMP_WAIT_POLICY"].upper() == "PASSIVE":
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP, which torch brings on Linux
+    chosen = os.environ.get("OMP_WAIT_POLICY") or "PASSIVE"
+    late = "torch" in sys.modules and not os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = chosen
+    if chosen.upper() == "PASSIVE":
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: torch brings it on Linux
     if threads := threads_asked():
         os.environ["OMP_NUM_THREADS"] = str(threads)
         import torch
 
         torch.set_num_threads(threads)
     if late:
-        print("note: torch was imported before genmed_core; import genmed_core first, or small models "
-              "can train several times slower on a busy machine.")
+        print("note: torch was imported before genmed_core; import genmed_core first, or small "
+              "models can train several times slower on a busy machine.")
 
 
-def threads_asked():
+def threads_asked() -> int | None:
     """The number in GENMED_THREADS, None where it is not set.
 
-    With it a run repeats to the last digit, which sums shared out over another number of threads do not.
+    With it a run repeats to the last digit, which sums shared out over another number of threads
+    do not.
     """
-    text = os.environ.get("GENMED_THREADS")
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingError(f"GENMED_THREADS={text!r}: give a whole number of threads, 1 or more.")
-    return int(text)
+    return setting("GENMED_THREADS")
 
 
-def threads_at_most():
-    """The most threads that can be of use to this process: torch's number, and no more than it has cores."""
+def threads_at_most() -> int:
+    """The most threads of use to this process: torch's number, and no more than it has cores."""
     import torch
 
     return min(_cores(), torch.get_num_threads())
 
 
-def keep_freed_memory():
-    """Let glibc keep large freed blocks for the next tensors, instead of returning them to the system each time.
+def keep_freed_memory() -> None:
+    """Let glibc keep large freed blocks for the next tensors, instead of returning them each time.
 
-    A batch of 1,024 digits is a block of 3 MB; mapped anew for every operation, its page faults cost more than the
-    arithmetic on it (`make bench`, "freed memory returned"). Does nothing where the C library is another one.
+    A batch of 1,024 digits is a block of 3 MB; mapped anew for every operation, its page faults
+    cost more than the arithmetic on it (`make bench`, "freed memory returned"). Does nothing where
+    the C library is another one.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return  # another allocator, or one that its owner has set
@@ -76,100 +174,96 @@ def keep_freed_memory():
     mallopt(M_TOP_PAD, 64 << 20)
 
 
-def device():
-    """The torch device to train on: GENMED_DEVICE if set, else a CUDA GPU if there is one, else the CPU."""
+def device() -> torch.device:
+    """The device to train on: GENMED_DEVICE if set, else a CUDA GPU if there is one, else CPU."""
     import torch
 
-    wanted = os.environ.get("GENMED_DEVICE")
+    wanted = setting("GENMED_DEVICE")
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(wanted)
-        torch.empty(1, device=chosen)
+        torch.zeros(1, device=chosen).item()  # "meta" has a device, and no numbers
     except (RuntimeError, AssertionError) as err:
         first_line = (str(err).splitlines() or ["not usable"])[0]
-        raise SettingError(
-            f"GENMED_DEVICE={wanted!r} cannot be used here ({first_line}). Use 'cpu', or 'cuda' on a machine "
-            "with an NVIDIA GPU, or leave it unset."
-        ) from err
+        raise SettingError(f"GENMED_DEVICE={wanted!r} cannot be used here ({first_line}): "
+                           f"give {SETTINGS['GENMED_DEVICE'].works}, or leave it unset.") from err
     return chosen
 
 
-def seed_everything(seed):
-    """Seed Python's, numpy's and torch's global generators (initialisation and sampling noise)."""
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators (initialisation and sampling noise).
+
+    seed: a whole number from 0 to MOST_SEED; ValueError beyond.
+    """
     import numpy as np
     import torch
 
+    if not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"seed={seed}: give a whole number from 0 to {MOST_SEED}.")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
-def chapter_seed(default):
-    """The chapter's SEED, or GENMED_SEED when that is set: how a claim is repeated over several seeds."""
-    text = os.environ.get("GENMED_SEED")
-    if text is None:
-        return default
-    if not text.isdecimal():
-        raise SettingError(f"GENMED_SEED={text!r}: give a whole number, 0 or more.")
-    return int(text)
+def chapter_seed(default: int) -> int:
+    """The chapter's SEED, or GENMED_SEED when set: how a claim is repeated over several seeds."""
+    return setting("GENMED_SEED", default)
 
 
-def clock():
-    """Seconds on the clock by which work is timed: this process's own, where it has one processor thread.
+def clock() -> float:
+    """Seconds on the clock by which work is timed: this process's own, where it has one thread.
 
-    With GENMED_THREADS=1 on a CPU that is processor time, so that what other programs take does not count; with more
-    threads, whose waiting would count, or on a GPU, it is time on the wall. Only differences mean anything.
+    With GENMED_THREADS=1 on a CPU that is processor time, so that what other programs take does not
+    count; with more threads, whose waiting would count, or on a GPU, it is time on the wall. Only
+    differences mean anything.
     """
-    own = os.environ.get("GENMED_THREADS") == "1" and device().type == "cpu"
+    own = threads_asked() == 1 and device().type == "cpu"
     return time.process_time() if own else time.perf_counter()
 
 
-def budget_factor():
+def budget_factor() -> float:
     """The number that GENMED_BUDGET multiplies every count of training steps by (default 1)."""
-    text = os.environ.get("GENMED_BUDGET", "1")
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor < 1e6:
-        raise SettingError(
-            f"GENMED_BUDGET={text!r}: give a positive number that multiplies the training steps, "
-            "such as 10 for a patient reader or 0.1 for a quick look."
-        )
-    return factor
+    return setting("GENMED_BUDGET", 1.0)
 
 
-def budget(steps):
+def budget(steps: int) -> int:
     """`steps` scaled by GENMED_BUDGET, at least 1."""
     return max(1, round(steps * budget_factor()))
 
 
-def sample_count(n, least=20):
-    """How many samples to draw: n, or fewer (but `least`) where GENMED_BUDGET asks for a quick look only.
+def sample_count(n: int, least: int = 20) -> int:
+    """How many samples to draw: n, or fewer (but `least`) where GENMED_BUDGET is below 1.
 
     Never more: distances depend on the number of samples.
     """
     return min(n, max(least, budget(n)))
 
 
-def root():
-    """The project's folder: where `chapters/` and `data/` lie; the working folder when installed elsewhere."""
-    here = Path(__file__).resolve().parent.parent
-    return here if (here / "chapters").is_dir() else Path.cwd()
+def root() -> Path:
+    """The project's folder, where `chapters/` and `data/` lie.
+
+    For a package that is installed elsewhere: the project around the working folder, and where
+    there is none the working folder itself.
+    """
+    here, working = Path(__file__).resolve().parent.parent, Path.cwd()
+    for folder in (here, working, *working.parents):
+        if (folder / "chapters").is_dir() and (folder / "genmed_core").is_dir():
+            return folder
+    return working
 
 
-def runs_dir():
+def runs_dir() -> Path:
     """Folder for checkpoints and recorded results: GENMED_RUNS, else `runs/` in the project."""
-    return Path(os.environ.get("GENMED_RUNS") or root() / "runs")
+    return path_setting("GENMED_RUNS", "runs")
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Yields a path to write to; afterwards `path` holds what was written, or, after an error, what it held before.
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yields a path to write to; afterwards `path` holds what was written, or what it held before.
 
-    So a full disk or an interruption leaves no file that is cut off. The folder is made. Raises what the writing
-    raises, and OSError where the folder or the file cannot be written.
+    So a full disk or an interruption leaves no file that is cut off. The folder is made. Raises
+    what the writing raises, and OSError where the folder or the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,44 +276,50 @@ def whole_file(path):
             part.unlink(missing_ok=True)
 
 
-def has_fast_bf16():
-    """True where bfloat16 matrix products are faster than float32: recent GPUs, CPUs with AVX512-BF16 or AMX.
+def has_fast_bf16(where: str | torch.device | None = None) -> bool:
+    """True where bfloat16 matrix products are faster than float32 on a device (`device()` if None).
 
-    Found out once. torch.compile looks through functools.cache and would stop at the probing, so the answer is kept
-    in a dictionary.
+    So on recent GPUs (emulation, as on a T4, is slow) and CPUs with AVX512-BF16 or AMX. Found out
+    once for each kind of device: torch.compile looks through functools.cache and would stop at the
+    probing, so the answers are kept in a dictionary.
     """
-    if "bf16" not in _found:
-        _found["bf16"] = _probe_bf16()
-    return _found["bf16"]
-
-
-_found = {}
-
-
-def _probe_bf16():
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+    kind = torch.device(device() if where is None else where).type
+    if kind not in _found:
+        _found[kind] = _probe_bf16(kind)
+    return _found[kind]
+
+
+_found: dict[str, bool] = {}
+
+
+def _probe_bf16(kind: str) -> bool:
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    except AttributeError:  # private names: absent on some builds, and then bf16 is not worth the risk
-        return False
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    except AttributeError:  # private names: absent on some builds; bf16 is then not worth the risk
+        fast = False
+    return kind == "cpu" and bool(fast)
 
 
-def autocast(device, enabled=True):
-    """Context in which matrix products and convolutions run in bfloat16, where this machine gains from it.
+def autocast(device: str | torch.device, enabled: bool = True) -> contextlib.AbstractContextManager:
+    """Context for bfloat16 matrix products and convolutions, where this device gains from it.
 
-    Elsewhere a context that changes nothing, so the same cell runs everywhere; keep losses in float32.
+    Elsewhere a context that changes nothing, so the same cell runs everywhere; keep losses in
+    float32.
     """
     import torch
 
-    if enabled and has_fast_bf16():
+    if enabled and has_fast_bf16(device):
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
-def _cpu_name():
+def _cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -229,22 +329,24 @@ def _cpu_name():
     return platform.processor() or platform.machine()
 
 
-def _cores():
+def _cores() -> int:
     """Processor cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _count(n, thing):
+def _count(n: int, thing: str) -> str:
     return f"{n} {thing}{'' if n == 1 else 's'}"
 
 
-def machine():
-    """One line that says what this machine is: processor, threads, GPU, precision, versions."""
+def machine() -> str:
+    """One line that says what trains here: GPU if used, processor, threads, precision, versions."""
     import torch
 
+    used = device()
     threads = torch.get_num_threads()
     where = f"{_cpu_name()}, {_count(_cores(), 'core')} ({_count(threads, 'thread')} used)"
-    if torch.cuda.is_available():
-        where = f"{torch.cuda.get_device_name()}; {where}"
-    bf16 = "bf16" if has_fast_bf16() else "no fast bf16"
-    return f"{where}, {bf16}, torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}"
+    if used.type == "cuda":
+        where = f"{torch.cuda.get_device_name(used)}; {where}"
+    bf16 = "bf16" if has_fast_bf16(used) else "no fast bf16"
+    torch_version = torch.__version__.split("+")[0]
+    return f"{where}, {bf16}, torch {torch_version}, Python {platform.python_version()}"

@@ -63,7 +63,7 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     twin = kernels.TrainStep(step.updates, mode=mode, steps_per_launch=launch, threads=step.threads, **options)
     twin.load_state_dict(start)
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "has_fast_bf16", lambda: bf16)
+        patch.setattr(runtime, "has_fast_bf16", lambda device=None: bf16)
         history = train.fit(twin, steps, reports=20)
     compiled = [name for name, network in twin.model.named_children() if network in twin._compiled_forwards]
     ran = f"{twin.mode}: {', '.join(compiled)}" if compiled else twin.mode

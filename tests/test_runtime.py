@@ -5,11 +5,14 @@ import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from genmed_core import runtime
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def fresh_python(code, **environment):
@@ -67,7 +70,7 @@ def test_the_clock_of_one_thread_does_not_count_what_others_take(monkeypatch, th
     assert runtime.clock() - begin > 0.001, "its own work always counts"
 
 
-@pytest.mark.parametrize("value", ["many", "0", "-1", "1.5"])
+@pytest.mark.parametrize("value", ["many", "0", "-1", "1.5", "100000"])
 def test_a_wrong_thread_count_is_named(value):
     _, err = fresh_python("import genmed_core", GENMED_THREADS=value)
     assert f"GENMED_THREADS='{value}': give a whole number" in err
@@ -85,7 +88,7 @@ def test_a_quick_look_draws_fewer_samples_and_patience_no_more(monkeypatch, text
     assert runtime.sample_count(2000) == count and runtime.sample_count(5) == 5
 
 
-@pytest.mark.parametrize("text", ["", "fast", "0", "-2", "nan", "inf"])
+@pytest.mark.parametrize("text", ["fast", "0", "-2", "nan", "inf", "1e-300", "1e7"])
 def test_a_wrong_budget_is_named(monkeypatch, text):
     monkeypatch.setenv("GENMED_BUDGET", text)
     with pytest.raises(runtime.SettingError, match="GENMED_BUDGET=.*give a positive number"):
@@ -96,9 +99,81 @@ def test_the_seed_can_be_set_from_outside(monkeypatch):
     assert runtime.chapter_seed(3) == 3
     monkeypatch.setenv("GENMED_SEED", "7")
     assert runtime.chapter_seed(3) == 7
-    monkeypatch.setenv("GENMED_SEED", "x")
-    with pytest.raises(runtime.SettingError, match="GENMED_SEED='x'"):
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", "99999999999999999999", str(2**63)])
+def test_a_wrong_seed_is_named(monkeypatch, text):
+    monkeypatch.setenv("GENMED_SEED", text)
+    with pytest.raises(runtime.SettingError, match=f"GENMED_SEED='{text}': give a whole number from 0 to 9223"):
         runtime.chapter_seed(3)
+
+
+def test_the_largest_seed_that_is_offered_works(monkeypatch):
+    monkeypatch.setenv("GENMED_SEED", str(2**63 - 1))
+    runtime.seed_everything(runtime.chapter_seed(3))
+    torch.Generator().manual_seed(runtime.chapter_seed(3) + 1)
+    for seed in (2**63, -1):
+        with pytest.raises(ValueError, match=f"seed={seed}: give a whole number"):
+            runtime.seed_everything(seed)
+
+
+def test_an_empty_variable_is_as_unset(monkeypatch):
+    """A container's tool hands on variables that nobody has set as empty ones."""
+    for name in runtime.SETTINGS:
+        monkeypatch.setenv(name, " ")
+        assert runtime.setting(name, "as unset") == "as unset"
+    assert runtime.runs_dir() == runtime.root() / "runs" and runtime.budget(7) == 7
+    assert runtime.chapter_seed(3) == 3 and runtime.threads_asked() is None
+    assert runtime.device().type in ("cpu", "cuda")
+
+
+@pytest.mark.parametrize("name", runtime.SETTINGS)
+def test_a_wrong_value_is_answered_with_name_value_and_what_works(monkeypatch, name):
+    monkeypatch.setenv(name, "~nobody-of-this-name/\x01")
+    read = runtime.device if name == "GENMED_DEVICE" else lambda: runtime.setting(name)
+    with pytest.raises(runtime.SettingError) as caught:
+        read()
+    message = str(caught.value)
+    assert message.startswith(f"{name}='~nobody-of-this-name/\\x01'") and "\n" not in message
+    assert runtime.SETTINGS[name].works in message and message.endswith("or leave it unset.")
+
+
+@pytest.mark.parametrize(("text", "on"), [("1", True), ("yes", True), ("TRUE", True), ("0", False), ("off", False)])
+def test_a_switch_is_on_or_off(monkeypatch, text, on):
+    monkeypatch.setenv("GENMED_OFFLINE", text)
+    assert runtime.setting("GENMED_OFFLINE", False) is on
+
+
+@pytest.mark.parametrize("name", ["GENMED_RUNS", "GENMED_DATA"])
+def test_a_path_is_the_same_folder_wherever_the_code_runs(monkeypatch, tmp_path, name):
+    """`~` is expanded, a relative path taken from the project's folder: a kernel works in chapters/."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for working in (runtime.root(), runtime.root() / "chapters", tmp_path):
+        monkeypatch.chdir(working)
+        expected = {"~/a b": tmp_path / "a b", "mine": ROOT / "mine", str(tmp_path): tmp_path, "": ROOT / "fallback"}
+        for text, folder in expected.items():
+            monkeypatch.setenv(name, text)
+            assert runtime.path_setting(name, "fallback") == folder
+    monkeypatch.setenv("GENMED_RUNS", "~/a b")
+    assert runtime.runs_dir() == tmp_path / "a b"
+
+
+def test_readme_says_of_each_setting_what_the_core_says():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| `GENMED_")]
+    expected = [f"| `{name}` | {setting.effect}" for name, setting in runtime.SETTINGS.items()]
+    assert len(rows) == len(expected) and all(map(str.startswith, rows, expected)), expected
+
+
+def test_a_package_installed_elsewhere_takes_the_project_it_works_in(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "site-packages" / "genmed_core" / "runtime.py"))
+    monkeypatch.delenv("GENMED_RUNS")
+    monkeypatch.delenv("GENMED_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert runtime.root() == tmp_path and runtime.runs_dir() == tmp_path / "runs"
+    monkeypatch.chdir(ROOT / "chapters")
+    assert runtime.root() == ROOT and runtime.path_setting("GENMED_DATA", "data") == ROOT / "data"
 
 
 def test_seeds_repeat_all_generators():
@@ -113,7 +188,7 @@ def test_seeds_repeat_all_generators():
     assert draws[0] == draws[1]
 
 
-@pytest.mark.parametrize("wanted", ["tpu9", "cuda:99"])
+@pytest.mark.parametrize("wanted", ["tpu9", "cuda:99", "meta"])
 def test_a_device_that_is_not_here_is_named(monkeypatch, wanted):
     monkeypatch.setenv("GENMED_DEVICE", wanted)
     with pytest.raises(runtime.SettingError, match=f"GENMED_DEVICE='{wanted}' cannot be used here"):
@@ -132,6 +207,40 @@ def test_autocast_uses_bf16_exactly_where_the_processor_has_it():
     assert fast == (torch.bfloat16 if runtime.has_fast_bf16() else torch.float32)
     with runtime.autocast("cpu", enabled=False):
         assert (a @ a).dtype == torch.float32
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """Stands for torch.cuda on a machine with a GPU; says by emulation that it has bfloat16, as a T4 does."""
+    monkeypatch.setattr(runtime, "_found", {})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    return monkeypatch
+
+
+def test_emulated_bf16_does_not_count_as_fast(a_gpu):
+    assert not runtime.has_fast_bf16("cuda:0")
+    a_gpu.setattr(runtime, "_found", {})
+    a_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)  # an A100
+    assert runtime.has_fast_bf16("cuda")
+
+
+@pytest.mark.parametrize("avx", [True, False])
+def test_the_processor_of_a_machine_with_a_gpu_answers_for_itself(a_gpu, avx):
+    a_gpu.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: not avx)
+    a_gpu.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
+    a_gpu.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    a_gpu.setenv("GENMED_DEVICE", "cpu")
+    assert runtime.has_fast_bf16() is runtime.has_fast_bf16("cpu") is avx
+    assert runtime.has_fast_bf16("cuda") is not avx, "each kind of device keeps its own answer"
+    line = runtime.machine()
+    assert ("no fast bf16" in line) is not avx, "and the machine is described by what trains"
+
+
+def test_a_processor_that_cannot_be_asked_takes_float32(monkeypatch):
+    monkeypatch.setattr(runtime, "_found", {})
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert not runtime.has_fast_bf16("cpu") and not runtime.has_fast_bf16("mps")
 
 
 def test_a_compiler_sees_through_the_autocast():
