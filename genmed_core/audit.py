@@ -34,7 +34,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from genmed_core import metrics
-from genmed_core.radiographs import BAD_SHARE, is_image, read_image
+from genmed_core.imagefiles import is_image, read_image
+from genmed_core.radiographs import BAD_SHARE
 
 SIZE = 64
 LEAST = 30            # images in a set

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from genmed_core.cache import cached, progress
 from genmed_core.errors import DataError
+from genmed_core.imagefiles import Unusable, grey8, is_image, read_image
 
 FOLDER = "COVID-19_Radiography_Dataset"
 CXR_CLASSES = ("COVID", "Lung Opacity", "Normal", "Viral Pneumonia")  # alphabetical, as PyHealth numbers them
@@ -27,17 +27,12 @@ KAGGLE_SIZE = 299
 COLOUR = 8  # levels by which a grey picture saved in colour, through JPEG perhaps, may differ between its channels
 BAD_SHARE = 0.05  # more unusable images than this are no accident
 SHARES = (0.6, 0.8)  # where train ends and where val ends
-VERSION = 1  # of what the cache holds: raise it with any change below that changes the tensors
-SUFFIXES = {".png", ".jpg", ".jpeg"}
+VERSION = 2  # of what the cache holds: raise it with any change below that changes the tensors
 # how collections that this database was made from write a patient into a file name
 PATIENT = [re.compile(p, re.I) for p in (
     r"^(\d{8})_\d{3}$",                                             # NIH ChestX-ray: patient_follow-up
     r"(?:^|[^a-z])((?:person|patient|subject|sub)[-_ ]?\d*[a-z]?\d+)(?![a-z0-9])",  # Kermany, CheXpert, BIMCV
 )]
-
-
-class Unusable(Exception):
-    """One image that cannot be used; the message says why."""
 
 
 # --- the folder -----------------------------------------------------------------------------------------
@@ -82,11 +77,6 @@ def list_images(place):
                             "the other classes are read.")
         found += [(folder / "images" / file, number, s.st_size, s.st_mtime_ns) for file, s in files]
     return found
-
-
-def is_image(name):
-    """Whether a file's name is that of a PNG or JPEG image."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # "._COVID-1.png": a Mac's
 
 
 def _again(path, *, start="Copy"):
@@ -137,35 +127,14 @@ def _decode(path, size):
     return small, hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
 
 
-def read_image(path, size, as_grey):
-    """One PNG or JPEG file -> uint8 (size, size), and the grey image that it is made from; or why it cannot be used.
-
-    as_grey: an open Pillow image -> the same decoded and 8-bit grey; raises Unusable.
-    """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            grey = as_grey(image)
-        return np.asarray(grey.resize((size, size), Image.Resampling.BILINEAR)), grey  # with Pillow's antialiasing
-    except Unusable as error:
-        return str(error)
-    except UnidentifiedImageError:
-        return "empty" if path.stat().st_size == 0 else "not a PNG or JPEG image, whatever its name says"
-    except PermissionError:
-        return "cannot be read; make it readable"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of them
-        return f"truncated or damaged ({error})"
-
-
 def _as_grey(image):
     """A database image -> 8-bit grey and decoded, or Unusable."""
     if image.size != (KAGGLE_SIZE, KAGGLE_SIZE):
         hint = "; the database's masks have this size" if image.size == (256, 256) else ""
         raise Unusable(f"{image.width}x{image.height} pixels instead of {KAGGLE_SIZE}x{KAGGLE_SIZE}{hint}")
     image.load()
-    if image.mode == "L":
-        return image
-    if image.mode.startswith("I"):
-        raise Unusable("16-bit instead of 8-bit; scale its values to 0..255 and save it as 8-bit grey")
+    if image.mode == "L" or image.mode.startswith("I"):
+        return grey8(image)
     if image.mode == "RGB":  # a few are grey pictures saved so: three channels that agree
         channels = np.asarray(image).astype(np.int16)
         if (channels.max(2) - channels.min(2)).mean() <= COLOUR:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["errors", "runtime", "cache", "kernels", "synthetic", "radiographs", "data", "nets",
+LAYERS = ["errors", "runtime", "cache", "imagefiles", "kernels", "synthetic", "radiographs", "data", "nets",
           "diffusion", "train", "metrics", "audit", "plots", "widgets", "chapters", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
 

@@ -1,0 +1,94 @@
+"""Image files of any collection: which files are images, and how each becomes 8-bit grey pixels.
+
+Every reader of pictures takes them through `grey8`, so that films, held-out films and samples meet one rule.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+READ = {".png", ".jpg", ".jpeg"}
+# pictures that are not read: they are listed, so that they are counted and named among what is left out
+OTHER = {".bmp", ".dcm", ".dicom", ".gif", ".heic", ".jp2", ".nii", ".tif", ".tiff", ".webp"}
+DEPTHS = (8, 10, 12, 14, 16)  # bits in which detectors and archives keep grey values
+
+
+class Unusable(Exception):
+    """One image that cannot be used; the message says why."""
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of a PNG or JPEG image."""
+    return _suffix(name) in READ
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every file of a folder that is named as a picture, sorted by name.
+
+    Among them are those that `read_image` refuses, so that they are counted: other kinds and links to nowhere.
+    """
+    entries = (path for path in folder.iterdir() if _suffix(path.name) in READ | OTHER)
+    return sorted(path for path in entries if not os.path.isdir(path))
+
+
+def _suffix(name):
+    return "" if name.startswith(".") else Path(name).suffix.lower()  # "._COVID-1.png": a Mac's
+
+
+def grey8(image: Image.Image) -> Image.Image:
+    """An open image of any mode -> the same decoded and 8-bit grey (mode "L").
+
+    A 16-bit image with values up to 255 keeps them. Another is scaled from the smallest depth of 10, 12, 14 or
+    16 bits that holds its largest value, where its values span half of that depth or more; otherwise from its
+    own least to its largest value, as where values have an offset. So it spans 128 of the 256 levels or more.
+    What is transparent lies on black.
+    Raises Unusable for 16 bits in each of several channels, of which Pillow would keep eight.
+    """
+    deep = any("16" in str(tile[3]) for tile in image.tile)
+    image.load()
+    if image.mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image).astype(np.int64)))
+    if deep:
+        raise Unusable("16 bits in each of several channels; save it as 16-bit grey")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L")
+
+
+def _eight_bits(values):
+    """Whole numbers (H, W) -> uint8 (H, W), by the rule of `grey8`."""
+    low, high = int(values.min()), int(values.max())
+    depth = next(bits for bits in DEPTHS if high < 2**bits)
+    if depth == 8 or high - low >= 2 ** (depth - 1):
+        low, high = 0, 2**depth - 1
+    scaled = (values - low) * 255 / max(high - low, 1)
+    return scaled.round().clip(0, 255).astype(np.uint8)
+
+
+def read_image(
+    path: Path, size: int, as_grey: Callable[[Image.Image], Image.Image] = grey8
+) -> tuple[np.ndarray, Image.Image] | str:
+    """A PNG or JPEG file -> uint8 (size, size), and the grey image that it is made from; or why it cannot be used.
+
+    as_grey: an open Pillow image -> the same decoded and 8-bit grey; raises Unusable.
+    """
+    if path.suffix.lower() in OTHER:
+        return f"a {path.suffix} file; save it as PNG"
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            grey = as_grey(image)
+        small = grey.resize((size, size), Image.Resampling.BILINEAR)  # with Pillow's antialiasing
+        return np.asarray(small), grey
+    except Unusable as error:
+        return str(error)
+    except UnidentifiedImageError:
+        return "empty" if path.stat().st_size == 0 else "not a PNG or JPEG image, whatever its name says"
+    except PermissionError:
+        return "cannot be read; make it readable"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of them
+        nowhere = path.is_symlink() and not path.exists()
+        return "a link to a file that is not there" if nowhere else f"truncated or damaged ({error})"
