@@ -26,6 +26,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
+import notebooks
+import pages
 import yaml
 
 from genmed_core import runtime
@@ -34,21 +36,24 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "_build"
 
-# npm package: (version, sha512 of its tarball, {file or folder/ in it: where it goes under _static/vendor}).
-# html-manager looks for its fonts in two places.
+# npm package: (version, sha512 of its tarball, {file or folder/ in it: where it goes}). What goes to site/vendor is
+# published as _static/vendor; what goes to node/ reads the formulas here. html-manager seeks its fonts in two places.
 PACKAGES = {
     "@jupyter-widgets/html-manager": (
         "1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        {"dist/libembed-amd.js": ["html-manager.js"], "dist/embed.js.LICENSE.txt": ["html-manager-LICENSES.txt"],
-         "dist/*.woff2": ["@jupyter-widgets/", "@jupyter-widgets/html-manager/dist/"]}),
+        {"dist/libembed-amd.js": ["site/vendor/html-manager.js"],
+         "dist/embed.js.LICENSE.txt": ["site/vendor/html-manager-LICENSES.txt"],
+         "dist/*.woff2": ["site/vendor/@jupyter-widgets/", "site/vendor/@jupyter-widgets/html-manager/dist/"]}),
     "requirejs": (
         "2.3.8", "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-        {"require.js": ["require.js"]}),
+        {"require.js": ["site/vendor/require.js"]}),
     "mathjax": (
         "3.2.2", "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
-        {"es5/tex-chtml.js": ["mathjax/tex-chtml.js"], "LICENSE": ["mathjax/LICENSE"],
-         "es5/input/tex/extensions/*.js": ["mathjax/input/tex/extensions/"],
-         "es5/output/chtml/fonts/woff-v2/*": ["mathjax/output/chtml/fonts/woff-v2/"]}),
+        {"es5/tex-chtml.js": ["site/vendor/mathjax/tex-chtml.js"], "LICENSE": ["site/vendor/mathjax/LICENSE"],
+         "es5/input/tex/extensions/*.js": ["site/vendor/mathjax/input/tex/extensions/", "node/input/tex/extensions/"],
+         "es5/output/chtml/fonts/woff-v2/*": ["site/vendor/mathjax/output/chtml/fonts/woff-v2/"],
+         **{f"es5/{name}.js": [f"node/{name}.js"] for name in (
+             "node-main", "core", "loader", "startup", "input/tex", "adaptors/liteDOM")}}),
 }
 # What a page's picture depends on beside the notebook's own code.
 SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE", "PUBLIC")]
@@ -89,7 +94,7 @@ def unpack(tarball, files, target):
 
 
 def vendor():
-    """The folder that holds vendor/, with all JavaScript that the pages need; None where it cannot be had.
+    """The folder with all JavaScript that the pages need (site/) and their check (node/); None if it cannot be had.
 
     Fetched once with npm, checked against the pinned sums, and kept in _build, never in git.
     """
@@ -101,21 +106,22 @@ def vendor():
         return folder
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
-        fetched, target = Path(scratch), Path(scratch) / "site" / "vendor"
+        fetched, target = Path(scratch), Path(scratch) / "bundle"
         try:
             npm(["pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", str(fetched),
                  *(f"{name}@{version}" for name, (version, _, _) in PACKAGES.items())])
         except (OSError, subprocess.TimeoutExpired) as problem:
             print(f"note: npm could not fetch the site's JavaScript ({problem}); the pages will load MathJax "
-                  "and the sliders from the network, and will not work offline", file=sys.stderr)
+                  "and the sliders from the network, and will not work offline; no formula is checked", file=sys.stderr)
             return None
         for name, (version, sha512, files) in PACKAGES.items():
             tarball = (fetched / f"{name.strip('@').replace('/', '-')}-{version}.tgz").read_bytes()
             if base64.b64encode(hashlib.sha512(tarball).digest()).decode() != sha512:
                 raise BookError(f"{name} {version} from npm does not have the pinned sum: do not trust it")
             unpack(tarball, files, target)
-        shutil.copy(Path(anywidget.__file__).parent / "nbextension" / "index.js", target / "anywidget.js")
-        target.parent.rename(folder)
+        module = Path(anywidget.__file__).parent / "nbextension" / "index.js"
+        shutil.copy(module, target / "site" / "vendor" / "anywidget.js")
+        target.rename(folder)
     return folder
 
 
@@ -129,16 +135,15 @@ def table_of_contents(source, picked):
     """
     own = source / "_toc.yml"
     toc = yaml.safe_load((own if own.exists() else HERE / "_toc.yml").read_text(encoding="utf-8"))
-    names = []
+    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    written = [file for file in files if (source / f"{file}.md").exists()]
+    try:
+        names = notebooks.pick([file for file in files if file not in written], picked)
+    except notebooks.ChapterError as problem:
+        raise BookError(str(problem)) from None
     for part in toc["parts"]:
-        pages = [c for c in part["chapters"] if (source / f"{c['file']}.md").exists()]
-        chosen = [c for c in part["chapters"] if not picked or c["file"].startswith(tuple(picked))]
-        part["chapters"] = [c for c in part["chapters"] if c in pages or c in chosen]
-        names += [c["file"] for c in part["chapters"] if c not in pages]
+        part["chapters"] = [entry for entry in part["chapters"] if entry["file"] in [*names, *written]]
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
-    missing = [name for name in names if not (source / f"{name}.ipynb").exists()]
-    if missing or not names:
-        raise BookError(f"no notebook for {', '.join(missing or picked)} in {source}: run `make notebooks`")
     return toc, names
 
 
@@ -242,36 +247,54 @@ def run_ahead(sources, names, cache_path):
         raise BookError(f"{', '.join(failed)} raised: see above")
 
 
-def configuration(execute):
-    """_config.yml with what only this machine knows."""
+def configuration(execute, bundled):
+    """_config.yml with what only this machine knows; `bundled` is vendor()'s folder."""
     settings = yaml.safe_load((HERE / "_config.yml").read_text(encoding="utf-8"))
     settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
     settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
     settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE)}
     sphinx = settings["sphinx"]["config"]
     sphinx["html_static_path"] = [str(HERE / "_static")]
-    bundled = vendor()
     if bundled is None:
         import myst_nb.core.config
 
         defaults = myst_nb.core.config.ipywidgets_js_factory()
         sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {}} | defaults
     else:
-        sphinx["html_static_path"].append(str(bundled))
+        sphinx["html_static_path"].append(str(bundled / "site"))
         sphinx["mathjax_path"] = "vendor/mathjax/tex-chtml.js"
         sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {"data-vendor": "vendor/"}, "vendor/require.js": {},
                                       "vendor/html-manager.js": {}}
     return settings
 
 
+def workplace(source, out):
+    """out/_build, made if need be; BookError where nothing can be built."""
+    if not source.is_dir():
+        raise BookError(f"--source {source} is not a folder: name the folder that holds the notebooks")
+    if out == source or source in out.parents:
+        raise BookError(f"--out {out} lies among the chapters, where pages would pass for sources: name another folder")
+    try:
+        (out / "_build").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out / "_build"):
+            pass
+    except OSError as problem:
+        raise BookError(f"--out {out} cannot hold the pages ({problem.strerror}): name another folder") from None
+    return out / "_build"
+
+
 def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="keep", chapters=()):
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
-    work = out / "_build"
+    work = workplace(source, out)
     os.environ.setdefault("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
     toc, names = table_of_contents(source, chapters)
+    found = [problem for name in names for problem in notebooks.problems(source / f"{name}.py")]
+    if found:
+        raise BookError("nothing was built:\n" + "\n".join(found))
     copy_sources(source, work / "sources", names, solutions)
-    settings = configuration(execute)
+    bundled = vendor()
+    settings = configuration(execute, bundled)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
         (work / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     if execute == "cache":
@@ -283,6 +306,8 @@ def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="kee
                "-W", "--keep-going", "--all"]
     if subprocess.run(command, cwd=work).returncode:
         raise BookError("Jupyter Book met a warning: see above")
+    if found := pages.problems(work / "html", bundled and bundled / "node"):
+        raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
     return work / "html"
 
 
@@ -291,17 +316,17 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--execute", choices=["cache", "off"], default="cache")
     parser.add_argument("--solutions", choices=["keep", "hide"], default="keep")
-    parser.add_argument("--chapters", default="", help="numbers of the chapters wanted, as 01,02; default all")
+    parser.add_argument("--chapters", default="", help="the chapters wanted, by number or name: 1,02; default all")
     parser.add_argument("--source", type=Path, default=ROOT / "chapters", help="default chapters/")
     parser.add_argument("--out", type=Path, default=ROOT, help="the pages go to OUT/_build/html")
     options = parser.parse_args()
     picked = [name.strip() for name in options.chapters.split(",") if name.strip()]
     try:
-        pages = build(source=options.source, out=options.out, execute=options.execute,
+        folder = build(source=options.source, out=options.out, execute=options.execute,
                       solutions=options.solutions, chapters=picked)
     except BookError as problem:
         sys.exit(f"error: {problem}")
-    print(f"The book is in {pages}; open {pages / 'index.html'}")
+    print(f"The book is in {folder}; open {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Build chapters/*.ipynb from chapters/*.py: the only writer of the notebooks.
 
     python jupyter_book_config/notebooks.py            execute every chapter and store its outputs
-    python jupyter_book_config/notebooks.py 02 03      only these
+    python jupyter_book_config/notebooks.py 2 03_cvae  only these, by number or name
     python jupyter_book_config/notebooks.py --check    say which notebooks are missing, stale or differ; exit 1
 
 The .py (py:percent) is the source. A notebook stores the outputs and the sha256 of the .py that it came from;
@@ -13,7 +13,9 @@ import base64
 import hashlib
 import io
 import os
+import re
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,50 +29,151 @@ CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 SIZE_LIMIT = 600_000
 LARGE, WIDTH = 90_000, 720  # a picture of more characters is stored as JPEG, at most so many pixels wide
 FILMS = "X-rays of the COVID-19 Radiography Database from"  # what data.cxr prints when it reads them
+CONFLICT = r"^(<{7}|>{7})( |$)"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def sources(picked=()):
-    """The chapters' .py files, all or those whose names start with one of `picked`."""
-    found = sorted(CHAPTERS.glob("[0-9][0-9]_*.py"))
-    return [p for p in found if not picked or p.name.startswith(tuple(picked))]
+class ChapterError(ValueError):
+    """No such chapter, or a file that cannot be read; the message says what to do."""
 
 
-def sha256(text):
+def pick(names: Sequence[str], picked: Sequence[str] = ()) -> list[str]:
+    """The names (01_autoencoder) that `picked` asks for by number (1 or 01) or by the whole name; all if it is empty.
+
+    ChapterError where one of them is not there.
+    """
+    wanted = [Path(word.strip()).stem if "." in word or "/" in word else word.strip() for word in picked]
+    unknown = [word for word in wanted if not any(_means(word, name) for name in names)]
+    if unknown:
+        raise ChapterError(f"there is no chapter {', '.join(map(repr, unknown))}; "
+                           f"those that exist: {', '.join(names) or 'none'}")
+    return [name for name in names if not wanted or any(_means(word, name) for word in wanted)]
+
+
+def _means(word: str, name: str) -> bool:
+    """Whether a reader who says `word` means the chapter `name`: its number as a number, never its first digits."""
+    number = name.partition("_")[0]
+    return word == name or (word.isdecimal() and number.isdecimal() and int(word) == int(number))
+
+
+def sources(picked: Sequence[str] = (), folder: Path = CHAPTERS) -> list[Path]:
+    """The chapters' .py files, all or those that `picked` asks for."""
+    names = sorted(path.stem for path in folder.glob("[0-9][0-9]_*.py"))
+    return [folder / f"{name}.py" for name in pick(names, picked)]
+
+
+def sha256(text: str) -> str:
     """Of a source's text, read with line ends as on Linux, so that a Windows checkout is not stale."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def problems(source):
-    """What is wrong with the notebook of `source`, as sentences; empty when all is well."""
-    target, text = source.with_suffix(".ipynb"), source.read_text(encoding="utf-8")
+def read_source(source: Path) -> str:
+    """The text of a chapter's .py; ChapterError where git left marks of a conflict in it."""
+    text = source.read_text(encoding="utf-8")
+    if mark := re.search(CONFLICT, text, re.M):
+        line = text[:mark.start()].count("\n") + 1
+        raise ChapterError(f"{source.name} holds git's marks of a conflict (line {line}): settle it there first")
+    return text
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """A notebook; ChapterError where it is broken, with the line."""
+    text = path.read_text(encoding="utf-8")
+    if mark := re.search(CONFLICT, text, re.M):
+        line = text[:mark.start()].count("\n") + 1
+        raise ChapterError(f"{path.name} holds git's marks of a conflict (line {line})")
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # JSON, nbformat and jsonschema have a dozen kinds
+        raise ChapterError(f"{path.name} cannot be read as a notebook ({str(error).splitlines()[0][:80]})") from None
+    return notebook
+
+
+def remedy(source: Path) -> str:
+    """The command that builds a chapter's notebook anew."""
+    if source.parent == CHAPTERS:
+        return f"run `make notebooks CHAPTERS={source.stem}`"
+    return f"run `{Path(sys.executable).name} {Path(__file__).name} --source {source.parent} {source.stem}`"
+
+
+def content(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """What a reader sees of the cells and an author writes: their kind, text and metadata, without outputs."""
+    return [(cell.cell_type, cell.source, _plain(cell.metadata)) for cell in notebook.cells]
+
+
+def _plain(metadata: dict) -> dict:
+    """A cell's metadata without what jupytext and JupyterLab keep there for themselves."""
+    return {key: value for key, value in metadata.items()
+            if key not in ("lines_to_next_cell", "lines_to_end_of_cell_marker", "jupyter", "trusted", "collapsed")}
+
+
+def problems(source: Path) -> list[str]:
+    """What is wrong with the notebook of `source`, as sentences; empty when all is well.
+
+    A notebook that was never built from a .py may stand alone.
+    """
+    target = source.with_suffix(".ipynb")
     if not target.exists():
-        return [f"{target.name} is missing: run `make notebooks`"]
-    notebook = nbformat.read(target, as_version=4)
-    found = []
-    if notebook.metadata.get("genmed", {}).get("source_sha256") != sha256(text):
-        found.append(f"{target.name} was not built from the present {source.name}: run `make notebooks`")
-    notebook.metadata.pop("genmed", None)
-    if jupytext.writes(notebook, fmt="py:percent") != text:
-        found.append(f"{target.name} and {source.name} differ in their cells: edit the .py, then run `make notebooks`")
-    if target.stat().st_size > SIZE_LIMIT:
-        found.append(f"{target.name} has {target.stat().st_size:,} bytes, over {SIZE_LIMIT:,}: store smaller figures")
-    if FILMS in str(notebook.cells):
-        found.append(f"{target.name} was made from films of patients, which must not be stored: run `make notebooks`")
+        return [f"{target.name} is missing: {remedy(source)}"]
+    try:
+        text = read_source(source) if source.exists() else None
+    except ChapterError as error:
+        return [str(error)]
+    try:
+        notebook = read_notebook(target)
+    except ChapterError as error:
+        return [f"{error}: {remedy(source) if text else 'mend it, or take it from git again'}"]
+    found = list(_in_the_cells(notebook))
     if "widgets" in notebook.metadata:
-        found.append(f"{target.name} stores widget state: run `make notebooks`")
+        found.append("stores widget state")
+    if target.stat().st_size > SIZE_LIMIT:
+        found.append(f"has {target.stat().st_size:,} bytes, over {SIZE_LIMIT:,}: store smaller figures")
+    if text is not None:
+        found += _apart(notebook, text, source)
+    elif "genmed" in notebook.metadata:
+        found.append(f"was built from {source.name}, which is not there: bring it back with git")
+    return [f"{target.name} {problem}" + ("" if ": " in problem else f": {remedy(source)}") for problem in found]
+
+
+def _apart(notebook: nbformat.NotebookNode, text: str, source: Path) -> Iterator[str]:
+    """How a notebook and the text that it should have been built from differ."""
+    if notebook.metadata.get("genmed", {}).get("source_sha256") != sha256(text):
+        yield f"was not built from the present {source.name}"
+    if content(jupytext.reads(text, fmt="py:percent")) != content(notebook):
+        yield f"and {source.name} differ in their cells: edit the .py, then {remedy(source)}"
+
+
+def _in_the_cells(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    """Stored outputs that must not be published."""
+    if FILMS in str(notebook.cells):
+        yield "was made from films of patients, which must not be stored"
     for cell in notebook.cells:
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            found.append(f"{target.name} stores an error in the cell that begins {cell.source[:40]!r}")
-    return found
+        outputs = cell.get("outputs", [])
+        if any(output.output_type == "error" for output in outputs):
+            yield f"stores an error in the cell that begins {cell.source[:40]!r}"
+        pictures = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+        if pictures and (trouble := undescribed(alt)):
+            yield (f"has a figure with {trouble} in the cell that begins {cell.source[:40]!r}: "
+                   'write # %% mystnb={"image": {"alt": "..."}} above the cell')
+
+
+def undescribed(alt: str | None) -> str | None:
+    """What is wrong with a picture's alt text, or None. A file's name, which docutils puts there, is none."""
+    if not alt or not alt.strip():
+        return "no alt text"
+    if len(alt.split()) < 3:
+        return f"the alt text {alt!r}, which describes nothing"
+    return None
 
 
 def build(source):
     """Execute one chapter and write its notebook. Returns the notebook's size in bytes."""
-    text = source.read_text(encoding="utf-8")  # once: the file may be edited while it runs
+    text = read_source(source)  # once: the file may be edited while it runs
     notebook = jupytext.reads(text, fmt="py:percent")
     client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
-                            store_widget_state=False, resources={"metadata": {"path": str(CHAPTERS)}})
+                            store_widget_state=False, resources={"metadata": {"path": str(source.parent)}})
     client.execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
@@ -105,29 +208,41 @@ def _as_jpeg(png):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def main():
+def build_all(picked: list[Path], workers: int) -> list[str]:
+    """Build the notebooks, `workers` at a time; returns the names of those that failed."""
+    failed = []
+    with ThreadPoolExecutor(min(workers, len(picked))) as pool:
+        for source, job in [(s, pool.submit(build, s)) for s in picked]:
+            try:
+                print(f"{source.with_suffix('.ipynb').name}: {job.result() / 1000:.0f} KB", flush=True)
+            except (CellExecutionError, ChapterError) as error:
+                failed.append(source.name)
+                print(f"{source.name} failed, its notebook is left as it was:\n{error}", file=sys.stderr, flush=True)
+    return failed
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("chapters", nargs="*", help="numbers or beginnings of names, such as 02")
+    parser.add_argument("chapters", nargs="*", help="numbers or names, such as 2 or 02_vae; default all")
     parser.add_argument("--check", action="store_true", help="only report what is missing, stale or different")
     parser.add_argument("--workers", type=int, default=2, help="notebooks at a time, one thread each")
+    parser.add_argument("--source", type=Path, default=CHAPTERS, help="the folder of the .py files, default chapters/")
     options = parser.parse_args()
-    picked = sources(options.chapters)
+    if options.workers < 1:
+        parser.error(f"--workers {options.workers}: at least one notebook has to be built at a time")
+    try:
+        picked = sources(options.chapters, options.source.resolve())
+    except ChapterError as error:
+        parser.error(str(error))
     if not picked:
-        sys.exit(f"no chapter matches {options.chapters}")
+        parser.error(f"no NN_name.py in {options.source}")
     if options.check:
         found = [line for source in picked for line in problems(source)]
         print("\n".join(found) or f"{len(picked)} notebooks match their sources")
         sys.exit(bool(found))
     os.environ.setdefault("GENMED_THREADS", "1")
     os.environ["GENMED_PUBLIC"] = "1"  # no film of a patient may be stored
-    failed = []
-    with ThreadPoolExecutor(min(options.workers, len(picked))) as pool:
-        for source, job in [(s, pool.submit(build, s)) for s in picked]:
-            try:
-                print(f"{source.with_suffix('.ipynb').name}: {job.result() / 1000:.0f} KB", flush=True)
-            except CellExecutionError as err:
-                failed.append(source.name)
-                print(f"{source.name} failed, its notebook is left as it was:\n{err}", file=sys.stderr, flush=True)
+    failed = build_all(picked, options.workers)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

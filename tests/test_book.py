@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
+import jupytext
+import nbformat
 import numpy as np
 import pytest
 import tiny_book
@@ -30,6 +32,11 @@ import genmed_core  # noqa: F401  (before torch)
 from genmed_core.widgets import LatentExplorer, Program, run_program
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+import build as builder  # noqa: E402
+import notebooks  # noqa: E402
+import pages as finished  # noqa: E402
+
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
 
@@ -196,7 +203,8 @@ def check_page(site, name, *, formulas):
     if formulas:
         assert page.locator("mjx-container").count() > 0, "no formula was rendered"
     bare = page.evaluate("""() => [...document.querySelectorAll("main img, main canvas")]
-        .filter((e) => !(e.getAttribute("alt") || e.getAttribute("aria-label"))?.trim()).map((e) => e.outerHTML)""")
+        .filter((e) => { const text = (e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim();
+            return !text || /\\.(png|jpe?g|svg)$/.test(text); }).map((e) => e.outerHTML)""")
     assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
     unnamed = page.evaluate("""() => [...document.querySelectorAll(".noUi-handle")]
         .filter((h) => !h.getAttribute("aria-label") || h.getAttribute("tabindex") !== "0").length""")
@@ -347,6 +355,17 @@ def test_grid_slider(tiny):
     page.context.close()
 
 
+def test_markdown_that_a_cell_prints_is_rendered(tiny):
+    page = tiny.open("01_sliders.html")
+    output = page.locator(".cell_output", has=page.locator("table"))
+    assert output.locator("tbody tr").count() == 2 and output.locator("td mjx-container").count() == 1
+    assert output.locator("td strong").inner_text() == "12.5" and output.locator("td em").inner_text() == "two"
+    assert output.locator("ul > li").count() == 2 and output.locator("li mjx-container").count() == 1
+    assert output.locator("a").get_attribute("href") == "intro.html", "a name such as torch.nn.Linear is no link"
+    assert not re.search(r"[|$*]|---", output.inner_text())
+    page.context.close()
+
+
 def test_links_to_absent_chapters_become_words(tiny_pages):
     html = (tiny_pages / "intro.html").read_text(encoding="utf-8")
     assert 'href="01_sliders.html"' in html and "second one" in html and "02_absent" not in html
@@ -361,30 +380,151 @@ def test_solutions_are_kept_folded_or_left_out(tiny_pages, tmp_path):
     assert "a worked solution" not in html and "Jensen" not in html and "The bound" in html
 
 
-def test_crashed_notebook_and_warnings_are_errors(tmp_path):
-    import nbformat
+def one_chapter(folder, *cells):
+    """A book of one chapter with these cells."""
+    source = tiny_book.write(folder / "chapters")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), *cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, source / "01_sliders.ipynb")
+    return source
 
-    source = tiny_book.write(tmp_path / "chapters")
+
+def test_crashed_notebook_and_warnings_are_errors(tmp_path):
     for message, cell in (("01_sliders.ipynb raised", nbformat.v4.new_code_cell("1 / 0")),
                           ("met a warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-        nbformat.write(notebook, source / "01_sliders.ipynb")
+        source = one_chapter(tmp_path, cell)
         with pytest.raises(AssertionError, match=message):
             build(tmp_path, "--source", str(source))
 
 
+# --- what is not published -----------------------------------------------------------------------------------------
+
+
+def test_a_page_that_shows_raw_tex_is_no_success(tmp_path):
+    formula = nbformat.v4.new_markdown_cell(r"An unknown macro: $\frec{1}{2}$. An open one: $\frac{1}{2}.")
+    with pytest.raises(AssertionError, match="not fit to be read") as failure:
+        build(tmp_path, "--source", str(one_chapter(tmp_path, formula)), "--execute", "off")
+    assert r"\frec" in str(failure.value) and "a formula stands there as raw text" in str(failure.value)
+
+
+UNFIT = {
+    "<p>| a | b |\n|---|---|</p>": "a table stands",
+    "<div>| a | b |</div>": "a table stands",
+    "<p>from $x_1 = 2$ on</p>": "a formula stands",
+    "<p>$x<em>1 + y</em>2 = z$</p>": "a formula stands",
+    r"<li>\begin{align} x</li>": "a formula stands",
+    r"<em>\mathcal{L}</em>": "a formula stands",
+    "<p>so it is **not</p>": "Markdown stands",
+    "<summary>[here](x.md)</summary>": "Markdown stands",
+    '<img src="a.png">': "no alt text",
+    '<img src="a.png" alt=" ">': "no alt text",
+    '<img src="a.png" alt="_images/5f3a.png">': "describes nothing",
+    '<img src="gone.png" alt="a picture that is not there">': "does not exist",
+}
+
+
+@pytest.mark.parametrize("html", UNFIT)
+def test_what_is_left_raw_is_found_on_the_page(tmp_path, html):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "a.html").write_text(f"<article>{html}</article>", encoding="utf-8")
+    found = finished.problems(tmp_path, None)
+    assert len(found) == 1 and found[0].startswith("a.html: ") and UNFIT[html] in found[0], found
+
+
+def test_what_is_meant_as_it_stands_is_left_alone(tmp_path):
+    (tmp_path / "my a.png").touch()
+    (tmp_path / "a.html").write_text(r"""<p>| outside | the article |</p><article><pre>| a | b | $x^2$ **</pre>
+        <p>From $5 to $6, 2 * 3 * 4, a | b, <code>\alpha</code>, <span class="math">\(\alpha\)</span>.</p>
+        <img src="my%20a.png" alt="Ten real digits"><script>x = "$a_1$"</script></article>""", encoding="utf-8")
+    assert finished.problems(tmp_path, None) == []
+
+
+def test_mathjax_itself_reads_every_formula():
+    bundle = builder.vendor()
+    if bundle is None:
+        skip_loudly("MathJax could not be fetched (npm or its registry is out of reach)")
+    good = [r"\frac{1}{2}", r"\boldsymbol{\mu} \tag{1.1}", r"\begin{cases} 0 & x < 0 \\ x \end{cases}", r"\cancel{x}"]
+    assert finished.broken({"a.html": good, "b.html": [r"x \tag{1.1}"]}, bundle / "node") == []
+    bad = [r"\frac{1}{2", r"\undefinedmacro", r"\left( x", "x^1^2", r"\begin{cases} 1"]
+    found = finished.broken({"a.html": [*good, *bad]}, bundle / "node")
+    assert len(found) == len(bad) and all("a.html" in problem for problem in found), found
+
+
+@pytest.fixture
+def own_chapter(tmp_path, monkeypatch):
+    """A chapter with its .py and a notebook that was built from it; vendor() must not be reached."""
+    monkeypatch.setattr(builder, "vendor", lambda: pytest.fail("the build went on"))
+    source = tiny_book.write(tmp_path / "chapters") / "01_sliders.py"
+    source.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(1)\n", encoding="utf-8")
+    notebook = jupytext.read(source)
+    notebook.metadata["genmed"] = {"source_sha256": notebooks.sha256(source.read_text(encoding="utf-8"))}
+    jupytext.write(notebook, source.with_suffix(".ipynb"))
+    assert notebooks.problems(source) == []
+    return source
+
+
+def edit(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def with_picture(path, alt):
+    """Give the notebook's code cell a stored figure."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("display_data", data={"image/png": "iVBORw0KGgo="})]
+    notebook.cells[1].metadata["mystnb"] = {"image": {"alt": alt}}
+    nbformat.write(notebook, path)
+
+
+SPOILED = {
+    "is missing": lambda py, nb: nb.unlink(),
+    "was not built from the present 01_sliders.py": lambda py, nb: edit(py, "print(1)", "1 / 0"),
+    "differ in their cells": lambda py, nb: edit(nb, "print(1)", "print(2)"),
+    "marks of a conflict (line 1)": lambda py, nb: edit(nb, '{\n "cells"', '<<<<<<< HEAD\n{\n "cells"'),
+    "01_sliders.py holds git's marks of a conflict (line 5)":
+        lambda py, nb: edit(py, "print(1)", ">>>>>>> a\nprint(1)"),
+    "cannot be read as a notebook": lambda py, nb: nb.write_text(nb.read_text(encoding="utf-8")[:99], encoding="utf-8"),
+    "01_sliders.py, which is not there": lambda py, nb: py.unlink(),
+    "a figure with no alt text": lambda py, nb: with_picture(nb, " "),
+    "which describes nothing": lambda py, nb: with_picture(nb, "figure.png"),
+}
+
+
+@pytest.mark.parametrize("message", SPOILED)
+@pytest.mark.parametrize("execute", ["cache", "off"])
+def test_a_spoiled_notebook_is_refused_before_anything_runs(own_chapter, message, execute):
+    SPOILED[message](own_chapter, own_chapter.with_suffix(".ipynb"))
+    folder = own_chapter.parent
+    with pytest.raises(builder.BookError, match=re.escape(message)) as refusal:
+        builder.build(source=folder, out=folder.parent, execute=execute)
+    assert "01_sliders" in str(refusal.value) and not (folder.parent / "_build" / "sources").exists()
+
+
+@pytest.mark.parametrize("picked", [["99"], ["1", "99"], ["1x"], ["01_sli"], ["0"], ["-1"]])
+def test_chapters_that_do_not_exist_are_refused(own_chapter, picked):
+    with pytest.raises(builder.BookError, match="there is no chapter .*those that exist: 01_sliders"):
+        builder.build(source=own_chapter.parent, out=own_chapter.parent.parent, chapters=picked)
+
+
+@pytest.mark.parametrize("place", ["file", "chapters", "chapters/deeper", "file/deeper"])
+def test_odd_output_places_are_refused(own_chapter, place):
+    folder = own_chapter.parent.parent
+    (folder / "file").touch()
+    with pytest.raises(builder.BookError, match="--out .*name another folder"):
+        builder.build(source=own_chapter.parent, out=folder / place)
+    with pytest.raises(builder.BookError, match="--source .*is not a folder"):
+        builder.build(source=folder / "file", out=folder)
+
+
 def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
     """No scripts to bundle: the pages fall back to a content network, and the build says so."""
-    monkeypatch.syspath_prepend(ROOT / "jupyter_book_config")
-    import build as builder
-
     def unreachable(arguments):
         raise OSError("registry out of reach")
 
     monkeypatch.setattr(builder, "BUILD", tmp_path)
     monkeypatch.setattr(builder, "npm", unreachable)
-    sphinx = builder.configuration("off")["sphinx"]["config"]
+    sphinx = builder.configuration("off", builder.vendor())["sphinx"]["config"]
     assert "will not work offline" in capsys.readouterr().err
     assert "mathjax_path" not in sphinx and any(name.startswith("https://") for name in sphinx["nb_ipywidgets_js"])
 

