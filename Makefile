@@ -60,8 +60,8 @@ bench-strokes: setup
 	$(RUN) -m pytest -q -s tests/benchmarks/test_strokes_read_mnist.py
 
 scoreboard: setup
-	$(RUN) jupyter_book_config/scoreboard.py run $(CHAPTERS)
-	$(RUN) jupyter_book_config/scoreboard.py page
+	$(RUN) tests/benchmarks/scoreboard.py run $(CHAPTERS)
+	$(RUN) tests/benchmarks/scoreboard.py page
 
 weights: setup
 	$(RUN) data/weights/train_digit_classifier.py

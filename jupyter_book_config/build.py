@@ -175,9 +175,8 @@ def copy_sources(source, target, names, solutions):
     target.mkdir(parents=True)
     for name in names:
         copy_chapter(source / f"{name}.ipynb", target, names, solutions)
-    for path in source.iterdir():
-        if path.suffix in (".svg", ".png", ".jpg"):
-            shutil.copy(path, target)
+    if (source / "figures").is_dir():
+        shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json"))
     for page in source.glob("*.md"):
         (target / page.name).write_text(drop_links(page.read_text(encoding="utf-8"), names), encoding="utf-8")
 

@@ -319,7 +319,7 @@ def test_the_page_says_what_was_measured_on_these_phantoms():
 
 def test_the_pages_pictures_are_small_and_marked():
     text = bench.PAGE.read_text(encoding="utf-8")
-    pictures = sorted(bench.PAGE.parent.glob("xrays_*"))
-    assert len(pictures) == 3 and all(f"]({path.name})" in text for path in pictures)
+    pictures = sorted(bench.FIGURES.glob("xrays_*"))
+    assert len(pictures) == 3 and all(f"](figures/{path.name})" in text for path in pictures)
     assert sum(path.stat().st_size for path in pictures) < 300_000
     assert text.count("imulated, not for diagnosis") >= 3

@@ -1,14 +1,9 @@
 """The page on real films: its tables are those of the stored figures, and nothing is stored that the audit refuses."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "jupyter_book_config"))
-import real_films  # noqa: E402
+from benchmarks import real_films
 
 
 def verdicts(*answers):
@@ -23,15 +18,15 @@ def test_samples_are_published_only_if_all_of_privacy_passes():
 
 
 def test_the_page_shows_the_stored_figures():
-    found = json.loads(real_films.PAGE.with_suffix(".json").read_text(encoding="utf-8"))
+    found = json.loads(real_films.JSON.read_text(encoding="utf-8"))
     page = real_films.PAGE.read_text(encoding="utf-8")
     assert real_films.filled(page, real_films.tables(found)) == page, "run real_films.py --from-json"
     assert real_films.refusals(found["verdicts"]) == []
-    assert real_films.PAGE.with_suffix(".png").stat().st_size < 300_000
+    assert real_films.PICTURE.stat().st_size < 300_000
 
 
 def test_the_stored_figures_name_no_file_of_a_patient():
-    text = real_films.PAGE.with_suffix(".json").read_text(encoding="utf-8")
+    text = real_films.JSON.read_text(encoding="utf-8")
     assert ".png" not in text and '"closest"' not in text
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks import scoreboard
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "jupyter_book_config"))
 import notebooks  # noqa: E402
-import scoreboard  # noqa: E402
 
 ROWS = json.loads(scoreboard.JSON.read_text(encoding="utf-8"))["rows"]
 
@@ -39,15 +38,15 @@ def record(path, seed, models, budget=1.0, chapter="04_gan", source="mnist"):
 
 def test_the_page_is_what_the_stored_rows_make():
     text = scoreboard.PAGE.read_text(encoding="utf-8")
-    assert scoreboard.fill(text, ROWS) == text, "run `python jupyter_book_config/scoreboard.py page --from-json`"
+    assert scoreboard.fill(text, ROWS) == text, "run `python tests/benchmarks/scoreboard.py page --from-json`"
 
 
 @pytest.mark.parametrize("source", scoreboard.SOURCES)
 def test_the_figures_show_the_stored_rows_and_the_page_shows_the_figures(source):
     models, text = scoreboard.models_of(ROWS, source), scoreboard.PAGE.read_text(encoding="utf-8")
     for kind in ("cost", "variety"):
-        path = scoreboard.CHAPTERS / f"scoreboard-{source}-{kind}.svg"
-        assert path.exists() == bool(models) == (f"({path.name})" in text)
+        path = scoreboard.FIGURES / f"scoreboard-{source}-{kind}.svg"
+        assert path.exists() == bool(models) == (f"(figures/{path.name})" in text)
         if models:
             assert scoreboard.stamp_of(models) in path.read_text(encoding="utf-8")
             assert path.stat().st_size < 200_000
@@ -55,7 +54,7 @@ def test_the_figures_show_the_stored_rows_and_the_page_shows_the_figures(source)
 
 def test_every_chapter_records_a_model():
     for source in notebooks.sources():
-        assert scoreboard.code_to_recording(source), f"{source.name} has no cell that calls expect.model"
+        assert scoreboard.to_recording(source), f"{source.name} has no cell that calls expect.model"
 
 
 def test_every_row_names_its_chapter_and_was_made_with_seeds_of_its_own():
@@ -68,8 +67,8 @@ def test_every_row_names_its_chapter_and_was_made_with_seeds_of_its_own():
 
 @pytest.mark.parametrize("source", scoreboard.SOURCES)
 def test_samples_are_shown_where_no_patient_can_be_seen(source):
-    path, text = scoreboard.CHAPTERS / f"scoreboard-{source}-samples.png", scoreboard.PAGE.read_text(encoding="utf-8")
-    assert path.exists() == (f"({path.name})" in text)
+    path, text = scoreboard.FIGURES / f"scoreboard-{source}-samples.png", scoreboard.PAGE.read_text(encoding="utf-8")
+    assert path.exists() == (f"(figures/{path.name})" in text)
     assert not (source == "database" and path.exists()), "their samples are not audited one by one"
     assert not path.exists() or path.stat().st_size < 400_000
 
@@ -97,6 +96,17 @@ def test_a_table_has_floors_first_and_mean_and_deviation_over_seeds():
     assert "| [GAN](04_gan.ipynb) | 21\xa0±\xa01 | 4.0 |" in first[4] and second[4].endswith("| 60 | 1.00 | 1,000 |")
     assert "| [VAE](02_vae.ipynb) | 20 |" in first[5]
     assert "seeds 0, 1, 2; VAE: seed 0. 2,000 samples each. VAE: cut." in scoreboard.remarks(models)
+
+
+def test_a_models_family_is_what_its_name_says_else_the_part_of_the_book_its_chapter_stands_in():
+    known = {"autoencoder": "autoencoders", "CVAE": "autoencoders", "WGAN-GP": "adversaries",
+             "Latent diffusion": "diffusion"}
+    assert {name: scoreboard.family("09_ldm_cxr", name) for name in known} == known
+    assert scoreboard.family("08_ddpm", "Flow matching") == "diffusion"
+    assert scoreboard.family("10_flows", "Flow matching") == "other"
+    models = {("10_flows", "Flow matching"): [], ("04_gan", "GAN"): []}
+    looks = scoreboard.looks(models)
+    assert list(looks) == ["adversaries", "other"] and looks["adversaries"] != looks["other"]
 
 
 def test_x_rays_have_a_table_of_their_own_with_fine_detail():

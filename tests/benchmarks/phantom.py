@@ -38,6 +38,7 @@ BANDS = (2, 8), (8, 28)  # cycles per side: coarse and fine
 RIM = 5  # pixels
 KEPT = Path(__file__).with_suffix(".json")
 PAGE = runtime.root() / "chapters" / "xrays.md"
+FIGURES = PAGE.with_name("figures")
 
 # --- measures -------------------------------------------------------------------------------------------
 
@@ -315,9 +316,9 @@ def save(fig, path):
 def write_page(found):
     names = list(FACTORS)
     cut = names.index("dose")
-    show_factors(names[:cut], PAGE.with_name("xrays_patient.jpg"))
-    show_factors(names[cut:], PAGE.with_name("xrays_film.jpg"))
-    show_classes(PAGE.with_name("xrays_classes.jpg"))
+    show_factors(names[:cut], FIGURES / "xrays_patient.jpg")
+    show_factors(names[cut:], FIGURES / "xrays_film.jpg")
+    show_classes(FIGURES / "xrays_classes.jpg")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """How far a generator is from real digits, as other readers than ours see it: a table of chapters/measuring.md.
 
-    GENMED_DATA=... python jupyter_book_config/scoreboard.py run 04 05 06 08 --seeds 1 2    draws the samples
+    GENMED_DATA=... python tests/benchmarks/scoreboard.py run 04 05 06 08 --seeds 1 2    draws the samples
     GENMED_DATA=... python tests/benchmarks/readers.py                      minutes on one core; needs real MNIST
 
 The samples are those that chapters have kept, runs/results/*/*.npy and the same of the scoreboard's seeds. Every figure

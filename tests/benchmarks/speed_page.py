@@ -17,7 +17,7 @@ import steps
 from genmed_core import plots, runtime
 
 PAGE = runtime.root() / "chapters" / "speed.md"
-FIGURE = PAGE.with_name("speed_growth.png")
+FIGURE = PAGE.with_name("figures") / "speed_growth.png"
 
 
 def kilo(summary):
@@ -159,7 +159,7 @@ def growth(table):
     axes[-1].set_ylim(10, None)
     FIGURE.write_bytes(fig._repr_png_())
     return (f"![Three log-log plots: time of a step against batch size, image side and sampling steps. Curves touch "
-            f"their dashed ideal where the machine is used best and lie above it elsewhere]({FIGURE.name})")
+            f"their dashed ideal where the machine is used best and lie above it elsewhere](figures/{FIGURE.name})")
 
 
 def against_the_ideal(ax, points, power, label, colour):

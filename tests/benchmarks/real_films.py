@@ -1,7 +1,7 @@
-"""The page on what chapter 9 makes of real films: chapters/real_films.{md,json,png}.
+"""The page on what chapter 9 makes of real films: chapters/real_films.md and its figures.
 
-    GENMED_DATA=... python jupyter_book_config/real_films.py            trains the chapter's models on the database
-    python jupyter_book_config/real_films.py --from-json                only writes the page's tables anew
+    GENMED_DATA=... python tests/benchmarks/real_films.py            trains the chapter's models on the database
+    python tests/benchmarks/real_films.py --from-json                only writes the page's tables anew
 
 The chapter's own cells are run on the COVID-19 Radiography Database down to its audit of the honest model. No film of a
 patient is written anywhere. Samples of the model are, and only if every question of the audit about privacy is
@@ -16,10 +16,11 @@ import re
 import sys
 from pathlib import Path
 
-import jupytext
+from genmed_core import chapters
 
-CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
+CHAPTERS = Path(__file__).resolve().parent.parent.parent / "chapters"
 CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
+JSON, PICTURE = CHAPTERS / "figures" / "real_films.json", CHAPTERS / "figures" / "real_films.png"
 PRIVACY = ("Are they closer to training images?", "Are there copies of training images?", "Can membership be inferred?")
 MEASURES = {"fd": "Fréchet", "kid": "kernel", "recall": "recall", "coverage": "coverage",
             "detail": "detail"}  # few and short: the table has to fit a page
@@ -28,11 +29,10 @@ COLUMNS = 8
 
 def chapter_to_audit():
     """The chapter's names after its cells have run on the database, down to the audit of the honest model."""
-    code = [cell.source for cell in jupytext.read(CHAPTER).cells if cell.cell_type == "code"]
-    last = next(i for i, text in enumerate(code) if re.search(r"^honest = audit\.audit\(", text, re.M))
+    cells = chapters.cells(CHAPTER)
+    first = chapters.calling(cells, "audit.audit")[0]
     names = {"__name__": "chapter"}
-    for text in code[: last + 1]:
-        exec(compile(text, CHAPTER.name, "exec"), names)
+    chapters.run(cells[: first + 1], names, CHAPTER.name)
     return names
 
 
@@ -98,7 +98,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--from-json", action="store_true", help="train nothing, only write the tables anew")
     options = parser.parse_args()
-    store = PAGE.with_suffix(".json")
     if not options.from_json:
         os.environ["GENMED_PUBLIC"] = "0"
         names = chapter_to_audit()
@@ -106,9 +105,9 @@ def main():
             sys.exit("error: the COVID-19 Radiography Database is not there: see data/README.md")
         if refused := refusals(names["honest"]["verdicts"]):
             sys.exit("error: nothing is published, for the audit does not pass:\n" + "\n".join(refused))
-        store.write_text(json.dumps(results(names), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        PAGE.with_suffix(".png").write_bytes(picture(names))
-    found = json.loads(store.read_text(encoding="utf-8"))
+        JSON.write_text(json.dumps(results(names), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        PICTURE.write_bytes(picture(names))
+    found = json.loads(JSON.read_text(encoding="utf-8"))
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
 
 

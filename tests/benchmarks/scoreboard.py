@@ -1,8 +1,8 @@
 """The scoreboard: what the chapters record of their main models, over several seeds, as tables and figures.
 
-    python jupyter_book_config/scoreboard.py run                    every chapter with seeds 0, 1, 2: hours on a laptop
-    python jupyter_book_config/scoreboard.py run 06 --seeds 1       one of them
-    python jupyter_book_config/scoreboard.py page                   chapters/scoreboard.{json,md} and their figures
+    python tests/benchmarks/scoreboard.py run                    every chapter with seeds 0, 1, 2: hours on a laptop
+    python tests/benchmarks/scoreboard.py run 06 --seeds 1       one of them
+    python tests/benchmarks/scoreboard.py page                   chapters/scoreboard.md and figures/scoreboard*
 
 `run` executes the code of a chapter up to the cell that calls `expect.model`, in a process of its own, and leaves what
 is there already: it may be stopped and started again. `page` puts what these runs and the notebooks recorded with the
@@ -20,60 +20,72 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jupytext
 import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
+import yaml
 from PIL import Image
 
-from genmed_core import plots, runtime
+from genmed_core import chapters, plots, runtime
 
-CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
-JSON, PAGE = CHAPTERS / "scoreboard.json", CHAPTERS / "scoreboard.md"
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHAPTERS, CONFIG = ROOT / "chapters", ROOT / "jupyter_book_config"
+FIGURES, PAGE = CHAPTERS / "figures", CHAPTERS / "scoreboard.md"
+JSON = FIGURES / "scoreboard.json"
 SOURCES = {"mnist": "Digits: MNIST", "strokes": "Digits: stroke drawings", "phantom": "X-rays: the phantom",
            "database": "X-rays: the COVID-19 Radiography Database"}
-FAMILIES, MARKERS = ("autoencoders", "adversaries", "diffusion"), "o^s"
+FAMILIES = {"diffusion": "diffusion|DDPM|LDM", "adversaries": "GAN", "autoencoders": "autoencoder|VAE"}  # by name
+MARKERS = "o^sDvP*X"  # autoencoders, adversaries, diffusion and what the table of contents adds
 
 
 # --- run --------------------------------------------------------------------------------------------------------
 
 
-def code_to_recording(source):
-    """The code of a chapter's cells up to the last one that records a model; None where none does."""
-    code = [cell.source for cell in jupytext.read(source).cells if cell.cell_type == "code"]
-    recording = [i for i, text in enumerate(code) if "expect.model(" in text]
-    return "\n\n\n".join(code[:recording[-1] + 1]) + "\n" if recording else None
+def to_recording(source: Path) -> list:
+    """A chapter's code cells up to the last one that records a model; none where none does."""
+    cells = chapters.cells(source)
+    recording = chapters.calling(cells, "expect.model")
+    return cells[: recording[-1] + 1] if recording else []
 
 
-def run(source, seed):
+def run(source: Path, seed: int) -> bool:
     """Run one chapter with one seed, unless that has been done with the same code; True when it recorded something."""
-    code = code_to_recording(source)
-    if code is None:
+    cells = to_recording(source)
+    if not cells:
         print(f"{source.stem} records no model")
         return True
     folder = runtime.runs_dir() / "scoreboard" / f"{source.stem}-{os.environ.get('GENMED_DATA_SOURCE', 'auto')}-{seed}"
     done, result = folder / "code.sha256", folder / "results" / f"{source.stem}.json"
-    stamp = hashlib.sha256(code.encode()).hexdigest()
+    stamp = hashlib.sha256("\n\n\n".join(cell.source for cell in cells).encode()).hexdigest()
     if result.exists() and done.exists() and done.read_text() == stamp:
         print(f"{source.stem}, seed {seed}: is there")
         return True
     folder.mkdir(parents=True, exist_ok=True)
-    cache = runtime.runs_dir() / "cache"  # of decoded X-rays and phantoms: the same for all seeds
-    cache.mkdir(exist_ok=True)
-    if not (folder / "cache").exists():
-        (folder / "cache").symlink_to(cache.resolve())
-    (folder / "chapter.py").write_text(code, encoding="utf-8")
-    environment = {**os.environ, "GENMED_SEED": str(seed), "GENMED_RUNS": str(folder)}
-    environment.setdefault("GENMED_THREADS", "1")
-    with open(folder / "log.txt", "w", encoding="utf-8") as log:
-        failed = subprocess.run([sys.executable, str(folder / "chapter.py")], cwd=CHAPTERS, env=environment, stdout=log,
-                                stderr=subprocess.STDOUT).returncode
-    if failed or not result.exists():
+    share_cache(folder)
+    if not in_a_process_of_its_own(source, seed, folder) or not result.exists():
         print(f"{source.stem}, seed {seed} failed: see {folder / 'log.txt'}", file=sys.stderr)
         return False
     done.write_text(stamp)
     print(f"{source.stem}, seed {seed}: recorded")
     return True
+
+
+def share_cache(folder: Path) -> None:
+    """Let a run read the cache of decoded X-rays and phantoms, which is the same for all seeds."""
+    cache = runtime.runs_dir() / "cache"
+    cache.mkdir(exist_ok=True)
+    if not (folder / "cache").exists():
+        (folder / "cache").symlink_to(cache.resolve())
+
+
+def in_a_process_of_its_own(source: Path, seed: int, folder: Path) -> bool:
+    """Start `record` on a chapter; True when it ends well."""
+    environment = {**os.environ, "GENMED_SEED": str(seed), "GENMED_RUNS": str(folder.resolve())}
+    environment.setdefault("GENMED_THREADS", "1")
+    command = [sys.executable, str(Path(__file__).resolve()), "record", str(source.resolve())]
+    with open(folder / "log.txt", "w", encoding="utf-8") as log:
+        done = subprocess.run(command, cwd=CHAPTERS, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    return done.returncode == 0
 
 
 # --- gather -----------------------------------------------------------------------------------------------------
@@ -209,18 +221,31 @@ def remarks(models):
 # --- figures ----------------------------------------------------------------------------------------------------
 
 
-def family(name):
-    """0, 1 or 2: where in FAMILIES a model of this name belongs."""
-    if re.search("diffusion|DDPM|LDM", name):
-        return 2
-    return 1 if "GAN" in name else 0
+def parts() -> dict[str, list[str]]:
+    """The parts of the table of contents in small letters, with the names of their pages."""
+    toc = yaml.safe_load((CONFIG / "_toc.yml").read_text(encoding="utf-8"))
+    return {part["caption"].lower(): [page["file"] for page in part["chapters"]] for part in toc["parts"]}
+
+
+def family(chapter: str, name: str) -> str:
+    """The family of a model: what its name says, else the part of the book that its chapter stands in, else "other"."""
+    for known, words in FAMILIES.items():
+        if re.search(words, name):
+            return known
+    return next((part for part, pages in parts().items() if chapter in pages), "other")
+
+
+def looks(models) -> dict[str, tuple[str, str]]:
+    """{family: (marker, colour)} of the models, in the order of the book; the same in every figure."""
+    order = [*parts(), "other"]
+    there = {family(*key) for key in models}
+    return {kind: (MARKERS[i], plots.COLOURS[i]) for i, kind in enumerate(order) if kind in there}
 
 
 def legend(fig, models):
     """The families that occur, and what the dashed line is, above the panels."""
-    there = sorted({family(name) for _, name in models})
-    handles = [mpl.lines.Line2D([], [], marker=MARKERS[k], color=plots.COLOURS[k], linestyle="", markersize=7,
-                                label=FAMILIES[k]) for k in there]
+    handles = [mpl.lines.Line2D([], [], marker=marker, color=colour, linestyle="", markersize=7, label=kind)
+               for kind, (marker, colour) in looks(models).items()]
     handles.append(mpl.lines.Line2D([], [], color="#777777", linestyle="--", linewidth=1.2, label="real images"))
     fig.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=9)
 
@@ -232,10 +257,11 @@ def cost_figure(models):
     for ax, title in zip(axes, ("training, s", "ms an image")):
         ax.set(xscale="log", yscale="log", xlabel=title)
         points = []
-        for (_, name), rows in models.items():
+        for (chapter, name), rows in models.items():
+            marker, colour = looks(models)[family(chapter, name)]
             (x, _), (y, sd) = cost(COSTS[title], rows), spread([r["fd_ratio"] for r in rows])
             ax.errorbar(x, y, yerr=sd and min(sd, 0.9 * y), capsize=2, elinewidth=1, markersize=7,
-                        fmt=MARKERS[family(name)], color=plots.COLOURS[family(name)])
+                        fmt=marker, color=colour)
             points.append((x, y, name))
         ax.axhline(1, color="#777777", linestyle="--", linewidth=1.2)
         ax.margins(0.22, 0.12)
@@ -280,10 +306,10 @@ def variety_figure(models):
     fig, axes = plots.figure(9.2, 1.1 + 0.3 * len(models), 1, len(wanted), sharey=True)
     for ax, title in zip(axes, wanted):
         column = measures(models)[title]
-        for place, ((_, name), rows) in enumerate(models.items()):
+        for place, (key, rows) in enumerate(models.items()):
+            marker, colour = looks(models)[family(*key)]
             mean, sd = spread([column(r) for r in rows])
-            ax.errorbar(mean, place, xerr=sd, fmt=MARKERS[family(name)], color=plots.COLOURS[family(name)],
-                        markersize=7, capsize=2)
+            ax.errorbar(mean, place, xerr=sd, fmt=marker, color=colour, markersize=7, capsize=2)
             floor, _ = spread([column(r["floor"]) for r in rows])
             ax.plot([floor] * 2, [place - 0.4, place + 0.4], color="#777777", linestyle="--", linewidth=1.2)
         ax.set(title=title, xlim=None if title.startswith("MS") else (0, 1))
@@ -343,15 +369,16 @@ def section(source, models):
     """The generated part of the page for one data source; empty where nothing is recorded."""
     if not models:
         return ""
+    figure = f"figures/scoreboard-{source}"
     return f"""## {SOURCES[source]}
 {shown(source)}
 {tables(models)}
 
 {remarks(models)}
 
-![Distance from real images against seconds of training and milliseconds of drawing](scoreboard-{source}-cost.svg)
+![Distance from real images against seconds of training and milliseconds of drawing]({figure}-cost.svg)
 
-![Recall, coverage and similarity of the models, beside those of real images](scoreboard-{source}-variety.svg)
+![Recall, coverage and similarity of the models, beside those of real images]({figure}-variety.svg)
 """
 
 
@@ -360,7 +387,7 @@ def shown(source):
     name = f"scoreboard-{source}-samples.png"
     alt = "Twelve images of the data in the first row, and below them twelve samples of each model"
     said = "Twelve samples of each model, not picked."
-    return f"\n![{alt}]({name})\n\n{said}\n" if (CHAPTERS / name).exists() else ""
+    return f"\n![{alt}](figures/{name})\n\n{said}\n" if (FIGURES / name).exists() else ""
 
 
 def fill(text, rows):
@@ -379,7 +406,7 @@ def page(rows):
     for source in SOURCES:
         models = models_of(rows, source)
         for kind, draw in (("cost", cost_figure), ("variety", variety_figure)):
-            path = CHAPTERS / f"scoreboard-{source}-{kind}.svg"
+            path = FIGURES / f"scoreboard-{source}-{kind}.svg"
             if models:
                 svg(draw(models), path, stamp_of(models))
             else:
@@ -392,35 +419,56 @@ def picture(rows, found):
     for source in SOURCES:
         models = models_of(rows, source)
         if source != "database" and models and (fig := samples_figure(source, models, found)):
-            fig.savefig(CHAPTERS / f"scoreboard-{source}-samples.png", dpi=120, bbox_inches="tight", pad_inches=0.08,
+            fig.savefig(FIGURES / f"scoreboard-{source}-samples.png", dpi=120, bbox_inches="tight", pad_inches=0.08,
                         metadata={"Software": None})
+
+
+def run_all(picked: list[str], seeds: list[int]) -> bool:
+    """Run the picked chapters with every seed, also after one has failed; True when all went well."""
+    sys.path.insert(0, str(CONFIG))
+    from notebooks import sources
+
+    found = sources(picked)
+    if not found:
+        sys.exit(f"no chapter matches {picked}")
+    went_well = [run(source, seed) for seed in seeds for source in found]
+    return all(went_well)
+
+
+def record(source: Path) -> None:
+    """Run a chapter's cells here, down to the last that records."""
+    chapters.run(to_recording(source), {"__name__": "chapter"}, source.name)
+
+
+def draw_page(from_json: bool) -> None:
+    """Put what was recorded into scoreboard.json, unless it is to stay as it is, and draw the page from it."""
+    rows = json.loads(JSON.read_text(encoding="utf-8"))["rows"] if JSON.exists() else []
+    if not from_json:
+        rows = gather(rows, runtime.runs_dir())
+        picture(rows, strips(runtime.runs_dir()))
+        lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
+        JSON.write_text(f'{{"rows": [\n{lines}\n]}}\n', encoding="utf-8")
+    page(rows)
+    print(f"{len(rows)} rows in {JSON.name}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run chapters up to the cell that records")
-    running.add_argument("chapters", nargs="*", help="numbers or beginnings of names, such as 06; default all")
+    running.add_argument("chapters", nargs="*", help="numbers or names, such as 06; default all")
     running.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    recording = commands.add_parser("record", help="run one chapter's source so in this process; `run` starts it")
+    recording.add_argument("source", type=Path)
     paging = commands.add_parser("page", help="gather what was recorded and draw the page")
     paging.add_argument("--from-json", action="store_true", help="draw from scoreboard.json, gather nothing")
     options = parser.parse_args()
     if options.command == "run":
-        from notebooks import sources
-
-        picked = sources(options.chapters)
-        if not picked:
-            sys.exit(f"no chapter matches {options.chapters}")
-        went_well = [run(source, seed) for seed in options.seeds for source in picked]  # all, also after a failure
-        sys.exit(not all(went_well))
-    rows = json.loads(JSON.read_text(encoding="utf-8"))["rows"] if JSON.exists() else []
-    if not options.from_json:
-        rows = gather(rows, runtime.runs_dir())
-        picture(rows, strips(runtime.runs_dir()))
-        JSON.write_text('{"rows": [\n' + ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n]}\n",
-                        encoding="utf-8")
-    page(rows)
-    print(f"{len(rows)} rows in {JSON.name}")
+        sys.exit(not run_all(options.chapters, options.seeds))
+    if options.command == "record":
+        record(options.source)
+    else:
+        draw_page(options.from_json)
 
 
 if __name__ == "__main__":
