@@ -1,0 +1,77 @@
+"""Attacks on privacy. Each file here is one: what it measures, and the question that it answers."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from genmed_core.audit.neighbours import nearest
+
+Nearest = tuple[np.ndarray, np.ndarray]  # distances (N,) and indices (N,)
+
+
+class Neighbours:
+    """Who is nearest to whom, from fingerprints; each searched when an attack first asks."""
+
+    def __init__(self, train: torch.Tensor, held: torch.Tensor, fake: torch.Tensor,
+                 rng: np.random.Generator, most: int = 3000):
+        self.train, self.held, self.fake, self.rng = train, held, fake, rng
+        self.some = train[rng.permutation(len(train))[:most]]  # where all would take too long
+        # who is nearer is asked in one search of all real images: two would look less closely at
+        # the larger set
+        self.pool = torch.cat([train, held])
+
+    def search(self, queries: torch.Tensor, references: torch.Tensor, own=None) -> Nearest:
+        """As `nearest`, in numpy."""
+        distance, index = nearest(queries, references, own=own)
+        return distance.numpy(), index.numpy()
+
+    @cached_property
+    def fake_to_train(self) -> Nearest:
+        return self.search(self.fake, self.train)
+
+    @cached_property
+    def fake_to_held(self) -> Nearest:
+        return self.search(self.fake, self.held)
+
+    @cached_property
+    def held_to_train(self) -> Nearest:
+        return self.search(self.held, self.train)
+
+    @cached_property
+    def train_to_held(self) -> Nearest:
+        return self.search(self.some, self.held)
+
+    @cached_property
+    def fake_to_pool(self) -> Nearest:
+        return self.search(self.fake, self.pool)
+
+
+class Attack(NamedTuple):
+    """An attack: Neighbours -> figures for the report; which of them its table shows, in words."""
+
+    run: Callable[[Neighbours], dict]
+    headings: dict[str, str]
+
+
+ATTACKS: list[Attack] = []
+
+
+def attack(**headings: str) -> Callable:
+    """Adds the function below it to the attacks of every audit."""
+    def add(run):
+        ATTACKS.append(Attack(run, headings))
+        return run
+
+    return add
+
+
+def privacy(train: torch.Tensor, held: torch.Tensor, fake: torch.Tensor,
+            rng: np.random.Generator, most: int = 3000) -> dict:
+    """What every attack finds, from the fingerprints (N, 32, 32) of the three sets."""
+    neighbours, found = Neighbours(train, held, fake, rng, most), {}
+    for each in ATTACKS:
+        found |= each.run(neighbours)
+    return found

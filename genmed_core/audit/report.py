@@ -1,0 +1,72 @@
+"""The audit of three folders: its report, which JSON can hold, and its table."""
+
+import importlib
+import pkgutil
+
+from genmed_core.audit import attacks
+from genmed_core.audit.attacks import ATTACKS, privacy
+from genmed_core.audit.features import leading_directions, random_features
+from genmed_core.audit.folders import SETS, Folder, generator, usable
+from genmed_core.audit.neighbours import fingerprints
+from genmed_core.audit.quality import quality, usefulness
+from genmed_core.audit.questions import BARS, judge, shown
+
+HEADINGS = {"fd": "Frechet distance", "kid": "kernel distance", "precision": "precision",
+            "recall": "recall", "density": "density", "coverage": "coverage",
+            "detail": "fine detail, of held-out"}
+for module in pkgutil.iter_modules(attacks.__path__):  # every file there is an attack
+    importlib.import_module(f"{attacks.__name__}.{module.name}")
+
+MARKS = {"pass": "ok  ", "flag": "FLAG", "unclear": "?   "}
+
+
+def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0) -> dict:
+    """Every measure and verdict for three Folders -> a report. Raises AuditError."""
+    rng = generator(seed)
+    notes = [f"{name}: {len(folder.left_out)} of the files left out, such as {folder.left_out[0]}"
+             for name, folder in zip(SETS, (train, held_out, synthetic)) if folder.left_out]
+    sets, dropped = usable(train, held_out, synthetic)
+    notes += dropped
+    images = [folder.images for folder in sets]
+    features = [random_features(x) for x in images]
+    project = leading_directions(features[1])
+    features = [project(x) for x in features]
+    report = {"counts": {name: len(x) for name, x in zip(SETS, images)}, "notes": notes,
+              "bars": BARS, "seed": seed, "quality": quality(*features, images, rng),
+              "utility": usefulness(sets, features, notes, rng),
+              "privacy": privacy(*map(fingerprints, images), rng)}
+    for pair in report["privacy"]["closest"]:
+        pair["synthetic"] = sets[2].names[pair["synthetic"]]
+        pair["train"] = sets[0].names[pair["train"]]
+    return report | {"verdicts": judge(report)}
+
+
+def table(report: dict) -> str:
+    """The report as text: measures, notes, verdicts."""
+    counts = [f"{name}: {n:,} images" for name, n in report["counts"].items()]
+    notes = [f"note: {note}" for note in report["notes"]]
+    verdicts = [f"{MARKS[v['verdict']]} {v['question']:37}{v['answer']:8} {v['because']} "
+                f"[bar: {v['bar']}]" for v in report["verdicts"]]
+    lines = ["  ".join(counts), "", *_measures(report), *_privacy(report["privacy"]), ""]
+    return "\n".join(lines + notes + [""] * bool(notes) + verdicts)
+
+
+def _measures(report):
+    synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
+    yield f"{'':34}{'synthetic':>12}{'real (floor)':>14}"
+    for key, heading in HEADINGS.items():
+        digits = 4 if key == "kid" else 2
+        yield f"{heading:34}{synthetic[key]:12.{digits}f}{floor[key]:14.{digits}f}"
+    if useful := report["utility"]:
+        pair = useful["synthetic"]["value"], useful["real"]["value"]
+        yield f"{'balanced accuracy, trained on it':34}{pair[0]:12.2f}{pair[1]:14.2f}"
+        yield f"{'... on real and synthetic':34}{useful['both']['value']:12.2f}"
+
+
+def _privacy(found):
+    for attack in ATTACKS:
+        for key, heading in attack.headings.items():
+            yield f"{heading:34}{shown(found[key]):>26}"
+    for pair in found["closest"][:3]:
+        same = ", nearly the same" if pair["nearly_the_same"] else ""
+        yield f"closest: {pair['synthetic']} to {pair['train']}, {pair['distance']:.3f}{same}"
