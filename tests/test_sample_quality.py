@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from genmed_core import data, metrics
+from genmed_core.metrics import reports
 
 
 def normal(n, d, seed):
@@ -370,8 +371,8 @@ def test_an_image_set_is_looked_at_once(digits, monkeypatch, unseen):
     few = digits.subset(slice(0, 400))
     first = metrics.sample_report(unseen[:200], few, n=200)
     looks = []
-    see = metrics._see
-    monkeypatch.setattr(metrics, "_see", lambda x: looks.append(len(x)) or see(x))
+    look = reports.look
+    monkeypatch.setattr(reports, "look", lambda x, reader: looks.append(len(x)) or look(x, reader))
     second = metrics.sample_report(unseen[:200], few, n=200)
     assert looks == [200] and first == second
     metrics.sample_report(unseen[:150], few, n=150)
