@@ -331,6 +331,12 @@ def test_stratified_timesteps_are_even_in_a_batch_and_uniform_alone():
     assert diffusion.stratified_timesteps(5000, 10).bincount().tolist() == [500] * 10
 
 
+def test_a_share_of_a_batch_has_strata_of_its_own(monkeypatch):
+    monkeypatch.setattr("genmed_core.kernels.shares.place", lambda B: (B, 4 * B), raising=False)
+    t = diffusion.stratified_timesteps(10, 100)
+    assert (t.sort().values // 10).tolist() == list(range(10))
+
+
 def test_logit_normal_timesteps_are_strata_of_that_distribution():
     g = torch.Generator().manual_seed(0)
     draws = torch.stack([diffusion.stratified_timesteps(8, 1000, spread=1.0, generator=g) for _ in range(4000)])
@@ -343,7 +349,7 @@ def test_logit_normal_timesteps_are_strata_of_that_distribution():
     assert abs(odds.mean().item()) < 0.08 and abs(odds.std().item() - 1) < 0.05, "log-odds are standard normal"
     wide = diffusion.stratified_timesteps(100_000, 10, spread=50.0)
     assert wide.min() == 0 and wide.max() == 9, "its ends stay within range"
-    with pytest.raises(ValueError, match="spread must be positive"):
+    with pytest.raises(ValueError, match="spread=0.0: give a finite number above 0"):
         diffusion.stratified_timesteps(4, 10, spread=0.0)
 
 
@@ -641,7 +647,7 @@ def test_bad_images_and_options_are_refused():
                      lambda w=wrong: diffusion.q_posterior(w, x, t, s),
                      lambda w=wrong: diffusion.ddpm_step(x, t, w, s, eps),
                      lambda w=wrong: diffusion.ddim_step(x, t, t - 1, eps, s, eta=1.0, noise=w)):
-            with pytest.raises(ValueError, match="images are"):
+            with pytest.raises(ValueError, match="the images are"):
                 call()
     with pytest.raises(TypeError, match="uint8"):
         diffusion.q_sample(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), t, eps, s)
@@ -659,6 +665,115 @@ def test_bad_images_and_options_are_refused():
                    {"x_T": torch.zeros(2, 1)}):
         with pytest.raises(ValueError):
             diffusion.sample(model, (3, 1), s, steps=5, **option)
+
+
+def reader(x, t, y):
+    return x
+
+
+SMALL = {"model": reader, "shape": (2, 1, 4, 4), "schedule": Schedule.cosine(20), "steps": 3}
+
+
+@pytest.mark.parametrize("option, said", [
+    ({"clip": True}, r"clip=True: give \(low, high\)"), ({"clip": False}, "clip=False"),
+    ({"clip": 1.0}, "clip=1.0"), ({"clip": (1, 1)}, r"clip=\(1, 1\)"), ({"clip": (0, math.nan)}, "clip"),
+    ({"clip": (-1, 0, 1)}, "clip"), ({"steps": 21}, "steps=21: give a whole number, from 1 to 20"),
+    ({"steps": 3.0}, "steps=3.0"), ({"steps": True}, "steps=True"), ({"eta": math.nan}, "eta=nan"),
+    ({"eta": -0.1}, "eta=-0.1: give a finite number from 0 to 1"), ({"eta": 1.1}, "eta=1.1"), ({"eta": "1"}, "eta='1'"),
+    ({"shape": 28}, "shape=28"), ({"shape": ()}, "shape"), ({"shape": (0, 1, 4, 4)}, "each size in shape=0"),
+    ({"shape": (2, 1.0, 4, 4)}, "each size in shape=1.0"), ({"predicts": "noise"}, "predicts='noise'"),
+    ({"generator": 0}, "generator=0: give torch.Generator"), ({"x_T": np.zeros((2, 1, 4, 4), "float32")}, "x_T"),
+    ({"x_T": torch.zeros(2, 1, 4, 4).long()}, "x_T"), ({"x_T": torch.zeros(1, 1, 4, 4)}, "x_T"),
+    ({"x_T": torch.full((2, 1, 4, 4), math.nan)}, "x_T .* give finite floats"),
+    ({"y": torch.zeros(2)}, "y is torch.float32"), ({"y": torch.zeros(2).bool()}, "y is torch.bool"),
+    ({"y": torch.zeros(3).long()}, r"y is torch.int64 \(3,\): give one label an image, int64 \(2,\)"),
+    ({"y": torch.zeros(2, 1).long()}, r"\(2, 1\)"), ({"y": torch.tensor([0, -1])}, "y holds -1..0"),
+    ({"y": np.zeros(2, int)}, "y is"), ({"y": torch.zeros(2).long(), "guidance": math.nan}, "guidance=nan"),
+    ({"y": torch.zeros(2).long(), "guidance": "2"}, "guidance='2'"), ({"guidance": 1}, "guidance needs labels"),
+    ({"model": lambda x, t, y: None}, "the model returned NoneType"),
+    ({"model": lambda x, t, y: (x, x)}, "the model returned tuple"),
+    ({"model": lambda x, t, y: x[:1]}, "the model returned torch.Size"),
+])
+def test_a_sampler_says_what_is_wrong_with_an_argument(option, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        diffusion.sample(**{**SMALL, **option})
+
+
+def test_labels_of_any_whole_type_will_do_and_guidance_may_be_negative():
+    seen = []
+
+    def model(x, t, y):
+        seen.append(None if y is None else y.dtype)
+        return x if y is None else 0.5 * x
+
+    for dtype in (torch.uint8, torch.int32, torch.int64):
+        y = torch.tensor([0, 9], dtype=dtype)
+        assert diffusion.sample(**{**SMALL, "model": model}, y=y, guidance=-1).isfinite().all()
+    assert set(seen) == {torch.int64, None}
+
+
+class Numbered(nn.Module):
+    """Ten classes; label 10 is "no label"."""
+
+    null = 10
+
+    def forward(self, x, t, y):
+        return x
+
+
+def test_the_null_label_is_no_class_and_another_number_does_not_stand_for_it():
+    options = {**SMALL, "model": Numbered()}
+    assert diffusion.sample(**options, y=torch.tensor([0, 9]), guidance=2.0, null=10).shape == (2, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"y holds 1..10: labels go from 0 to 9; leave y out"):
+        diffusion.sample(**options, y=torch.tensor([1, 10]))
+    for null in (99, 9, -1):
+        with pytest.raises(ValueError, match=f"null={null}: this network's label for 'no label' is 10"):
+            diffusion.sample(**options, y=torch.tensor([0, 9]), guidance=2.0, null=null)
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda: Schedule.linear(T=True), "T=True"), (lambda: Schedule.cosine(20, s=math.nan), "s=nan"),
+    (lambda: Schedule.cosine(20, s=-0.1), "s=-0.1"), (lambda: Schedule.simple(sigma=math.inf), "sigma=inf"),
+    (lambda: Schedule.simple(sigma="0.3"), "sigma='0.3'"), (lambda: Schedule([0.1], prior_std=0), "prior_std=0"),
+    (lambda: Schedule([0.1, math.nan]), "beta=nan .* at step 1"), (lambda: Schedule([0.1, 1.0]), "beta=1 and alpha=0"),
+    (lambda: Schedule.cosine(20).at(20), "t=20: steps go from -1 to 19"),
+    (lambda: Schedule.cosine(20).at(torch.tensor([3, -2])), "t holds -2..3"),
+    (lambda: diffusion.reverse_variance(20, Schedule.cosine(20)), "t=20"),
+    (lambda: diffusion.stratified_timesteps(0, 20), "B=0"), (lambda: diffusion.stratified_timesteps(2.5, 20), "B=2.5"),
+    (lambda: diffusion.stratified_timesteps(2, 0), "T=0"), (lambda: diffusion.spaced_timesteps(0, 1), "T=0"),
+    (lambda: diffusion.stratified_timesteps(2, 20, spread=math.inf), "spread=inf"),
+    (lambda: diffusion.stratified_timesteps(2, 20, generator=3), "generator=3"),
+    (lambda: diffusion.discretised_gaussian(*torch.rand(3, 2), levels=1), "levels=1"),
+    (lambda: diffusion.discretised_gaussian(*torch.rand(3, 2), data_range=1.0), "data_range=1.0"),
+])
+def test_schedules_and_steps_name_the_argument_and_its_value(make, said):
+    with pytest.raises((ValueError, TypeError), match=said):
+        make()
+
+
+@pytest.mark.parametrize("T, larger", [(100, True), (25, True), (10, False)])
+def test_a_schedule_that_leaves_the_image_in_x_T_says_so_and_its_advice_works(T, larger, capsys):
+    schedule = Schedule.linear(T)
+    said = capsys.readouterr().out
+    assert f"{100 * schedule.alpha_bar[-1]:.0f} % of the image's variance" in said
+    assert f"Schedule.cosine({T})" in said and ("times as large" in said) == larger
+    factor = int(said.split("betas ")[-1].split()[0]) if larger else 1
+    assert Schedule.cosine(T).alpha_bar[-1] < 1e-3
+    assert not larger or Schedule.linear(T, 1e-4 * factor, 0.02 * factor).alpha_bar[-1] < 1e-3
+    Schedule.linear(1000), Schedule.simple(25), Schedule([0.5] * 10)
+    assert capsys.readouterr().out == "", "and nothing else does"
+
+
+def test_a_short_schedule_with_larger_betas_samples_the_data():
+    """Data: +1 in 90 %, -1 in 10 %; the exact denoiser of it. The plain betas give 80 % and less."""
+    def exact(x, t, y):
+        _, _, a, v = (z.view(-1, 1).float() for z in s.at(t))
+        x0 = torch.tanh(a.sqrt() * x / v + 0.5 * math.log(9))
+        return (x - a.sqrt() * x0) / v.sqrt()
+
+    for s in (Schedule.cosine(100), Schedule.linear(100, 1e-3, 0.2)):
+        x = diffusion.sample(exact, (4000, 1), s, steps=100, eta=1.0, generator=torch.Generator().manual_seed(0))
+        assert 0.88 < (x > 0).float().mean() < 0.92
 
 
 # --- devices ----------------------------------------------------------------------------------------------

@@ -77,8 +77,75 @@ def test_no_label_is_the_null_label_and_labels_matter():
     assert model.null == 10 and torch.equal(model(x, t), model(x, t, null))
     a, b = model(x, t, torch.full((4,), 3)), model(x, t, torch.full((4,), 4))
     assert (a - b).abs().max() > 1e-3
-    with pytest.raises(IndexError):
-        model(x, t, null + 1)
+    for y in (null + 1, null - 11, null.float(), null[:, None]):
+        with pytest.raises(ValueError, match=r"labels must be int64 \(B,\) from 0 to 10"):
+            model(x, t, y)
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda: nets.UNet()(torch.zeros(2, 1, 30, 30), torch.zeros(2).long()), "multiples of 4"),
+    (lambda: nets.UNet()(torch.zeros(28, 28), torch.zeros(28).long()), r"x is \(28, 28\)"),
+    (lambda: nets.UNet(widths=(32, 60)), r"widths=\(32, 60\): give two multiples of 8"),
+    (lambda: nets.UNet(widths=(8, 16, 32)), "widths"), (lambda: nets.UNet(heads=3), "heads=3: choose a divisor"),
+    (lambda: nets.UNet(embedding=130)(torch.zeros(2, 1, 28, 28), torch.zeros(2).long()), "width=65: give an even"),
+    (lambda: nets.time_embedding(torch.zeros(2), 0), "width=0"),
+    (lambda: nets.shift_augment(torch.zeros(2, 1, 4, 4), -1), "pixels=-1"),
+    (lambda: nets.shift_augment(torch.zeros(28, 28)), r"x \(28, 28\) must be"),
+    (lambda: nets.DigitGenerator(classes=10)(torch.zeros(2, 64)), "classes=10"),
+    (lambda: nets.DigitGenerator()(torch.zeros(2, 64), torch.zeros(2).long()), "classes=None"),
+    (lambda: nets.DigitGenerator(classes=10)(torch.zeros(2, 64), torch.tensor([0, 10])), "from 0 to 9"),
+])
+def test_networks_say_what_does_not_fit(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+def test_the_core_leaves_torchs_choice_of_attention_alone():
+    assert torch.backends.cuda.flash_sdp_enabled()
+    nets.SelfAttention(16)(torch.randn(2, 16, 4, 4))
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()
+
+
+def test_attention_on_a_processor_is_plain_products_on_its_way_back():
+    q = torch.randn(2, 4, 49, 16, requires_grad=True)
+    names, waiting = set(), [nets._attend(q, q, q).grad_fn]
+    while waiting:
+        node = waiting.pop()
+        names.add(type(node).__name__)
+        waiting += [parent for parent, _ in node.next_functions if parent is not None]
+    assert any("Softmax" in name for name in names) and not any("Flash" in name for name in names)
+
+
+def test_shifted_images_keep_their_shape_and_strokes_and_move_by_at_most_so_much():
+    torch.manual_seed(0)
+    x = torch.zeros(500, 2, 9, 11)
+    x[:, 0, 4, 5], x[:, 1, 4, 6] = 1, 2
+    moved = nets.shift_augment(x, pixels=2)
+    places = moved[:, 0].nonzero()
+    assert moved.shape == x.shape and len(places) == 500 and torch.equal(moved.amax((2, 3)), x.amax((2, 3)))
+    offsets = places[:, 1:] - torch.tensor([4, 5])
+    assert set(offsets.flatten().tolist()) == {-2, -1, 0, 1, 2} and len(offsets.unique(dim=0)) == 25
+    assert torch.equal(moved[:, 1].nonzero(), places + torch.tensor([0, 0, 1])), "channels move together"
+    assert torch.equal(nets.shift_augment(x, pixels=0), x)
+
+
+def test_generator_critic_and_classifier_have_the_shapes_they_promise():
+    g = nets.DigitGenerator(latent=6, width=8, classes=3)
+    x = g(torch.randn(5, 6), torch.tensor([0, 1, 2, 0, 1]))
+    assert x.shape == (5, 1, 28, 28) and x.abs().max() <= 1
+    assert nets.DigitGenerator(width=8)(torch.randn(2, 64)).shape == (2, 1, 28, 28)
+    assert nets.DigitCritic(width=8, outputs=4)(x).shape == (5, 4)
+    reader = nets.DigitClassifier(width=8)
+    assert reader(x).shape == (5, 10) and reader.features(x).shape == (5, 128) and reader.features(x).min() >= 0
+
+
+def test_the_vae_draws_its_code_with_the_spread_that_it_reports():
+    torch.manual_seed(0)
+    vae, x = nets.ConvVAE(latent=2, width=8, hidden=16), torch.rand(1, 1, 28, 28).expand(4000, 1, 28, 28)
+    vae.encode = lambda x: (torch.full((len(x), 2), 3.0), torch.full((len(x), 2), math.log(0.25)))
+    vae.decode = lambda z: z
+    z, mu, logvar = vae(x)
+    assert z.mean().item() == pytest.approx(3, abs=0.03) and z.std().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_time_matters_and_images_of_a_batch_do_not_see_each_other():
