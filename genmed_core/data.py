@@ -1,6 +1,6 @@
-"""Data sets as verified uint8 images: real files where they are, embedded drawings where they are not.
+"""Data sets as verified uint8 images: real files where they are, embedded drawings elsewhere.
 
-Environment variables read here: GENMED_DATA, GENMED_DATA_SOURCE, GENMED_OFFLINE (see data/README.md).
+Every source of a data set has one reader in READERS; data/README.md says where files go.
 """
 
 import contextlib
@@ -16,18 +16,26 @@ import tempfile
 import threading
 import urllib.request
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
+from genmed_core import runtime
 from genmed_core.cache import cached, progress
 from genmed_core.errors import DataError
-from genmed_core.radiographs import CXR_CLASSES, FOLDER, KAGGLE_SIZE, find_database, read_database
-from genmed_core.runtime import root
+from genmed_core.radiographs import (
+    CXR_CLASSES,
+    FOLDER,
+    KAGGLE_SIZE,
+    find_database,
+    read_database,
+)
 from genmed_core.synthetic.strokes import stroke_digits
 
 SPLITS = ("train", "val", "test")
@@ -52,193 +60,246 @@ FOREIGN = {
 }
 # split -> (phantoms, seed), in the proportions of the database's splits
 PHANTOM_SPLITS = {"train": (2_400, 201), "val": (800, 202), "test": (800, 203)}
-STALL, PATIENCE = 4, 90  # seconds without an answer, and for a whole download, after which it is given up
+STALL, PATIENCE = 4, 90  # seconds without an answer, and for a whole download, then it is given up
+# what figures call the images of a source
+CAPTIONS = {
+    "mnist": "MNIST",
+    "strokes": "drawn digits",
+    "database": "COVID-19 Radiography Database",
+    "own films": "films of your own",
+    "phantom": "simulated X-rays of no patient",
+}
+
+
+class Absent(DataError):
+    """A source that is not there: `why` in a few words; the message also says how to get it."""
+
+    def __init__(self, why: str, message: str):
+        super().__init__(message)
+        self.why = why
 
 
 @dataclass(eq=False, repr=False)
 class ImageSet:
-    """Images with their labels: images (N, 1, H, W) uint8, labels (N,) int64, one class name per label.
+    """Images (N, 1, H, W) uint8 with labels (N,) int64 and a class name for each label.
 
-    `source` says where they come from ("mnist", "strokes", "database", "phantom"); `factors` {name: (N,)} holds
-    what shaped each image where that is known, that is for embedded data. Raises ValueError when parts do not fit.
+    Images in a wider integer type are taken as bytes where their values are 0 to 255. `source` says
+    where they come from, one of CAPTIONS or a name of your own; `factors` {name: (N,)} holds what
+    shaped each image where that is known, that is for embedded data. Raises ValueError when parts
+    do not fit.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
-    classes: tuple
+    classes: tuple[str, ...]
     source: str
-    factors: dict | None = None
+    factors: dict[str, torch.Tensor] | None = None
 
     def __post_init__(self):
+        self.images, self.labels = _as_bytes(self.images), torch.as_tensor(self.labels)
         n = len(self.images)
-        if self.images.dtype != torch.uint8 or self.images.dim() != 4 or self.images.shape[1] != 1:
-            raise ValueError(f"images must be uint8 (N, 1, H, W), not {_kind(self.images)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
-            raise ValueError(f"labels must be int64 ({n},), one per image, not {_kind(self.labels)}")
+            found = _kind(self.labels)
+            raise ValueError(f"labels must be int64 ({n},), one per image, not {found}")
         if n and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}, one of {self.classes}")
+            last = len(self.classes) - 1
+            raise ValueError(f"labels must lie in 0..{last}, one of {self.classes}")
         for name, column in (self.factors or {}).items():
             if column.shape != (n,):
-                raise ValueError(f"factor {name!r} must have shape ({n},), not {tuple(column.shape)}")
+                found = tuple(column.shape)
+                raise ValueError(f"factor {name!r} must have shape ({n},), not {found}")
 
     def __len__(self):
         return len(self.images)
 
     def __repr__(self):
         n, _, height, width = self.images.shape
-        return f"ImageSet({n:,} images {height}x{width}, {len(self.classes)} classes, source={self.source!r})"
+        what = f"{n:,} images {height}x{width}, {len(self.classes)} classes"
+        return f"ImageSet({what}, source={self.source!r})"
 
-    def subset(self, index):
-        """The images at `index` (anything that indexes a tensor's first axis), with labels and factors."""
+    @property
+    def caption(self) -> str:
+        """What figures call these images."""
+        return CAPTIONS.get(self.source, self.source)
+
+    def subset(self, index: Any) -> "ImageSet":
+        """The images at `index` (anything that indexes a first axis), with labels and factors."""
         factors = self.factors and {name: column[index] for name, column in self.factors.items()}
-        return ImageSet(self.images[index], self.labels[index], self.classes, self.source, factors)
+        return ImageSet(
+            self.images[index], self.labels[index], self.classes, self.source, factors)
 
 
-def class_counts(*sets):
-    """Images of each class in all the sets together -> {class name: count}, the largest first.
-
-    class_counts(train, val, test) of the whole chest X-ray database are the figures that the book prints.
-    """
-    totals = sum(torch.bincount(data.labels.cpu(), minlength=len(data.classes)) for data in sets).tolist()
-    return dict(sorted(zip(sets[0].classes, totals), key=lambda item: -item[1]))
+def _as_bytes(images):
+    """Images as uint8 (N, 1, H, W), or ValueError."""
+    images = torch.as_tensor(images)
+    if images.dim() != 4 or images.shape[1] != 1:
+        raise ValueError(f"images must be uint8 (N, 1, H, W), not {_kind(images)}")
+    if images.dtype == torch.uint8:
+        return images
+    if images.is_floating_point() or images.is_complex() or images.dtype == torch.bool:
+        raise ValueError(
+            f"images must be uint8 (N, 1, H, W), 0 to 255, not {_kind(images)}; of grey values in "
+            "[0, 1] they are (255 * images).round().to(torch.uint8)")
+    if images.numel() and not 0 <= int(images.min()) <= int(images.max()) <= 255:
+        low, high = int(images.min()), int(images.max())
+        raise ValueError(f"images must be whole numbers from 0 to 255, not from {low} to {high}")
+    return images.to(torch.uint8)
 
 
 def _kind(tensor):
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def digits(split="train", source="auto"):
+def class_counts(*sets: ImageSet) -> dict[str, int]:
+    """Images of each class in all the sets together -> {class name: count}, the largest first.
+
+    class_counts(train, val, test) of the whole chest X-ray database gives the figures that the book
+    prints.
+    """
+    classes = sets[0].classes
+    totals = torch.zeros(len(classes), dtype=torch.int64)
+    for data in sets:
+        totals += torch.bincount(data.labels.cpu(), minlength=len(classes))
+    return dict(sorted(zip(classes, totals.tolist()), key=lambda item: -item[1]))
+
+
+def require(
+    *sets: ImageSet, images: int, classes: int = 1, including: Sequence[str] = ()
+) -> None:
+    """See, before anything is trained, that the sets together hold enough for what is to come.
+
+    images: how many at least; classes: of how many classes; including: which must be among them.
+    Raises DataError.
+    """
+    counts = class_counts(*sets)
+    total, present = sum(counts.values()), [name for name, n in counts.items() if n]
+    if total >= images and len(present) >= classes and set(including) <= set(present):
+        return
+    held = ", ".join(f"{counts[name]:,} {name}" for name in present) or "none"
+    wanted = f"{images:,} images of {classes} class{'es' if classes > 1 else ''} at least"
+    if including:
+        wanted += f", {' and '.join(including)} among them"
+    raise DataError(
+        f"{sets[0].caption}: {total:,} images ({held}) are too few for what follows, which needs "
+        f"{wanted}. Add images, or set GENMED_DATA_SOURCE=embedded for the drawn ones.")
+
+
+# --- what chapters ask for ------------------------------------------------------------------------
+
+
+def digits(split: str = "train", source: str = "auto") -> ImageSet:
     """Handwritten digits, 28x28 -> ImageSet; prints one line that says which.
 
-    split "train", "val" or "test": of MNIST 55,000, 5,000 (taken from the training files by a fixed seed)
-    and the 10,000 test images; of the embedded stroke drawings 20,000, 2,500 and 5,000.
-    source "mnist", "embedded", or "auto": MNIST's files under $GENMED_DATA (default data/), else a download,
-    else the embedded drawings. GENMED_DATA_SOURCE=embedded makes "auto" mean "embedded".
+    split "train", "val" or "test": of MNIST 55,000, 5,000 (taken from the training files by a fixed
+    seed) and the 10,000 test images; of the embedded stroke drawings 20,000, 2,500 and 5,000.
+    source "mnist", "embedded", or "auto": MNIST's files under $GENMED_DATA (default data/), else a
+    download, else the embedded drawings. GENMED_DATA_SOURCE=embedded makes "auto" mean "embedded".
 
-    Raises DataError for files that are there but damaged, and when "mnist" is asked for and cannot be had;
-    ValueError for an unknown split or source.
+    Raises DataError for files that are there but damaged, and when "mnist" is asked for and cannot
+    be had; ValueError for an unknown split or source.
     """
-    _one_of("split", split, SPLITS)
-    _one_of("source", source, ("auto", "mnist", "embedded"))
-    if source == "auto":
-        source = _forced_source() or source
-    if source == "embedded":
-        return _stroke_digits(split, "as asked")
-    folder = _data_folder()
-    raw, where = _mnist_folder(folder)
-    if raw is None and source == "mnist":
-        raise DataError(f"{folder / 'MNIST' / 'raw'}: MNIST is not there ({where}). {_remedy()}")
-    if raw is None:
-        return _stroke_digits(split, f"{where}; for MNIST see data/README.md")
-    data = _read_mnist(raw, split)
-    print(f"digits {split}: {len(data):,} MNIST images from {where}")
-    return data
+    return load("digits", split, source)
 
 
-def cxr(split="train", source="auto", size=64):
-    """Frontal chest X-rays, size x size, of four classes -> ImageSet; prints one line that says which.
+def cxr(split: str = "train", source: str = "auto", size: int = 64) -> ImageSet:
+    """Frontal chest X-rays, size x size, of four classes -> ImageSet; prints which, in one line.
 
-    split "train", "val" or "test": 60, 20 and 20 % of the database, a patient never in two of them where file
-    names tell (Kaggle's do not) and exact copies kept together; of the embedded phantoms 2,400, 800 and 800.
-    source "database", "embedded", or "auto": the COVID-19 Radiography Database, or a part of it, under $GENMED_DATA
-    (default data/), else the embedded phantoms. GENMED_DATA_SOURCE=embedded makes "auto" mean "embedded".
-    The labels are those of all four classes even where the folder holds fewer. The first call for a size reads every
-    file and keeps the tensors in runs/cache; a few unusable images are left out and counted.
+    split "train", "val" or "test": 60, 20 and 20 % of the films, a patient never in two of them
+    where file names tell (Kaggle's do not) and exact copies kept together; of the embedded phantoms
+    2,400, 800 and 800. source "database", "embedded", or "auto": the COVID-19 Radiography Database,
+    a part of it or films of your own in its class folders, under $GENMED_DATA (default data/), else
+    the embedded phantoms. GENMED_DATA_SOURCE=embedded makes "auto" mean "embedded". The labels are
+    those of all four classes even where the folder holds fewer. The first call for a size reads
+    every file and keeps the tensors in runs/cache; a few unusable images are left out and counted.
 
-    Raises DataError for a folder that is there but damaged, and when "database" is asked for and is not there;
-    ValueError for an unknown split, source or size.
+    Raises DataError for a folder that is there but damaged, and when "database" is asked for and is
+    not there; ValueError for an unknown split, source or size.
     """
-    _one_of("split", split, SPLITS)
-    _one_of("source", source, ("auto", "database", "embedded"))
     if type(size) is not int or not 16 <= size <= KAGGLE_SIZE:
-        raise ValueError(f"size {size!r} is not possible; choose a whole number of pixels from 16 to {KAGGLE_SIZE}")
-    if source != "embedded" and _public():
-        if source == "database":
-            raise DataError("GENMED_PUBLIC is set: these outputs are to be published, and films of patients must not "
-                            "be. Unset it, or GENMED_PUBLIC=0, where nobody but you will see them.")
-        return _phantoms(split, size, "these outputs are to be published")
-    if source == "auto":
-        source = _forced_source() or source
-    if source == "embedded":
-        return _phantoms(split, size, "as asked")
-    folder = _data_folder()
-    place = find_database(folder)
-    if place is None and source == "database":
-        raise DataError(f"{folder / FOLDER}: the COVID-19 Radiography Database is not there. Download it from Kaggle "
-                        f"and put its folder into {folder} (see data/README.md). source='embedded' needs no files.")
-    if place is None:
-        where = "$GENMED_DATA" if os.environ.get("GENMED_DATA") else "data/"
-        return _phantoms(split, size, f"no {FOLDER} in {where}; how to get it: data/README.md")
-    images, labels, splits, left_out = read_database(place, size)
-    mine = splits == SPLITS.index(split)
-    notes = "".join(f"; no {name}" for i, name in enumerate(CXR_CLASSES) if not (labels == i).any())
-    if left_out:
-        notes += f"; {len(left_out)} of {len(labels) + len(left_out):,} files left out, such as {left_out[0]}"
-    shown = place.relative_to(folder).as_posix()
-    shown = ("$GENMED_DATA" if os.environ.get("GENMED_DATA") else "data") + (f"/{shown}" if shown != "." else "")
-    print(f"cxr {split}: {int(mine.sum()):,} X-rays of the COVID-19 Radiography Database from {shown}{notes}")
-    return ImageSet(images[mine], labels[mine], CXR_CLASSES, "database")
+        wanted = f"choose a whole number of pixels from 16 to {KAGGLE_SIZE}"
+        raise ValueError(f"size {size!r} is not possible; {wanted}")
+    return load("cxr", split, source, size=size)
 
 
-# --- which source ---------------------------------------------------------------------------------------
+def load(name: str, split: str = "train", source: str = "auto", **options: Any) -> ImageSet:
+    """One split of a data set in READERS -> ImageSet; prints one line that says which.
+
+    source: the name of a reader, or "auto": the first whose files are there. options go to the
+    reader. Raises DataError as the reader does, ValueError for a name that is not known.
+    """
+    _one_of("data set", name, READERS)
+    _one_of("split", split, SPLITS)
+    _one_of("source", source, ("auto", *READERS[name]))
+    why, absent = "as asked", None
+    for key in _order(READERS[name], source):
+        try:
+            images, words = READERS[name][key](split, **options)
+        except Absent as error:
+            why, absent = error.why, error
+            continue
+        reason = f" ({why})" if key == "embedded" else ""
+        print(f"{name} {split}: {len(images):,} {words}{reason}")
+        return images
+    raise absent
+
+
+def _order(readers, source):
+    """Which readers to try, one after the other."""
+    if source != "auto":
+        return [source]
+    forced = runtime.setting("GENMED_DATA_SOURCE", "auto")
+    return [forced] if forced in readers else list(readers)
 
 
 def _one_of(what, value, choices):
     if value not in choices:
-        raise ValueError(f"{what} {value!r} is not known; choose one of {', '.join(map(repr, choices))}")
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{what} {value!r} is not known; choose one of {known}")
 
 
-def _forced_source():
-    """What GENMED_DATA_SOURCE makes of "auto": "embedded" or None."""
-    forced = os.environ.get("GENMED_DATA_SOURCE", "auto") or "auto"
-    if forced not in ("auto", "embedded"):
-        raise DataError(f"GENMED_DATA_SOURCE={forced!r} is not known: set it to 'embedded', or unset it.")
-    return None if forced == "auto" else forced
-
-
-def _offline():
-    return _is_set("GENMED_OFFLINE")
-
-
-def _public():
-    """Whether what is printed and drawn will be published: set where notebooks are stored and the book is built."""
-    return _is_set("GENMED_PUBLIC")
-
-
-def _is_set(name):
-    return os.environ.get(name, "0").lower() not in ("", "0", "false", "no")
+# --- folders --------------------------------------------------------------------------------------
 
 
 def _data_folder():
     """$GENMED_DATA, which must exist, or data/ beside the chapters."""
-    named = os.environ.get("GENMED_DATA")
-    if not named:
-        return root() / "data"
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
+    folder = runtime.path_setting("GENMED_DATA", "data")
+    if _named() and not os.path.isdir(folder):
         what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(
-            f"GENMED_DATA={named}: {what}. Name the folder that holds the data sets, or unset GENMED_DATA."
-        )
+        raise DataError(f"GENMED_DATA: {folder} {what}. Name the folder that holds the data sets, "
+                        "or unset GENMED_DATA.")
     return folder
 
 
-def _remedy():
-    return (
-        f"Put the four files {', '.join(MNIST_MD5)} (or their .gz) into MNIST/raw of the folder that "
-        "GENMED_DATA names, or allow the download (network on, GENMED_OFFLINE unset). "
-        "source='embedded' needs no files."
-    )
+def _named():
+    return runtime.setting("GENMED_DATA") is not None
 
 
-def _stroke_digits(split, why):
+def _shown(folder, place):
+    """A place in the data folder as notebooks print it, without the paths of this machine."""
+    base = "$GENMED_DATA" if _named() else "data"
+    inner = place.relative_to(folder).as_posix()
+    return base if inner == "." else f"{base}/{inner}"
+
+
+def _entries(folder):
+    """What a folder holds, sorted; nothing for what is no folder."""
+    try:
+        return sorted(folder.iterdir()) if os.path.isdir(folder) else []
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror}). Make it readable."
+        raise DataError(f"{folder}: {reason}") from error
+
+
+# --- the readers ----------------------------------------------------------------------------------
+
+
+def _stroke_digits(split):
     n, seed = STROKE_SPLITS[split]
     images, labels, factors = stroke_digits(n, seed=seed)
-    print(f"digits {split}: {n:,} embedded stroke drawings ({why})")
-    return ImageSet(images[:, None], labels, DIGITS, "strokes", factors)
+    return ImageSet(images[:, None], labels, DIGITS, "strokes", factors), "embedded stroke drawings"
 
 
-def _phantoms(split, size, why):
+def _phantoms(split, size):
     from genmed_core.synthetic import _common, phantom  # here: digits should not wait for it
 
     n, seed = PHANTOM_SPLITS[split]
@@ -247,61 +308,145 @@ def _phantoms(split, size, why):
         print(f"cxr {split}: drawing {n:,} phantoms, once", flush=True)
         tell = progress(f"cxr {split}: phantoms drawn", n)
         images, labels, factors = phantom.cxr_phantom(n, size=size, seed=seed, tell=tell)
-        labels = torch.tensor([CXR_CLASSES.index(name) for name in phantom.CLASSES])[labels]  # it has its own order
-        columns = {f"factor {name}": column for name, column in factors.items()}
-        return {"images": images.reshape(n, 1, size, size), "labels": labels} | columns, {"names": "|".join(factors)}
+        numbers = torch.tensor([CXR_CLASSES.index(name) for name in phantom.CLASSES])
+        tensors = {f"factor {name}": column for name, column in factors.items()}
+        tensors |= {"images": images.reshape(n, 1, size, size), "labels": numbers[labels]}
+        return tensors, {"names": "|".join(factors)}
 
-    recipe = hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in (phantom, _common))).hexdigest()
+    code = b"".join(Path(module.__file__).read_bytes() for module in (phantom, _common))
+    recipe = hashlib.sha256(code).hexdigest()
     tensors, notes = cached("phantom", [n, size, seed, CXR_CLASSES, recipe], draw)
-    print(f"cxr {split}: {n:,} embedded phantoms ({why})")
     factors = {name: tensors[f"factor {name}"] for name in notes["names"].split("|")}
-    return ImageSet(tensors["images"], tensors["labels"], CXR_CLASSES, "phantom", factors)
+    images, labels = tensors["images"], tensors["labels"]
+    return ImageSet(images, labels, CXR_CLASSES, "phantom", factors), "embedded phantoms"
 
 
-# --- MNIST ----------------------------------------------------------------------------------------------
+def _films(split, size):
+    """X-rays from the database's folder or from films of the reader's own."""
+    if runtime.setting("GENMED_PUBLIC"):
+        why = "these outputs are to be published"
+        raise Absent(why, f"GENMED_PUBLIC is set: {why}, and films of patients must not be. Unset "
+                          "it, or GENMED_PUBLIC=0, where nobody but you will see them.")
+    folder = _data_folder()
+    place = find_database(folder)
+    if place is None:
+        where = "$GENMED_DATA" if _named() else "data/"
+        raise Absent(f"no {FOLDER} in {where}; how to get it: data/README.md",
+                     f"{folder / FOLDER}: the COVID-19 Radiography Database is not there. Download "
+                     f"it from Kaggle and put its folder into {folder} (see data/README.md). "
+                     "source='embedded' needs no files.")
+    films = read_database(place, size)
+    mine = films.splits == SPLITS.index(split)
+    source = "own films" if films.own else "database"
+    data = ImageSet(films.images[mine], films.labels[mine], CXR_CLASSES, source)
+    return data, _what_films(films, _shown(folder, place))
 
 
-def _mnist_folder(folder):
-    """The folder that holds MNIST's files and a name for it to print; or None and why there is none."""
-    raw = folder / "MNIST" / "raw"
-    if any(_mnist_file(raw, name).exists() for name in MNIST_MD5):
-        return raw, ("$GENMED_DATA" if os.environ.get("GENMED_DATA") else "data") + "/MNIST/raw"
-    if _offline():
-        return None, "no MNIST files, and GENMED_OFFLINE forbids the download"
-    return _download_mnist(folder)
+def _what_films(films, where):
+    """Which X-rays these are, for the printed line, and what is missing among them."""
+    words = f"X-rays of the COVID-19 Radiography Database from {where}"
+    if films.own:
+        size = films.images.shape[-1]
+        words = f"films of your own from {where}, each made square and {size}x{size}"
+    for i, name in enumerate(CXR_CLASSES):
+        if not (films.labels == i).any():
+            words += f"; no {name}"
+    if films.left_out:
+        n = len(films.left_out)
+        words += f"; {n} of {len(films.labels) + n:,} files left out, such as {films.left_out[0]}"
+    return words
 
 
-def _mnist_file(raw, name):
-    """Path of one of MNIST's files: unpacked, or packed as it is shipped."""
-    packed = raw / f"{name}.gz"
-    return packed if packed.exists() and not (raw / name).exists() else raw / name
+def _mnist(split):
+    folder = _data_folder()
+    files, where = _find_mnist(folder)
+    return _read_mnist(files, split), f"MNIST images from {where}"
 
 
-def _read_mnist(raw, split):
-    """Read and verify one split from the folder `raw` -> ImageSet."""
-    for name in MNIST_MD5:
-        if not _mnist_file(raw, name).is_file():
-            raise DataError(f"{raw / name}: missing, unlike others of MNIST's four files. {_again(raw)}")
+# data set -> {source: reader}, in the order in which "auto" tries them. A reader takes the split
+# and the options of `load`; it gives an ImageSet and words for the printed line, or raises Absent.
+READERS: dict[str, dict[str, Callable[..., tuple[ImageSet, str]]]] = {
+    "digits": {"mnist": _mnist, "embedded": _stroke_digits},
+    "cxr": {"database": _films, "embedded": _phantoms},
+}
+
+
+# --- MNIST ----------------------------------------------------------------------------------------
+
+
+def _find_mnist(folder):
+    """Paths of MNIST's four files and a name for where they lie; raises Absent where none is."""
+    found = [(place, _mnist_files(place)) for place in _mnist_places(folder)]
+    place, files = max(found, key=lambda item: len(item[1]))  # the first of the fullest
+    if len(files) == len(MNIST_MD5):
+        return files, _shown(folder, place)
+    raw, where = None, "GENMED_OFFLINE forbids the download"
+    if not runtime.setting("GENMED_OFFLINE"):
+        raw, where = _download_mnist(folder)
+    if raw is not None:
+        return _mnist_files(raw), where
+    if files:
+        name = next(name for name in MNIST_MD5 if name not in files)
+        raise DataError(f"{place / name}: missing, unlike others of MNIST's four files, and "
+                        f"{where}. Put it there, too.")
+    others = [path.name for path in _entries(folder) if "mnist" in path.name.lower()]
+    why = f"no MNIST files, and {where}" + "".join(f"; {name} is not read" for name in others[:1])
+    raise Absent(f"{why}; for MNIST see data/README.md",
+                 f"{folder / 'MNIST' / 'raw'}: MNIST is not there ({why}). Put the four files "
+                 f"{', '.join(MNIST_MD5)} (or their .gz) into MNIST/raw of the folder that "
+                 "GENMED_DATA names, or allow the download (network on, GENMED_OFFLINE unset). "
+                 "source='embedded' needs no files.")
+
+
+def _mnist_places(folder):
+    """Folders in which MNIST's files may lie: MNIST/raw, MNIST, raw or the folder itself."""
+    def inside(place, name):
+        return [path for path in _entries(place) if path.name.lower() == name]
+
+    outer = inside(folder, "mnist")
+    raw = [path for place in (*outer, folder) for path in inside(place, "raw")]
+    return [*raw, *outer, folder]
+
+
+def _mnist_files(place):
+    """Those of MNIST's files that a folder holds -> {name: path}.
+
+    Unpacked or as .gz; with a dot before idx, as some archives have it; in a folder of its name.
+    """
+    found = {}
+    for path in _entries(place):  # "x" comes before "x.gz"
+        name = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
+        if os.path.isdir(path):
+            path = path / path.name
+        if name in MNIST_MD5 and os.path.lexists(path) and not os.path.isdir(path):
+            found.setdefault(name, path)
+    return found
+
+
+def _read_mnist(files, split):
+    """Read and verify one split from the paths of the files -> ImageSet."""
     part = "t10k" if split == "test" else "train"
     names = [f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"]
-    paths = [_mnist_file(raw, name) for name in names]
+    paths = [files[name] for name in names]
     contents = [_read_bytes(path) for path in paths]
     images = _parse_idx(contents[0], paths[0], dims=3)
     labels = _parse_idx(contents[1], paths[1], dims=1)
     if len(images) != len(labels):
-        raise DataError(f"{paths[1]}: {len(labels):,} labels for {len(images):,} images. {_again(raw)}")
+        counts = f"{len(labels):,} labels for {len(images):,} images"
+        raise DataError(f"{paths[1]}: {counts}. {_again(paths[1])}")
     for content, path, name in zip(contents, paths, names, strict=True):
         if hashlib.md5(content).hexdigest() != MNIST_MD5[name]:
-            raise DataError(f"{path}: its checksum is not MNIST's: changed or damaged. {_again(raw)}")
+            reason = "its checksum is not MNIST's: changed or damaged"
+            raise DataError(f"{path}: {reason}. {_again(path)}")
     data = ImageSet(images[:, None], labels.long(), DIGITS, "mnist")
     return data if split == "test" else data.subset(_train_or_val(len(data), split))
 
 
 def _train_or_val(n, split):
-    """Sorted rows of MNIST's n training images that make up a split."""
-    order = np.random.RandomState(MNIST_SEED).permutation(n)  # the one generator that numpy froze for good
-    rows = order[:MNIST_VAL] if split == "val" else order[MNIST_VAL:]
-    return torch.from_numpy(np.sort(rows))
+    """Sorted indices of MNIST's n training images that make up a split."""
+    order = np.random.RandomState(MNIST_SEED).permutation(n)  # the one that numpy froze for good
+    chosen = order[:MNIST_VAL] if split == "val" else order[MNIST_VAL:]
+    return torch.from_numpy(np.sort(chosen))
 
 
 def _read_bytes(path):
@@ -310,7 +455,8 @@ def _read_bytes(path):
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             return bytearray(file.read())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: truncated, or not a gzip file ({error}). {_again(path.parent)}") from error
+        reason = f"truncated, or not a gzip file ({error})"
+        raise DataError(f"{path}: {reason}. {_again(path)}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Make it readable.") from error
 
@@ -318,20 +464,23 @@ def _read_bytes(path):
 def _parse_idx(content, path, dims):
     """Contents of an idx file of unsigned bytes with `dims` axes -> uint8 tensor.
 
-    torchvision's reader asserts, without a message, and cannot read what it has not unpacked to disk.
+    torchvision's reader asserts, without a message, and cannot read what is not on disk.
     """
     start = 4 * (dims + 1)
-    magic, shape = bytes(content[:4]), struct.unpack(f">{dims}I", content[4:start].ljust(4 * dims, b"\0"))
+    magic = bytes(content[:4])
+    shape = struct.unpack(f">{dims}I", content[4:start].ljust(4 * dims, b"\0"))
     if magic[:3] != b"\0\0\x08":
-        raise DataError(f"{path}: {_looks_like(content)}, not an idx file of MNIST. {_again(path.parent)}")
+        what = f"{_looks_like(content)}, not an idx file of MNIST"
+        raise DataError(f"{path}: {what}. {_again(path)}")
     promised = start + math.prod(shape)
     if magic[3] != dims or (dims == 3 and shape[1:] != (28, 28) and len(content) >= start):
         wanted = "28x28 images" if dims == 3 else "labels"
-        raise DataError(f"{path}: an idx file, but not of {wanted} (files swapped?). {_again(path.parent)}")
+        what = f"an idx file, but not of {wanted} (files swapped?)"
+        raise DataError(f"{path}: {what}. {_again(path)}")
     if len(content) != promised:
         raise DataError(
             f"{path}: {len(content):,} bytes where its header promises {promised:,}: "
-            f"truncated, perhaps by an interrupted download or copy. {_again(path.parent)}"
+            f"truncated, perhaps by an interrupted download or copy. {_again(path)}"
         )
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)
 
@@ -344,54 +493,57 @@ def _looks_like(content):
     return next((name for mark, name in FOREIGN.items() if head.startswith(mark)), "a foreign file")
 
 
-def _again(raw):
-    return f"Copy it anew, or delete the folder {raw} so that it is downloaded again."
+def _again(path):
+    return f"Copy it anew, or move it out of {path.parent}, and it is downloaded again."
 
 
-# --- download -------------------------------------------------------------------------------------------
+# --- download -------------------------------------------------------------------------------------
 
 
 @functools.cache  # once per process: neither a failure nor a temporary copy is worth a second try
 def _download_mnist(folder):
-    """Fetch MNIST's files into folder/MNIST/raw, whole or not at all; results as of `_mnist_folder`.
+    """Fetch MNIST's files, all or none, into folder/MNIST/raw -> that folder or None, and words.
 
     Where the folder cannot be written, the files stay in a temporary one until the process ends.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-", ignore_cleanup_errors=True)
+        scratch = tempfile.TemporaryDirectory(
+            dir=folder, prefix=".download-", ignore_cleanup_errors=True)
     except OSError:
         scratch = tempfile.TemporaryDirectory(prefix="genmed-", ignore_cleanup_errors=True)
     try:
         _fetch_mnist(Path(scratch.name) / "raw")
     except Exception:  # whatever closed the way, the embedded drawings are the answer
         scratch.cleanup()
-        return None, "no MNIST files, and the download failed"
+        return None, "the download failed"
     target = folder / "MNIST" / "raw"
-    if _move(Path(scratch.name) / "raw", target):
+    if _copy_missing(Path(scratch.name) / "raw", target):
         scratch.cleanup()
         return target, "a fresh download"
     _KEPT.append(scratch)
-    return Path(scratch.name) / "raw", f"a temporary download ({folder.name}/ cannot be written)"
+    return Path(scratch.name) / "raw", f"a temporary download ({target} cannot take it)"
 
 
 _KEPT = []  # temporary folders in use; removed when the process ends
 
 
-def _move(source, target):
-    """Move a whole folder to `target` in one step; False where that cannot be done."""
+def _copy_missing(source, target):
+    """Move files into `target`, beside what lies there -> whether `target` holds MNIST then."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):
-            target.rmdir()  # if it is empty
-        source.rename(target)
-    except OSError:
-        return False
-    return True
+        target.mkdir(parents=True, exist_ok=True)
+        if any(os.path.isdir(target / name) for name in MNIST_MD5):
+            return False
+        for path in _entries(source):
+            if not os.path.lexists(target / path.name):
+                path.rename(target / path.name)
+    except (OSError, DataError):
+        pass
+    return len(_mnist_files(target)) == len(MNIST_MD5)
 
 
 def _fetch_mnist(raw):
-    """Download MNIST's files, unpacked, into `raw` from the first mirror that has them, or raise OSError."""
+    """Download MNIST's files, unpacked, from the first mirror that has them, or raise OSError."""
     for mirror in MNIST.mirrors:
         with contextlib.suppress(OSError, RuntimeError):
             _within(STALL, _knock, mirror)
@@ -401,7 +553,7 @@ def _fetch_mnist(raw):
 
 
 def _knock(mirror):
-    """See whether a mirror answers at all; torchvision would try every address and protocol in turn."""
+    """See whether a mirror answers; torchvision would try every address and protocol in turn."""
     urllib.request.urlopen(mirror + MNIST.resources[0][0], timeout=STALL).close()
 
 
@@ -411,7 +563,7 @@ def _fetch_from(mirror, raw):
 
 
 def _within(seconds, work, *args):
-    """Run work(*args) in a thread and wait at most so long: a name look-up knows no timeout of its own."""
+    """Run work(*args) in a thread and wait at most so long: a name look-up knows no timeout."""
     outcome = []
 
     def run():

@@ -1,29 +1,42 @@
-"""The folder of the COVID-19 Radiography Database: files -> verified uint8 tensors, read once and then cached.
+"""The folder of the COVID-19 Radiography Database, or of films of one's own: files -> verified uint8 tensors.
 
-`data.cxr` is what chapters call. The folder is taken as Kaggle ships it, or any part of it:
+`data.cxr` is what chapters call. The database is taken as Kaggle ships it, in its older forms, or any part of it:
 
-    COVID-19_Radiography_Dataset/COVID/images/COVID-1.png       299x299, 8-bit grey
+    COVID-19_Radiography_Dataset/COVID/images/COVID-1.png       299x299, grey
                                  COVID/masks/COVID-1.png        never read
                                  COVID.metadata.xlsx            never read
+
+Films of one's own stand in the same class folders, in any size and under any other names.
 """
 
+import functools
 import hashlib
 import json
 import os
 import re
+import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 
 from genmed_core.cache import cached, progress
 from genmed_core.errors import DataError
-from genmed_core.imagefiles import Unusable, grey8, is_image, read_image
+from genmed_core.imagefiles import Unusable, grey8, image_files, read_image
 
 FOLDER = "COVID-19_Radiography_Dataset"
 CXR_CLASSES = ("COVID", "Lung Opacity", "Normal", "Viral Pneumonia")  # alphabetical, as PyHealth numbers them
+CLASS_FOLDERS = "COVID, Lung_Opacity, Normal, Viral Pneumonia"
+# how the database's versions spell its classes and itself, in small letters without signs
+CLASS_NAMES = {"covid": 0, "covid19": 0, "lungopacity": 1, "normal": 2, "viralpneumonia": 3}
+DATABASE_NAMES = re.compile(r"covid19radiography(dataset|database)?")
+ITS_FILES = re.compile(r"(covid|covid-19|lung_opacity|normal|viral pneumonia)[ _-]*\(?\d+\)?", re.I)
 KAGGLE_SIZE = 299
+ITS_SIZES = {(KAGGLE_SIZE, KAGGLE_SIZE), (1024, 1024)}  # the second before 2021
 COLOUR = 8  # levels by which a grey picture saved in colour, through JPEG perhaps, may differ between its channels
 BAD_SHARE = 0.05  # more unusable images than this are no accident
 SHARES = (0.6, 0.8)  # where train ends and where val ends
@@ -35,135 +48,233 @@ PATIENT = [re.compile(p, re.I) for p in (
 )]
 
 
+@dataclass
+class Films:
+    """What a folder of X-rays holds: images (N, 1, size, size) uint8; labels and splits (N,) int64.
+
+    splits: 0 train, 1 val, 2 test; left_out: a line for each file that cannot be used; own: whether most files
+    have other names than the database's, and so are the reader's own.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    splits: torch.Tensor
+    left_out: list[str]
+    own: bool
+
+
+@dataclass
+class ImageFile:
+    """A file of the folder, with what tells that it has changed."""
+
+    path: Path
+    name: str  # class folder/file
+    label: int
+    size: int
+    mtime: int
+
+    @property
+    def of_database(self) -> bool:
+        """Whether it is named as the database's files are."""
+        return bool(ITS_FILES.fullmatch(self.path.stem))
+
+
 # --- the folder -----------------------------------------------------------------------------------------
 
 
-def find_database(folder):
-    """The folder that holds the class folders, in `folder` or `folder` itself -> Path, or None."""
-    for place in (folder / FOLDER, folder / FOLDER / FOLDER, folder):  # unpacking may nest it
-        if any(_class_folder(place, name) for name in CXR_CLASSES):
+def find_database(folder: Path) -> Path | None:
+    """The folder that holds the class folders: `folder`, or one inside that is named as the database.
+
+    Raises DataError where the database is there but not as it can be read: still packed, or without a class folder.
+    """
+    named = _named_as_database(folder)
+    for place in named:
+        if class_folders(place):
             return place
-    if (folder / FOLDER).is_dir():
-        raise DataError(f"{folder / FOLDER}: holds none of the class folders COVID, Lung_Opacity, Normal, "
-                        f"Viral Pneumonia. {_again(folder / FOLDER)}")
+    if any(image_files(_images_in(of_class)) for of_class, _ in class_folders(folder)):
+        return folder
+    if named:
+        raise DataError(f"{named[0]}: holds none of the class folders {CLASS_FOLDERS}. It holds {_inside(named[0])}. "
+                        "Copy the class folders of the Kaggle archive into it")
+    packed = next((path for path in _entries(folder) if _is_its_archive(path)), None)
+    if packed:
+        raise DataError(f"{packed}: the database is still packed. Unpack it into {folder}")
     return None
 
 
-def _class_folder(place, name):
-    """The folder of a class, written with a space or an underscore -> Path, or None."""
-    for spelling in (name.replace(" ", "_"), name):
-        if (place / spelling).is_dir() and ((place / spelling / "images").is_dir() or place.name == FOLDER):
-            return place / spelling
-    return None
+def _named_as_database(folder, depth=3):
+    """Folders below that bear one of the database's names, also inside each other or in Kaggle's archive/."""
+    found = []
+    for path in _entries(folder) if depth else []:
+        name = _letters(path.name)
+        if os.path.isdir(path) and (DATABASE_NAMES.fullmatch(name) or name == "archive"):
+            inner = _named_as_database(path, depth - 1)
+            found += inner + [path] * (name != "archive" or bool(class_folders(path)))
+    return sorted(found, key=lambda place: not class_folders(place))
 
 
-def list_images(place):
-    """The images of every class that is there -> [(path, class number, bytes, mtime in ns)], sorted by name.
+def class_folders(place: Path) -> list[tuple[Path, int]]:
+    """The folders of classes in `place`, in any spelling of the database's versions, each with its number."""
+    folders = [path for path in _entries(place) if _letters(path.name) in CLASS_NAMES and os.path.isdir(path)]
+    return sorted(((path, CLASS_NAMES[_letters(path.name)]) for path in folders), key=lambda found: found[1])
 
-    Raises DataError for a class folder without images; a class without a folder is left out.
+
+def list_images(place: Path) -> list[ImageFile]:
+    """The images of every class that is there, sorted by name within a class.
+
+    They stand in the folder images/ of a class, or directly in the class's folder. Raises DataError for a class
+    folder without images; a class without a folder is left out.
     """
     found = []
-    for number, name in enumerate(CXR_CLASSES):
-        folder = _class_folder(place, name)
-        if folder is None:
-            continue
-        if not (folder / "images").is_dir():
-            raise DataError(f"{folder}: has no folder images/ inside (the layout before 2021, or an unfinished "
-                            f"copy). Move the X-rays into {folder / 'images'}, or {_again(folder, start='copy')}")
-        with os.scandir(folder / "images") as entries:
-            files = sorted((e.name, e.stat()) for e in entries if is_image(e.name) and e.is_file())
-        if not files:
-            raise DataError(f"{folder / 'images'}: holds no image. {_again(folder)} Without the folder {folder.name} "
-                            "the other classes are read.")
-        found += [(folder / "images" / file, number, s.st_size, s.st_mtime_ns) for file, s in files]
+    for folder, number in class_folders(place):
+        inner = _images_in(folder)
+        paths = image_files(inner)
+        if not paths:
+            raise DataError(f"{inner}: holds no image. It holds {_inside(inner)}. Copy the X-rays into it; or move "
+                            f"the folder {folder.name} elsewhere, and the other classes are read")
+        found += [_stamped(path, f"{folder.name}/{path.name}", number) for path in paths]
     return found
 
 
-def _again(path, *, start="Copy"):
-    return f"{start} it anew from the Kaggle archive, or delete {path}."
+def _images_in(class_folder):
+    """Where the images of a class are: its folder images/, else itself."""
+    inside = [path for path in _entries(class_folder) if _letters(path.name) == "images" and os.path.isdir(path)]
+    places = [*inside, class_folder]
+    return next((place for place in places if image_files(place)), places[0])
 
 
-def read_database(place, size):
-    """Every usable image of the folder, from the cache or decoded now.
-
-    -> images (N, 1, size, size) uint8, labels (N,) int64, splits (N,) int64 with 0 train, 1 val, 2 test, and the
-    list of images that were left out, each with the reason. Raises DataError.
-    """
-    listed = list_images(place)
-    names = [f"{path.parent.parent.name}/{path.name}" for path, *_ in listed]
-    inputs = [(name, number, *stamp) for name, (_, number, *stamp) in zip(names, listed)]
-    tensors, notes = cached("cxr", {"size": size, "version": VERSION, "files": inputs},
-                            lambda: _decode_all(listed, names, size))
-    return tensors["images"], tensors["labels"], tensors["splits"], json.loads(notes["left_out"])
+def _stamped(path, name, number):
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere: reading it will say so
+        return ImageFile(path, name, number, 0, 0)
+    return ImageFile(path, name, number, stat.st_size, stat.st_mtime_ns)
 
 
-def _decode_all(listed, names, size):
+def _entries(folder):
+    """What a folder holds, sorted, hidden things apart; nothing for what is no folder."""
+    if not os.path.isdir(folder):
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}). Make it readable") from error
+
+
+def _inside(folder):
+    """The first few names in a folder, in words."""
+    names = [path.name for path in _entries(folder)]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "nothing"
+
+
+def _letters(name):
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def _is_its_archive(path):
+    """Whether a file is the database as it is downloaded, by its name or, for a zip, by what is inside."""
+    if path.suffix.lower() not in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz") or not path.is_file():
+        return False
+    if "covid" in path.name.lower() and "radiography" in path.name.lower():
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(FOLDER in name for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def read_database(place: Path, size: int) -> Films:
+    """Every usable image of the folder, from the cache or decoded now.  Raises DataError."""
+    files = list_images(place)
+    own = sum(file.of_database for file in files) * 2 <= len(files)
+    inputs = [(file.name, file.label, file.size, file.mtime) for file in files]
+    key = {"size": size, "version": VERSION, "files": inputs}
+    tensors, notes = cached("cxr", key, lambda: _decode_all(files, size))
+    return Films(tensors["images"], tensors["labels"], tensors["splits"], json.loads(notes["left_out"]), own)
+
+
+def _decode_all(files, size):
     """Decode on all cores -> tensors and notes for the cache. Raises DataError where too much is unusable."""
-    images, digests, bad = np.empty((len(listed), size, size), np.uint8), {}, {}
+    images, digests, bad = np.empty((len(files), size, size), np.uint8), {}, {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    tell = progress("X-rays read, once", len(listed))
+    tell = progress("X-rays read, once", len(files))
     with ThreadPoolExecutor(cores) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
-        for i, outcome in enumerate(pool.map(lambda item: _decode(item[0], size), listed)):
+        for i, outcome in enumerate(pool.map(lambda file: _decode(file, size), files)):
             if isinstance(outcome, str):
                 bad[i] = outcome
             else:
                 images[i], digests[i] = outcome
             tell(i + 1)
-    _judge(listed, bad)
+    _judge(files, bad)
     good = list(digests)
-    labels = torch.tensor([listed[i][1] for i in good])
-    splits = assign_splits(patients([names[i] for i in good], [digests[i] for i in good]), labels)
-    left_out = [f"{names[i]}: {reason}" for i, reason in bad.items()]
+    labels = torch.tensor([files[i].label for i in good])
+    splits = assign_splits(patients([files[i].name for i in good], [digests[i] for i in good]), labels)
+    left_out = [f"{files[i].name}: {reason}" for i, reason in bad.items()]
     tensors = {"images": torch.from_numpy(images[good])[:, None], "labels": labels, "splits": splits}
     return tensors, {"left_out": json.dumps(left_out)}
 
 
-def _decode(path, size):
-    """One image of the database -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
-    outcome = read_image(path, size, _as_grey)
+def _decode(file, size):
+    """One image -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
+    outcome = read_image(file.path, size, functools.partial(_film, least=size, of_database=file.of_database))
     if isinstance(outcome, str):
         return outcome
     small, grey = outcome
     return small, hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
 
 
-def _as_grey(image):
-    """A database image -> 8-bit grey and decoded, or Unusable."""
-    if image.size != (KAGGLE_SIZE, KAGGLE_SIZE):
+def _film(image, *, least, of_database):
+    """An open image -> the film, 8-bit grey and square, or Unusable."""
+    shape = f"{image.width}x{image.height} pixels"
+    if of_database and image.size not in ITS_SIZES:
         hint = "; the database's masks have this size" if image.size == (256, 256) else ""
-        raise Unusable(f"{image.width}x{image.height} pixels instead of {KAGGLE_SIZE}x{KAGGLE_SIZE}{hint}")
-    image.load()
-    if image.mode == "L" or image.mode.startswith("I"):
-        return grey8(image)
-    if image.mode == "RGB":  # a few are grey pictures saved so: three channels that agree
-        channels = np.asarray(image).astype(np.int16)
-        if (channels.max(2) - channels.min(2)).mean() <= COLOUR:
-            return image.convert("L")
-        raise Unusable("in colour (RGB); save it as 8-bit grey if it is an X-ray at all")
-    kind = "with an alpha channel" if image.mode in ("LA", "RGBA", "PA") else f"of mode {image.mode}"
-    raise Unusable(f"{kind} instead of plain grey; save it as 8-bit grey without transparency")
+        raise Unusable(f"{shape} instead of {KAGGLE_SIZE}x{KAGGLE_SIZE}{hint}")
+    if min(image.size) < least:
+        raise Unusable(f"{shape}, fewer than the {least} asked for")
+    grey = grey8(image)
+    if not image.mode.startswith(("I", "L", "1")):  # a few are grey pictures saved so: channels that agree
+        channels = np.asarray(image.convert("RGB")).astype(np.int16)
+        if (channels.max(2) - channels.min(2)).mean() > COLOUR:
+            raise Unusable(f"in colour ({image.mode}); save it as grey if it is an X-ray at all")
+    if grey.getcolors(2):
+        raise Unusable("of one or two grey values, as a mask is")
+    return grey if of_database else _square(grey)
 
 
-def _judge(listed, bad):
+def _square(grey):
+    """The whole film in the middle of a black square."""
+    side = max(grey.size)
+    return grey if grey.width == grey.height else ImageOps.pad(grey, (side, side), Image.Resampling.BILINEAR)
+
+
+def _judge(files, bad):
     """Raise DataError when the unusable images are too many to be left out."""
-    if not bad:
-        return
-    i, reason = next(iter(bad.items()))
     for number, name in enumerate(CXR_CLASSES):
-        of_class = [j for j, item in enumerate(listed) if item[1] == number]
-        if of_class and all(j in bad for j in of_class):
-            i = of_class[0]
-            raise DataError(f"{listed[i][0]}: {bad[i]}. Not one image of the class {name} can be used. "
-                            f"{_again(listed[i][0].parent.parent)}")
-    if len(bad) > BAD_SHARE * len(listed):
-        raise DataError(f"{listed[i][0]}: {reason}. {len(bad):,} of {len(listed):,} images cannot be used, too many "
-                        f"to leave out. {_again(listed[i][0])} and the others like it")
+        of_class = [i for i, file in enumerate(files) if file.label == number]
+        if of_class and all(i in bad for i in of_class):
+            first = of_class[0]
+            raise DataError(f"{files[first].path}: {bad[first]}. Not one image of the class {name} can be used. "
+                            f"{_remedy(files[first])}")
+    if len(bad) > BAD_SHARE * len(files):
+        first = next(iter(bad))
+        raise DataError(f"{files[first].path}: {bad[first]}. {len(bad):,} of {len(files):,} images cannot be used, "
+                        f"too many to leave out. {_remedy(files[first])}, and the others like it")
+
+
+def _remedy(file):
+    mended = "Copy it anew from the Kaggle archive" if file.of_database else "Mend it"
+    return f"{mended}, or move it out of {file.path.parent}"
 
 
 # --- the split ------------------------------------------------------------------------------------------
 
 
-def patients(names, digests):
+def patients(names: Sequence[str], digests: Sequence[str]) -> list[str]:
     """Whose each image is -> a key for each: the patient where the file name tells, and one for equal pixels.
 
     names "class folder/file.png"; the Kaggle names (COVID-12.png) tell of no patient, and then an image stands for
@@ -189,7 +300,7 @@ def _patient(name):
     return f"patient {found[1].lower()}" if found else name
 
 
-def assign_splits(keys, labels):
+def assign_splits(keys: Sequence[str], labels: torch.Tensor) -> torch.Tensor:
     """60 % train, 20 % val, 20 % test of every class -> (N,) int64 of 0, 1, 2; a key is never divided.
 
     The order within a class is that of the keys' hashes, so it depends on neither the listing's order nor a random

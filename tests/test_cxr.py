@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import types
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genmed_core import cache, data, imagefiles, radiographs
+from genmed_core import cache, data, imagefiles, radiographs, runtime
 from genmed_core.data import CXR_CLASSES, DataError, class_counts, cxr
 from genmed_core.radiographs import FOLDER, assign_splits, patients
 
@@ -25,7 +26,7 @@ def clean(monkeypatch, tmp_path):
     """No settings of the user's, an empty data folder, nothing remembered from another test."""
     for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE", "GENMED_PUBLIC"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(data, "root", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
     (tmp_path / "data").mkdir()
     cache._KEPT.clear()
 
@@ -144,6 +145,102 @@ def test_a_missing_class_is_said_and_keeps_the_numbers_of_the_others(place, caps
     counts = torch.cat([d.labels for d in three()]).bincount(minlength=4)
     assert full.tolist() == [12] * 4 and counts.tolist() == [0, 12, 12, 12]
     assert "; no COVID\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spell", [
+    lambda place: [(place / n).rename(place / n.upper()) for n in FOLDERS],
+    lambda place: [(place / n / "images").rename(place / n / "Images") for n in FOLDERS],
+    lambda place: (place / "COVID").rename(place / "COVID-19"),
+    lambda place: place.rename(place.with_name("COVID-19 Radiography Database")),
+    lambda place: ((place.parent / "archive").mkdir(), place.rename(place.parent / "archive" / FOLDER)),
+    lambda place: [p.rename(p.parent.parent / p.name) for p in place.glob("*/images/*.png")],
+    lambda place: [(place / n).rename(place.parent / n) for n in FOLDERS],
+], ids=["capitals", "Images", "COVID-19", "older name", "archive/", "no images/", "classes in GENMED_DATA"])
+def test_other_versions_of_the_folder_are_read(place, spell):
+    spell(place)
+    sets = three()
+    assert class_counts(*sets) == dict.fromkeys(CXR_CLASSES, 12) and sets[0].source == "database"
+
+
+def test_the_1024_pixels_of_the_versions_before_2021(place):
+    for path in place.glob("COVID/images/*.png"):
+        Image.open(path).resize((1024, 1024)).save(path)
+    assert sum(map(len, three())) == 48
+
+
+@pytest.mark.parametrize("name", [f"{FOLDER}.zip", "covid19-radiography-database.zip", "archive.zip"])
+def test_the_database_still_packed_is_named_and_not_replaced_by_phantoms(tmp_path, monkeypatch, name):
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr(f"{FOLDER}/COVID/images/COVID-1.png", b"")
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=f"{name}: the database is still packed. Unpack it into"):
+        cxr("train")
+
+
+def test_class_folders_without_pictures_beside_other_data_are_none_of_ours(tmp_path, phantom, monkeypatch):
+    (tmp_path / "normal").mkdir()
+    (tmp_path / "normal" / "table.csv").write_text("a,b")
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    assert cxr("val").source == "phantom"
+
+
+def test_a_folder_that_may_not_be_listed(place, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\). Make it readable"):
+        cxr("train")
+
+
+# --- films of one's own -----------------------------------------------------------------------------------
+
+
+def own_films(place, size, mode="L", n=10):
+    for number, name in enumerate(FOLDERS[:2]):
+        folder = place / name / "images"
+        folder.mkdir(parents=True)
+        for k in range(n):
+            picture(100 * number + k, 300).resize(size).convert(mode).save(folder / f"film {k}.png")
+
+
+@pytest.mark.parametrize("size, mode", [((512, 512), "L"), ((299, 299), "RGBA"), ((256, 256), "L"), ((640, 400), "LA"),
+                                        ((400, 512), "P")])
+def test_films_of_ones_own_of_any_size_and_mode(tmp_path, monkeypatch, capsys, size, mode):
+    own_films(tmp_path / FOLDER, size, mode)
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    sets = three()
+    assert sum(map(len, sets)) == 20 and {d.source for d in sets} == {"own films"}
+    assert sets[0].caption == "films of your own", "not captioned as the database"
+    out = capsys.readouterr().out
+    assert f"films of your own from $GENMED_DATA/{FOLDER}, each made square and 64x64" in out
+    assert "Radiography Database" not in out
+
+
+def test_a_film_that_is_not_square_is_whole_on_black(tmp_path, monkeypatch):
+    own_films(tmp_path / FOLDER, (640, 320))
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    images = torch.cat([d.images for d in three()])
+    assert images[:, :, :15].max() == images[:, :, -15:].max() == 0
+    assert images[:, :, 17:-17].float().std((1, 2, 3)).min() > 5
+
+
+def test_sixteen_bit_films_are_read(tmp_path, monkeypatch):
+    own_films(tmp_path / FOLDER, (299, 299))
+    for path in tmp_path.glob("*/*/*/*.png"):
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 16).save(path)
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    images = torch.cat([d.images for d in three()])
+    assert len(images) == 20 and all(len(x.unique()) > 60 for x in images)
+
+
+def test_nobody_is_told_to_remove_films_of_his_own(tmp_path, monkeypatch):
+    own_films(tmp_path / FOLDER, (40, 40))
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="40x40 pixels, fewer than the 64 asked for") as caught:
+        cxr("train")
+    assert "delete" not in str(caught.value) and "Kaggle" not in str(caught.value)
+    assert len(three(size=32)[0]) == 12
 
 
 # --- the split ------------------------------------------------------------------------------------------
@@ -276,8 +373,9 @@ def test_progress_is_shown_when_reading_takes_long(place, monkeypatch, capsys):
 # --- damaged files --------------------------------------------------------------------------------------
 
 
-def colour(path):
-    Image.merge("RGB", [picture(s) for s in (1, 2, 3)]).save(path)
+def colour(path, alpha=False):
+    image = Image.merge("RGB", [picture(s) for s in (1, 2, 3)])
+    (image.convert("RGBA") if alpha else image).save(path)
 
 
 DAMAGE = {
@@ -288,11 +386,11 @@ DAMAGE = {
     "empty": (lambda p: p.write_bytes(b""), ": empty"),
     "mask": (lambda p: picture(0, 256).save(p), "256x256 pixels instead of 299x299; the database's masks"),
     "small": (lambda p: picture(0, 64).save(p), "64x64 pixels instead of 299x299"),
-    "colour": (colour, r"in colour \(RGB\).*8-bit grey"),
-    "alpha": (lambda p: picture(0).convert("LA").save(p), "with an alpha channel"),
-    "colour and alpha": (lambda p: picture(0).convert("RGBA").save(p), "with an alpha channel"),
-    "palette": (lambda p: picture(0).convert("P").save(p), "of mode P"),
-    "one bit": (lambda p: picture(0).convert("1").save(p), "of mode 1"),
+    "colour": (colour, r"in colour \(RGB\); save it as grey"),
+    "colour and alpha": (lambda p: colour(p, alpha=True), r"in colour \(RGBA\)"),
+    "one bit": (lambda p: picture(0).convert("1").save(p), "of one or two grey values, as a mask is"),
+    "link to nowhere": (lambda p: (p.unlink(), p.symlink_to("../annex/gone")), "a link to a file that is not there"),
+    "link to itself": (lambda p: (p.unlink(), p.symlink_to(p.name)), "a link to a file that is not there"),
 }
 
 
@@ -309,7 +407,8 @@ def test_one_bad_image_is_left_out_and_counted_many_are_an_error(place, kind, ca
     with pytest.raises(DataError, match=words) as caught:
         cxr("train")
     assert str(images / "Normal-2.png") in str(caught.value) and "3 of 48 images cannot be used" in str(caught.value)
-    assert "Copy it anew from the Kaggle archive" in str(caught.value)
+    assert f"Copy it anew from the Kaggle archive, or move it out of {images}" in str(caught.value)
+    assert "delete" not in str(caught.value), "what lies there is the reader's own"
 
 
 def test_grey_saved_as_colour_is_read(place):
@@ -358,9 +457,10 @@ def no_class(place):
 
 
 @pytest.mark.parametrize("change, words", [
-    (emptied, "COVID/images: holds no image. Copy it anew.*the other classes are read"),
-    (without_images, "COVID: has no folder images/ inside"),
-    (no_class, f"{FOLDER}: holds none of the class folders COVID, Lung_Opacity, Normal, Viral Pneumonia"),
+    (emptied, "COVID/images: holds no image. It holds nothing. Copy the X-rays.*elsewhere.*the other classes are read"),
+    (without_images, "COVID: holds no image. It holds masks. Copy the X-rays"),
+    (no_class, f"{FOLDER}: holds none of the class folders COVID, Lung_Opacity, Normal, Viral Pneumonia. "
+               "It holds COVID.metadata.xlsx, Lung_Opacity.metadata.xlsx, .* and 4 more"),
 ])
 @pytest.mark.parametrize("source", ["auto", "database"])
 def test_folders_that_hold_too_little(place, change, words, source):
@@ -457,7 +557,7 @@ def test_unknown_names_and_sizes_list_the_choices(place, arguments, words):
 
 def test_genmed_data_must_name_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GENMED_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"nowhere: does not exist.*unset GENMED_DATA"):
+    with pytest.raises(DataError, match=r"nowhere does not exist.*unset GENMED_DATA"):
         cxr("val")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from genmed_core import data
+from genmed_core import data, runtime
 from genmed_core.data import DataError, ImageSet, digits
 
 REAL = os.environ.get("GENMED_DATA")  # before the fixture below hides it
@@ -26,7 +26,7 @@ def clean(monkeypatch, tmp_path):
     """No settings of the user's, an empty data folder, no network, nothing remembered from another test."""
     for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(data, "root", lambda: tmp_path)
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path)
     monkeypatch.setattr(data.MNIST, "mirrors", [])
     data._download_mnist.cache_clear()
     yield
@@ -94,7 +94,9 @@ def test_image_set_has_a_length_a_short_repr_and_subsets():
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"images": torch.zeros(4, 1, 5, 6)}, "uint8.*float32"),
+    ({"images": torch.zeros(4, 1, 5, 6)}, "uint8.*float32.*255 \\* images"),
+    ({"images": torch.full((4, 1, 5, 6), 256)}, "from 0 to 255, not from 256 to 256"),
+    ({"images": torch.full((4, 1, 5, 6), -1)}, "from 0 to 255, not from -1 to -1"),
     ({"images": torch.zeros(4, 5, 6, dtype=torch.uint8)}, r"\(N, 1, H, W\).*\(4, 5, 6\)"),
     ({"images": torch.zeros(4, 3, 5, 6, dtype=torch.uint8)}, r"\(4, 3, 5, 6\)"),
     ({"labels": torch.arange(3)}, r"int64 \(4,\)"),
@@ -106,6 +108,36 @@ def test_image_set_has_a_length_a_short_repr_and_subsets():
 def test_image_set_refuses_parts_that_do_not_fit(changes, words):
     with pytest.raises(ValueError, match=words):
         image_set(**changes)
+
+
+@pytest.mark.parametrize("kind", [torch.int16, torch.int32, torch.int64])
+def test_bytes_in_a_wider_type_are_bytes(kind):
+    images = torch.arange(120).view(4, 1, 5, 6) * 2
+    found = image_set(images=images.to(kind)).images
+    assert found.dtype == torch.uint8 and torch.equal(found, images.to(torch.uint8))
+
+
+def test_arrays_are_taken_as_tensors():
+    d = image_set(images=np.zeros((4, 1, 5, 6), np.uint8), labels=[0, 1, 2, 3])
+    assert torch.is_tensor(d.images) and d.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_captions_say_whose_images_they_are():
+    captions = [image_set(source=source).caption for source in ("database", "own films", "my phantoms")]
+    assert captions == ["COVID-19 Radiography Database", "films of your own", "my phantoms"]
+
+
+@pytest.mark.parametrize("needs, words", [
+    ({"images": 5}, "drawn digits: 4 images .1 a, 1 b, 1 c, 1 d. are too few.*5 images.*GENMED_DATA_SOURCE=embedded"),
+    ({"images": 9}, "9 images of 1 class at least"),
+    ({"images": 4, "classes": 5}, "4 images of 5 classes"),
+    ({"images": 1, "including": ["z"]}, "z among them"),
+])
+def test_too_little_is_said_before_training(needs, words):
+    data.require(image_set(), images=4, classes=4, including=["a", "d"])
+    data.require(image_set(), image_set(), images=8)
+    with pytest.raises(DataError, match=words):
+        data.require(image_set(), **needs)
 
 
 # --- the embedded drawings ------------------------------------------------------------------------------
@@ -135,7 +167,7 @@ def test_embedded_can_be_forced(raw, monkeypatch):
     assert digits("val").source == "strokes"
     assert digits("val", "mnist").source == "mnist", "an explicit wish counts more"
     monkeypatch.setenv("GENMED_DATA_SOURCE", "tapes")
-    with pytest.raises(DataError, match="GENMED_DATA_SOURCE='tapes'.*embedded"):
+    with pytest.raises(runtime.SettingError, match="GENMED_DATA_SOURCE='tapes'.*embedded"):
         digits("val")
 
 
@@ -219,8 +251,53 @@ def test_damaged_files_are_named_with_the_remedy(raw, small, damage, name, words
     damage(raw, small)
     with pytest.raises(DataError, match=words) as caught:
         digits("train", source)
-    assert str(raw / name) in str(caught.value)
-    assert "Copy it anew, or delete the folder" in str(caught.value)
+    said = str(caught.value)
+    assert str(raw / name) in said and "delete" not in said, "what lies there is the reader's own"
+    assert f"Copy it anew, or move it out of {raw}" in said or "Put it there, too" in said
+
+
+def test_the_remedy_for_a_damaged_file_works(raw, small, server, monkeypatch):
+    """Moved away, as the message says, the file is downloaded again, and the others stay."""
+    serve(server[0], small, monkeypatch)
+    os.truncate(raw / TRAIN_LABELS, 20)
+    with pytest.raises(DataError, match="move it out"):
+        digits("train")
+    kept = (raw / TRAIN_IMAGES).stat().st_mtime_ns
+    (raw / TRAIN_LABELS).rename(raw.parent / "damaged")
+    assert len(digits("train")) == TRAIN
+    assert (raw / TRAIN_IMAGES).stat().st_mtime_ns == kept and len(list(raw.iterdir())) == 4
+
+
+def dotted(name):
+    return name.replace("-idx", ".idx")
+
+
+@pytest.mark.parametrize("folder, name", [
+    ("MNIST/raw", dotted),                       # 7-Zip, Kaggle
+    ("MNIST/raw", lambda n: f"{n}/{n}"),         # Kaggle: a folder for each file
+    ("MNIST/raw", lambda n: f"{dotted(n)}/{dotted(n)}"),
+    ("MNIST/raw", lambda n: f"{dotted(n)}.gz"),
+    ("MNIST", str), ("mnist/raw", str), ("mnist", dotted), ("raw", str), (".", str), ("MNIST/RAW", str.upper),
+])
+def test_other_names_and_places_of_mnist(small, tmp_path, monkeypatch, capsys, folder, name):
+    for file, content in small.items():
+        path = tmp_path / "mine" / folder / name(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path / "mine"))
+    assert len(digits("train", "mnist")) == TRAIN and len(digits("test")) == TEST
+    assert f"from $GENMED_DATA/{folder}".removesuffix("/.") in capsys.readouterr().out
+
+
+def test_the_fullest_place_counts(raw, small, tmp_path):
+    write(tmp_path / "mine", {TRAIN_IMAGES: b"stray"})
+    assert len(digits("train")) == TRAIN
+
+
+def test_mnist_in_a_form_that_is_not_read_is_named(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "mine", {"mnist.npz": b"PK"})
+    monkeypatch.setenv("GENMED_DATA", str(tmp_path / "mine"))
+    assert digits("val").source == "strokes" and "mnist.npz is not read" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_read(raw, monkeypatch):
@@ -234,13 +311,24 @@ def test_a_file_that_cannot_be_read(raw, monkeypatch):
 
 def test_genmed_data_must_name_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("GENMED_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"nowhere: does not exist.*unset GENMED_DATA"):
+    with pytest.raises(DataError, match=r"nowhere does not exist.*unset GENMED_DATA"):
         digits("val")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GENMED_DATA", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"is a file, not a folder"):
         digits("val", "mnist")
     assert digits("val", "embedded").source == "strokes", "embedded data need no folder"
+
+
+@pytest.mark.parametrize("text, place", [("~/films", "home/films"), ("films", "films"), ("  ", "data"), ("", "data")])
+def test_genmed_data_from_home_from_the_project_and_empty(tmp_path, monkeypatch, small, text, place):
+    """Wherever the code runs: a notebook's kernel works in chapters/."""
+    write(tmp_path / place / "MNIST/raw", small)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GENMED_DATA", text)
+    assert len(digits("train", "mnist")) == TRAIN
 
 
 # --- the download ---------------------------------------------------------------------------------------
@@ -330,24 +418,35 @@ def test_a_silent_mirror_is_given_up_within_seconds(monkeypatch):
     monkeypatch.setattr(data.MNIST, "mirrors", ["http://one.invalid/", "http://two.invalid/"])
     monkeypatch.setattr(data, "_knock", lambda mirror: time.sleep(5))
     start = time.monotonic()
-    assert data._download_mnist(Path(data.root()) / "data")[0] is None
+    assert data._download_mnist(Path(runtime.root()) / "data")[0] is None
     assert time.monotonic() - start < 3
 
 
 def test_a_folder_that_cannot_be_written(server, small, monkeypatch, tmp_path, capsys):
     serve(server[0], small, monkeypatch)
     (tmp_path / "file").write_text("a file, so nothing can be made inside it")
-    monkeypatch.setattr(data, "root", lambda: tmp_path / "file")
+    monkeypatch.setattr(runtime, "root", lambda: tmp_path / "file")
     assert len(digits("train")) == TRAIN
     assert "temporary" in capsys.readouterr().out
     assert len(digits("test")) == TEST
 
 
-def test_a_folder_that_takes_the_download_but_not_the_move(server, small, monkeypatch, tmp_path):
+@pytest.mark.parametrize("stray", [".DS_Store", "archive.zip", "notes.txt", dotted(TRAIN_IMAGES)])
+def test_a_stray_file_stays_and_the_download_is_kept_beside_it(server, small, monkeypatch, tmp_path, stray):
     serve(server[0], small, monkeypatch)
-    write(tmp_path / "data" / "MNIST" / "raw", {"notes.txt": b"the user's own"})
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    write(raw, {stray: b"the user's own"})
+    assert len(digits("train")) == TRAIN
+    data._download_mnist.cache_clear()  # another session
+    server[1].clear()
+    assert len(digits("test")) == TEST and not server[1], "downloaded once"
+    assert (raw / stray).read_bytes() == b"the user's own"
+
+
+def test_a_folder_in_a_files_place_makes_the_download_temporary(server, small, monkeypatch, tmp_path):
+    serve(server[0], small, monkeypatch)
+    (tmp_path / "data/MNIST/raw" / TRAIN_LABELS).mkdir(parents=True)
     assert len(digits("train")) == TRAIN and len(digits("test")) == TEST
-    assert [p.name for p in (tmp_path / "data" / "MNIST" / "raw").iterdir()] == ["notes.txt"]
 
 
 # --- the genuine files ----------------------------------------------------------------------------------

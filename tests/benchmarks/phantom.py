@@ -48,8 +48,9 @@ def real_films(size):
     place = os.environ.get("GENMED_DATA") and find_database(Path(os.environ["GENMED_DATA"]))
     if not place:
         return None
-    images, labels, _, _ = read_database(place, size)
-    return images, torch.tensor([COVID, OPACITY, NORMAL, 3])[labels]  # the database's numbers are alphabetical
+    films = read_database(place, size)
+    ours = torch.tensor([COVID, OPACITY, NORMAL, 3])  # the database's numbers are alphabetical
+    return films.images, ours[films.labels]
 
 
 def histogram(images):
