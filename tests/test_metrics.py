@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
 from genmed_core import data, metrics, nets, runtime
-from genmed_core.metrics import weights
+from genmed_core.metrics import scorecard, weights
 from genmed_core.metrics.results import STRIP
 
 
@@ -173,6 +174,108 @@ def test_a_quick_look_is_recorded_and_not_judged(monkeypatch, capsys):
     assert "not judged" in capsys.readouterr().out and recorded()[0]["met"] is False
 
 
+def test_a_quick_look_shows_the_value(monkeypatch, capsys):
+    monkeypatch.setenv("GENMED_BUDGET", "0.1")
+    metrics.Expectations("02_vae", source="mnist")("accuracy", 0.2, above=0.95)
+    assert capsys.readouterr().out == "accuracy: above 0.95: 0.2, not judged, for GENMED_BUDGET is below 1\n"
+
+
+def test_a_promise_made_again_replaces_itself_and_names_its_own_margin():
+    expect = metrics.Expectations("02_vae", source="mnist")
+    for value in (0.96, 0.97):
+        expect("accuracy", value, above=0.95, below=1)
+    assert [r["value"] for r in recorded()] == [0.97]
+    promise = scorecard.Promise("a < b", 0.97, 0.95, 1.0, "yes")
+    assert promise.cells() == ["a < b", "0.97", "above 0.95 and below 1", "0.02", "yes"]
+    assert "<td>a &lt; b</td><td>0.97</td>" in scorecard.table([promise])
+
+
+def test_where_nothing_is_promised_nothing_can_be_broken(capsys):
+    expect = metrics.Expectations("02_vae", source="strokes")
+    bars = {"mnist": 102, "strokes": None}
+    for value in (200.0, float("nan"), None):
+        expect("test -ELBO", value, below=bars)
+    assert set(capsys.readouterr().out.splitlines()) == {
+        "test -ELBO: below 102 (mnist), nothing promised (strokes): kept where promised"}
+    assert scorecard.Promise("x", 200.0, None, None, "").cells()[2:] == ["nothing promised here", "", ""]
+
+
+@pytest.mark.parametrize("bars, message", [
+    ({"above": 3, "below": 2}, "x: nothing lies above 3 and below 2"),
+    ({"below": float("nan")}, "x: a bar of nan promises nothing"),
+    ({"above": {"mnist": float("inf")}}, "x: a bar of inf promises nothing"),
+])
+def test_bars_that_nothing_can_meet_are_refused(bars, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.Expectations("02_vae", source="mnist")("x", 1.0, **bars)
+
+
+def test_one_number_is_judged():
+    expect = metrics.Expectations("02_vae", source="mnist")
+    expect("x", torch.tensor([0.5]), below=1)
+    with pytest.raises(ValueError, match=r"x: one number is judged, not \(3,\)"):
+        expect("x", torch.zeros(3), below=1)
+
+
+@pytest.mark.parametrize("value, kept", [(0.0, False), (1e-9, True), (0.1, False)])
+def test_bars_of_zero_are_bars_and_are_not_met_by_themselves(value, kept, capsys):
+    expect = metrics.Expectations("02_vae", source="mnist")
+    if kept:
+        expect("x", value, above=0, below=0.1)
+        assert capsys.readouterr().out == "x: below 0.1 and above 0: yes\n"
+    else:
+        with pytest.raises(metrics.ExpectationFailed):
+            expect("x", value, above=0, below=0.1)
+
+
+CELLS = (
+    "from genmed_core import metrics\nexpect = metrics.Expectations('02_vae', source='mnist')",
+    "expect('first', 3.25, below=3)\nexpect('second', 2.5, below=3)\nexpect('third', 7.125, below=3)",
+    "expect('fourth', 2.75, below=3)",
+)
+
+
+def run_in_kernel(client, code, allow_stdin):
+    """Run one cell -> what it printed, its widgets' values, its error, and the reply's status."""
+    found = {"text": "", "tables": [], "mime": [], "error": None}
+
+    def collect(message):
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            found["text"] += content["text"]
+        elif message["msg_type"] == "display_data":
+            found["mime"] += content["data"]
+        elif message["msg_type"] == "error":
+            found["error"] = "\n".join(content["traceback"])
+        elif message["msg_type"] == "comm_open" and "value" in content["data"].get("state", {}):
+            found["tables"].append(content["data"]["state"]["value"])
+
+    reply = client.execute_interactive(code, allow_stdin=allow_stdin, timeout=300, output_hook=collect,
+                                       stdin_hook=lambda message: None, stop_on_error=False)
+    return found | {"status": reply["content"]["status"]}
+
+
+def test_a_notebook_judges_all_promises_of_a_cell_shows_their_values_and_then_fails():
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+        run_in_kernel(client, CELLS[0], False)
+        alone, attended = (run_in_kernel(client, CELLS[1], allow) for allow in (False, True))
+        kept = run_in_kernel(client, CELLS[2], False)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    for found in (alone, attended):
+        assert found["text"] == "first: below 3: no\nsecond: below 3: yes\nthird: below 3: no\n"
+        assert found["error"] == ("ExpectationFailed: first is 3.25 on mnist; promised: below 3\n"
+                                  "third is 7.125 on mnist; promised: below 3")
+        assert "<td>second</td><td>2.5</td><td>below 3</td><td>0.5</td><td>yes</td>" in found["tables"][0]
+    assert alone["status"] == "error", "nbval, nbclient and builds fail"
+    assert attended["status"] == "ok", "before a reader the cells after it run on"
+    assert (kept["text"], kept["error"], kept["status"]) == ("fourth: below 3: yes\n", None, "ok")
+    assert kept["mime"] == ["application/vnd.jupyter.widget-view+json"], "nbval compares all others"
+    assert "first" not in kept["tables"][0] and "<td>2.75</td>" in kept["tables"][0]
+
+
 def test_bars_must_be_there_and_know_the_source():
     expect = metrics.Expectations("02_vae", source="strokes")
     with pytest.raises(ValueError, match="give a bar"):
@@ -193,11 +296,36 @@ def test_what_only_one_source_allows_to_be_measured_is_promised_for_that_one(cap
         metrics.Expectations("02_vae", source="mnist")("times the floor", None, below=bars)
 
 
-def test_a_results_folder_that_cannot_be_written_is_not_fatal(tmp_path, monkeypatch, capsys):
+def test_a_results_folder_that_cannot_be_written_is_said_once_and_never_called_recorded(
+        tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "file"))
-    metrics.Expectations("02_vae", source="mnist")("accuracy", 0.97, above=0.95)
-    assert "not recorded" in capsys.readouterr().out
+    expect = metrics.Expectations("02_vae", source="mnist")
+    x = torch.rand(40, 1, 16, 16)
+    for name in ("accuracy", "another"):
+        expect(name, 0.97, above=0.95)
+    expect.model("VAE", report=pretend_report(), samples=x, real=x, **costs())
+    told, *rest = capsys.readouterr().out.splitlines()
+    assert "02_vae.json not recorded (Not a directory)" in told and "set GENMED_RUNS to a folder that" in told
+    assert rest == ["accuracy: above 0.95: yes", "another: above 0.95: yes"]
+    monkeypatch.setenv("GENMED_RUNS", str(tmp_path / "runs"))  # the remedy
+    expect("third", 0.97, above=0.95)
+    assert len(recorded()) == 3 and len(model_recorded("02_vae")) == 1
+
+
+def test_a_full_disk_is_said_where_samples_are_lost(monkeypatch, capsys):
+    def full(path, array):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    expect = metrics.Expectations("02_vae", source="mnist")
+    x = torch.rand(40, 1, 16, 16)
+    expect.model("VAE", report=pretend_report(), samples=x, real=x, **costs())
+    note, line = capsys.readouterr().out.splitlines()
+    assert "VAE.npy not recorded (No space left on device)" in note
+    assert line == "VAE: recorded for the scoreboard, without its samples"
+    folder = runtime.runs_dir() / "results" / "02_vae"
+    assert sorted(p.name for p in folder.iterdir()) == ["VAE.png", "real.png"], "no half file"
 
 
 # --- what is recorded of a model ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from genmed_core.metrics.distances import (
 from genmed_core.metrics.images import similarity
 from genmed_core.metrics.likelihood import bernoulli_nll, gaussian_kl, iwae_bound, log_normal
 from genmed_core.metrics.probes import linear_predictions, linear_probe
-from genmed_core.metrics.promises import ExpectationFailed, Expectations
+from genmed_core.metrics.promises import Expectations
 from genmed_core.metrics.readers import (
     DigitReader,
     Reader,
@@ -32,6 +32,7 @@ from genmed_core.metrics.reports import (
     sample_report,
 )
 from genmed_core.metrics.running import mean_over, parameter_count, timed_samples
+from genmed_core.metrics.scorecard import ExpectationFailed
 from genmed_core.metrics.variety import (
     class_shares,
     density_coverage,
