@@ -25,7 +25,10 @@ window.models = WIDGETS.map((state) => {
   const watchers = [];
   return {
     get: (key) => values[key],
-    set: (key, value) => { values[key] = value; watchers.filter(([k]) => k === `change:${key}`).forEach(([, f]) => f()); },
+    set: (key, value) => {
+      values[key] = value;
+      watchers.filter(([k]) => k === `change:${key}`).forEach(([, f]) => f());
+    },
     on: (key, f) => watchers.push([key, f]),
     off: (key, f) => watchers.splice(0, watchers.length, ...watchers.filter(([k, g]) => k !== key || g !== f)),
     save_changes: () => { window.saved = (window.saved ?? 0) + 1; },
