@@ -11,12 +11,18 @@ panel.py holds what they share, and widgets.js draws them.  A new slider kind is
 the browser: a new one is one `add_layer` there and one entry of OPS in widgets.js.
 """
 
-from . import layers as _layers  # noqa: F401  (fills the compiler's table)
-from .compile import COMPILERS, MAX_WEIGHTS, Program, add_layer, compile_decoder
-from .explorer import MAX_SLIDERS, LatentExplorer
-from .frames import MAX_FRAME_BYTES, Frames, FrameSlider, GridSlider
-from .panel import HERE, Panel, Slider
-from .twin import TWINS, run_program
+from genmed_core.widgets import layers as _layers  # noqa: F401  (fills the compiler's table)
+from genmed_core.widgets.compile import (
+    COMPILERS,
+    MAX_WEIGHTS,
+    Program,
+    add_layer,
+    compile_decoder,
+)
+from genmed_core.widgets.explorer import MAX_SLIDERS, LatentExplorer
+from genmed_core.widgets.frames import MAX_FRAME_BYTES, Frames, FrameSlider, GridSlider
+from genmed_core.widgets.panel import HERE, Panel, Slider
+from genmed_core.widgets.twin import TWINS, run_program
 
 __all__ = [
     "COMPILERS", "HERE", "MAX_FRAME_BYTES", "MAX_SLIDERS", "MAX_WEIGHTS", "TWINS", "FrameSlider",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .twin import TWINS
+from genmed_core.widgets.twin import TWINS
 
 MAX_WEIGHTS = 1_000_000  # float16, so 2 MB; a page carries them as text, a third larger
 FLOAT16_MAX = 65504

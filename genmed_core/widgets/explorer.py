@@ -12,9 +12,9 @@ import torch
 import traitlets
 from torch import nn
 
-from .compile import compile_decoder
-from .panel import Panel, Slider, positive
-from .twin import run_program
+from genmed_core.widgets.compile import compile_decoder
+from genmed_core.widgets.panel import Panel, Slider, positive
+from genmed_core.widgets.twin import run_program
 
 MAX_SLIDERS = 10
 

@@ -12,7 +12,7 @@ import torch
 import traitlets
 from PIL import Image
 
-from .panel import Panel, Slider, positive
+from genmed_core.widgets.panel import Panel, Slider, positive
 
 MAX_FRAME_BYTES = 1_500_000
 MAX_FLOAT = 20  # no picture on the scale 0..1 gets there, however noisy

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .compile import Compiler, add_layer
-from .twin import TWINS, bias, weight
+from genmed_core.widgets.compile import Compiler, add_layer
+from genmed_core.widgets.twin import TWINS, bias, weight
 
 # --- linear -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from .compile import Program
+    from genmed_core.widgets.compile import Program
 
 TWINS: dict[str, Callable[[dict, torch.Tensor, torch.Tensor], torch.Tensor]] = {}
 
