@@ -1,5 +1,6 @@
 """The audit of synthetic images: honest samplers pass, memorisers and poor samplers are flagged, with numbers."""
 
+import io
 import json
 import math
 import runpy
@@ -12,10 +13,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from genmed_core import audit
-from genmed_core.audit import AuditError, Folder, auc, equal_share, fingerprints, nearest, read_folder
-from genmed_core.audit.__main__ import main
+from genmed_core.audit import AuditError, Folder, auc, equal_share, fingerprints, main, nearest, read_folder
 from genmed_core.audit.attacks.copies import among_closest
+from genmed_core.audit.folders import usable
+from genmed_core.audit.intervals import interval, median_ratio
 from genmed_core.audit.neighbours import _aligned
+from genmed_core.audit.questions import above
 
 
 def blobs(n, seed):
@@ -449,7 +452,7 @@ def test_input_that_cannot_be_used(places, capsys, change, options, words):
 
 
 def test_json_that_cannot_be_written_is_noticed_at_once(places, capsys, monkeypatch):
-    monkeypatch.setattr("genmed_core.audit.__main__.read_folder", lambda *_, **__: pytest.fail("read"))
+    monkeypatch.setattr("genmed_core.audit.command.read_folder", lambda *_, **__: pytest.fail("read"))
     assert main(arguments(places, "--json", str(places / "none" / "report.json"))) == 2
     assert "its folder does not exist" in capsys.readouterr().err
 
@@ -460,3 +463,252 @@ def test_it_runs_as_a_module(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as status:
         runpy.run_module("genmed_core.audit", run_name="__main__")
     assert status.value.code == 2 and "train: does not exist" in capsys.readouterr().err
+
+
+def brute_force(queries, references):
+    """Distances of all pairs, each reference alone, so that no candidate can be missed: (N, M)."""
+    return torch.stack([nearest(queries, one[None])[0] for one in references], 1).numpy()
+
+
+def test_every_figure_of_privacy_is_taken_between_the_right_sets(world, monkeypatch):
+    """Against distances of all pairs; 20 samples are copies, so that nothing is symmetric."""
+    monkeypatch.setattr("genmed_core.audit.neighbours.CANDIDATES", 60)  # hardly a nearest one is missed
+    prints, n, m = world[2], 50, 40
+    train, held = prints[:n], prints[n:n + m]
+    fake = torch.cat([fingerprints(changed(world[0][:20], "all")), prints[n + m:n + m + 25]])
+    found = audit.privacy(train, held, fake, np.random.default_rng(0))
+    to_train, to_held = brute_force(fake, train).min(1), brute_force(fake, held).min(1)
+    between = brute_force(held, train)
+    held_train, train_held = between.min(1), brute_force(train, held).min(1)
+    ratios = np.median(to_train) / np.median(held_train), np.median(to_held) / np.median(train_held)
+    assert [found[k]["value"] for k in ("ratio_train", "ratio_held_out")] == pytest.approx(ratios, rel=0.01)
+    for key, distance, strangers in (("copies", to_train, held_train), ("close_to_held_out", to_held, train_held)):
+        assert found[key]["value"] == pytest.approx((distance <= np.quantile(strangers, 0.05)).mean(), abs=0.03)
+    assert found["near"] == pytest.approx(0.5 * np.quantile(held_train, 0.01), rel=0.01)
+    assert found["near_synthetic"] == (to_train < found["near"]).sum() > 10
+    assert found["near_held_out"] == 0
+    share = (to_train < to_held).mean()
+    assert found["closer"]["value"] == pytest.approx(share / (share + n / m * (1 - share)), abs=0.03)
+    own = brute_force(held, held) + 9 * np.eye(m)
+    share = (own.min(1) < held_train).mean()
+    assert found["control"]["value"] == pytest.approx(share / (share + (m - 1) / n * (1 - share)), abs=0.03)
+    reals = torch.cat([train, held])
+    to_fake, others = brute_force(reals, fake).min(1), (brute_force(reals, reals) + 9 * np.eye(n + m)).min(1)
+    for key, score in (("membership", others / to_fake), ("membership_plain", -to_fake)):
+        wins = (score[:n, None] > score[None, n:]).mean()
+        assert found[key]["value"] == pytest.approx(wins, abs=0.03)
+        hits = (score[:n] > np.quantile(score[n:], 0.99)).mean()
+        assert found[key]["hits_at_1_percent"] == pytest.approx(hits, abs=0.05)
+
+
+def test_candidates_are_sought_over_flips_and_shifts(world, monkeypatch):
+    """With one candidate, a shifted or flipped copy is found only if the coarse search looks for it."""
+    monkeypatch.setattr("genmed_core.audit.neighbours.CANDIDATES", 1)
+    for kind in ("shift", "flip"):
+        _, index = nearest(fingerprints(changed(world[0][:200], kind)), world[2])
+        assert (index == torch.arange(200)).float().mean() > 0.93, kind
+
+
+def test_intervals_are_the_middle_95_percent():
+    values = np.append(7.0, np.arange(1001.0))
+    assert interval(values) == {"value": 7.0, "low": 25.0, "high": 975.0}
+    rng = np.random.default_rng(0)
+    found = median_ratio(rng.normal(4, 1, 300), rng.normal(2, 1, 300), rng)
+    assert found["value"] == pytest.approx(2, abs=0.2) and found["low"] < 2 < found["high"]
+    drawn = audit.close_share(np.full(40, 0.5), np.arange(40), np.linspace(0, 10, 400), rng)
+    assert drawn["value"] == 1 and drawn["low"] < 1, "that strangers were drawn is part of the doubt"
+
+
+@pytest.mark.parametrize("found, verdict", [
+    ({"low": 0.56, "high": 0.9}, True), ({"low": 0.5, "high": 0.7}, None), ({"low": 0.4, "high": 0.6}, False)])
+def test_what_straddles_is_unclear(found, verdict):
+    assert above(found, 0.55, 0.65) is verdict
+
+
+def judged(**changes):
+    """Verdicts on a report in which all is well but for the changes."""
+    good = {"fd": 1.0, "detail": 1.0, "coverage": 1.0}
+    half = {"value": 0.5, "low": 0.45, "high": 0.55}
+    none = {"value": 0.0, "low": -0.02, "high": 0.02}
+    privacy = {"control": half, "closer": half, "ratio_train": half, "membership": half, "copies": none,
+               "close_to_held_out": none, "near_synthetic": 0, "near_held_out": 0,
+               "among_closest": [{"share": 0.05, "neighbours": 20, "train": 10, "expected": 10, "chance": 0.6}]}
+    report = {"quality": {"synthetic": good | changes.pop("synthetic", {}), "floor": good | changes.pop("floor", {})},
+              "utility": {"synthetic": half, "real": half, "gap": none, "gain": none} | changes.pop("utility", {}),
+              "privacy": privacy | changes, "counts": dict.fromkeys(audit.SETS, 500)}
+    return verdicts({"verdicts": audit.judge(report)})
+
+
+def bounds(low, high):
+    return {"value": (low + high) / 2, "low": low, "high": high}
+
+
+@pytest.mark.parametrize("changes, question, verdict", [
+    ({}, "looks", "pass"), ({"synthetic": {"fd": 2.1}}, "looks", "flag"), ({"floor": {"fd": 0.4}}, "looks", "flag"),
+    ({"synthetic": {"detail": 0.79}}, "looks", "flag"), ({"synthetic": {"detail": 1.26}}, "looks", "flag"),
+    ({"synthetic": {"fd": math.nan}}, "looks", "flag"), ({"synthetic": {"detail": math.nan}}, "looks", "flag"),
+    ({"synthetic": {"coverage": 0.79}}, "varied", "flag"), ({"synthetic": {"coverage": math.nan}}, "varied", "flag"),
+    ({"synthetic": {"coverage": 0.6}, "floor": {"coverage": 0.7}}, "varied", "pass"),
+    ({"utility": {"gap": bounds(0.04, 0.08)}}, "trains", "flag"),
+    ({"utility": {"gap": bounds(0, 0.04)}}, "trains", "pass"),
+    ({"utility": {"gain": bounds(-0.08, -0.01)}}, "helps", "flag"),
+    ({"utility": {"gain": bounds(0, 0.04)}}, "helps", "pass"),
+    ({"near_synthetic": 1}, "copies", "pass"), ({"near_synthetic": 10}, "copies", "flag"),
+    ({"near_synthetic": 10, "near_held_out": 10}, "copies", "pass"), ({"copies": bounds(0.11, 0.2)}, "copies", "flag"),
+    ({"copies": bounds(0.11, 0.2), "close_to_held_out": bounds(0.05, 0.3)}, "copies", "pass"),
+    ({"closer": bounds(0.56, 0.6)}, "closer", "flag"), ({"closer": bounds(0.5, 0.66)}, "closer", "unclear"),
+    ({"membership": bounds(0.56, 0.6)}, "membership", "flag"),
+    ({"membership": bounds(0.5, 0.66)}, "membership", "unclear"),
+    ({"control": bounds(0.61, 0.9)}, "control", "flag"), ({"control": bounds(0.5, 0.76)}, "control", "unclear"),
+])
+def test_each_verdict_turns_at_its_bar(changes, question, verdict):
+    assert judged(**changes)[question] == verdict
+
+
+def test_against_an_unfair_control_nothing_passes():
+    found = judged(control=bounds(0.61, 0.9), membership=bounds(0.6, 0.7))
+    assert found.pop("control") == found.pop("membership") == "flag" and set(found.values()) == {"unclear"}
+
+
+# --- sets, files and targets that cannot be audited -----------------------------------------------------
+
+
+def one_grey(n):
+    return (torch.arange(n) + 40).to(torch.uint8)[:, None, None, None].expand(n, 1, 64, 64)
+
+
+@pytest.mark.parametrize("which, make, words", [
+    ("train", lambda x: x[:1].repeat(40, 1, 1, 1), "train: 1 of 40 images are left without 39 copies of another"),
+    ("held-out", lambda x: x[:1].repeat(40, 1, 1, 1), "held-out: 1 of 40 images are left without 39 copies of another"),
+    ("train", lambda x: one_grey(40), "train: 0 of 40 images are left without 40 of one grey level"),
+    ("held-out", lambda x: one_grey(40), "held-out: 0 of 40 images are left without 40 of one grey level"),
+    ("synthetic", lambda x: one_grey(40), "synthetic: no two of 40 images differ and show anything"),
+    ("synthetic", lambda x: x[:1].repeat(40, 1, 1, 1), "synthetic: no two of 40 images differ"),
+    ("held-out", lambda x: x[:29], "held-out: 29 of 29 images are left without any dropped; at least 30"),
+    ("synthetic", lambda x: x.float(), "synthetic: images are torch.float32"),
+    ("train", lambda x: x[:, :, :32], "train: images are torch.uint8"),
+])
+def test_sets_that_cannot_be_audited_are_named(world, which, make, words):
+    sets = {name: folder(world[0][40 * i:40 * i + 40]) for i, name in enumerate(audit.SETS)}
+    sets[which] = folder(make(sets[which].images))
+    with pytest.raises(AuditError) as error:
+        audit.audit(*sets.values())
+    assert words in str(error.value)
+
+
+def test_samples_that_are_held_out_images_are_no_samples(world):
+    train, held, fake = (folder(world[0][i:i + 40]) for i in (0, 40, 80))
+    with pytest.raises(AuditError, match="40 of 40 images are held-out images, pixel for pixel"):
+        audit.audit(train, held, held)
+    _, notes = usable(train, held, folder(torch.cat([held.images[:1], fake.images[1:39], fake.images[1:2]])))
+    assert notes[:2] == ["synthetic: 1 images are held-out images, pixel for pixel",
+                         "synthetic: only 39 of 40 images differ"]
+
+
+def test_a_held_out_set_of_noisy_copies_does_not_make_samples_look_real(world):
+    held = changed(world[0][40:41].repeat(40, 1, 1, 1), "noise")
+    report = audit.audit(folder(world[0][:40]), folder(held), folder(world[0][80:120]))
+    assert verdicts(report)["control"] == "flag" and verdicts(report)["looks"] == "unclear"
+
+
+def test_each_image_counts_once_and_copies_are_noted(world):
+    sets, notes = usable(folder(world[0][[*range(40), 0]]), folder(world[0][[3, *range(40, 80), 41]]),
+                         folder(world[0][80:120]))
+    assert [len(s.images) for s in sets] == [40, 40, 40]
+    assert notes[:2] == ["train: images dropped, 1 copies of another in the set",
+                         "held-out: images dropped, 1 also training images and 1 copies of another in the set"]
+    assert sets[1].names == [f"x{i}.png" for i in range(1, 41)], "names stay with their images"
+
+
+def odd(kind, path, image):
+    grey = Image.fromarray(image[0].numpy())
+    if kind == "twelve bits":
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 16).save(path.with_suffix(".png"))
+    elif kind == "animated":
+        grey.save(path.with_suffix(".png"), save_all=True, append_images=[grey.rotate(90)])
+    elif kind == "dangling":
+        path.with_suffix(".png").symlink_to(path.with_name("gone.png"))
+    elif kind == "cmyk":
+        grey.convert("CMYK").save(path.with_suffix(".jpg"), quality=95)
+    else:
+        size = {"dot": (1, 1), "long": (2000, 20)}[kind]
+        grey.resize(size).save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize("kind, reason", [("animated", "animated, 2 frames"), ("dot", "1x1 pixels, too small"),
+                                          ("long", "2000x20 pixels, too small or too long"),
+                                          ("dangling", "a link to a file that is not there")])
+def test_files_that_are_no_samples_are_left_out_and_named(world, tmp_path, kind, reason):
+    odd(kind, save(tmp_path, world[0][:40]) / "odd", world[0][40])
+    found = read_folder(tmp_path)
+    assert len(found.images) == 40 and len(found.left_out) == 1
+    assert found.left_out[0].startswith("odd.png: ") and reason in found.left_out[0]
+
+
+@pytest.mark.parametrize("kind", ["twelve bits", "cmyk"])
+def test_twelve_bits_and_cmyk_keep_their_grey_levels(world, tmp_path, kind):
+    for i in range(32):
+        odd(kind, tmp_path / f"{i:02d}", world[0][i])
+    found = read_folder(tmp_path).images
+    assert (found.float() - world[0][:32].float()).abs().mean() < 3 and len(found.unique()) > 150
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 29])
+def test_limits_and_seeds_beyond_their_range_are_named_before_work(places, capsys, monkeypatch, limit):
+    with pytest.raises(AuditError, match=f"limit {limit}: give 30 or more"):
+        read_folder(places / "held", limit=limit)
+    with pytest.raises(AuditError, match="seed -1: give a whole number, 0 or above"):
+        read_folder(places / "held", seed=-1)
+    monkeypatch.setattr("genmed_core.audit.command.read_folder", lambda *_, **__: pytest.fail("read"))
+    for option in (("--limit", str(limit)), ("--seed", "-1")):
+        assert main(arguments(places, *option)) == 2
+        assert capsys.readouterr().err.startswith(f"error: {option[0][2:]} {option[1]}: give")
+
+
+def test_the_limit_draws_by_the_seed(places):
+    names = [read_folder(places / "held", limit=30, seed=seed).names for seed in (0, 0, 1)]
+    assert names[0] == names[1] != names[2] and all(len(some) == 30 for some in names)
+
+
+def test_a_folder_in_another_is_refused(places, capsys):
+    for options in ({"fake": "train/left"}, {"train": "."}):
+        assert main(arguments(places, **options)) == 2
+        assert "lies inside" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ready(world, monkeypatch):
+    """The command line with a report that is already there."""
+    audited = audit.audit(*(folder(world[0][i:i + 40], name="Zoë\udcff") for i in (0, 40, 80)))
+    monkeypatch.setattr("genmed_core.audit.command.read_folder", lambda *_, **__: None)
+    monkeypatch.setattr("genmed_core.audit.command.audit", lambda *_, **__: audited)
+    return audited
+
+
+def test_the_table_is_printed_even_if_its_json_cannot_be_written(places, ready, capsys, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("genmed_core.audit.command.runtime.whole_file", full)
+    assert main(arguments(places, "--json", str(places / "report.json"))) == 1
+    captured = capsys.readouterr()
+    assert "Can membership be inferred?" in captured.out and "No space left" in captured.err
+
+
+def test_names_that_a_terminal_cannot_show_are_no_traceback(places, ready, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(arguments(places, "--json", str(places / "report.json"))) == 0
+    assert b"Zo\\xeb\\udcff" in out.buffer.getvalue()
+    assert json.loads((places / "report.json").read_text()) == json.loads(json.dumps(ready))
+    assert main(arguments(places, "--json", str(places / "report.json"))) == 0, "an older report may be replaced"
+
+
+@pytest.mark.parametrize("name, words", [("train", "is a folder; name a file"), ("notes.json", "choose another name"),
+                                         ("film.png", "exists and is no report of an audit")])
+def test_json_targets_that_are_the_readers_own_are_left_alone(places, ready, capsys, name, words):
+    (places / "notes.json").write_text('["mine"]')
+    before = (places / "notes.json").read_bytes(), (places / "film.png").read_bytes()
+    assert main(arguments(places, "--json", str(places / name))) == 2
+    assert words in capsys.readouterr().err
+    assert before == ((places / "notes.json").read_bytes(), (places / "film.png").read_bytes())

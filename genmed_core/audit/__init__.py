@@ -23,6 +23,7 @@ input cannot be used.
 """
 
 from genmed_core.audit.attacks import privacy
+from genmed_core.audit.command import main
 from genmed_core.audit.features import fine_detail, leading_directions, random_features
 from genmed_core.audit.folders import LEAST, SETS, SIZE, AuditError, Folder, read_folder
 from genmed_core.audit.intervals import RESAMPLES, auc, close_share, equal_share
@@ -33,5 +34,5 @@ from genmed_core.audit.report import audit, table
 
 __all__ = ["ALPHA", "BARS", "LEAST", "RESAMPLES", "SETS", "SIZE", "AuditError", "Folder",
            "auc", "audit", "close_share", "equal_share", "fine_detail",
-           "fingerprints", "judge", "leading_directions", "nearest", "privacy", "quality",
+           "fingerprints", "judge", "leading_directions", "main", "nearest", "privacy", "quality",
            "random_features", "read_folder", "table", "utility"]

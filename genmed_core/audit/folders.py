@@ -40,8 +40,10 @@ class Folder(NamedTuple):
         return self._replace(images=self.images[keep], names=names, labels=labels)
 
 
-def generator(seed: int) -> np.random.Generator:
-    """Random numbers from a seed. Raises AuditError for a negative one."""
+def generator(seed: int, limit: int | None = None) -> np.random.Generator:
+    """Random numbers for draws of at most `limit`. Raises AuditError where either is too small."""
+    if limit is not None and limit < LEAST:
+        raise AuditError(f"limit {limit}: give {LEAST} or more, for no set may have fewer images")
     if seed < 0:
         raise AuditError(f"seed {seed}: give a whole number, 0 or above")
     return np.random.default_rng(seed)
@@ -49,9 +51,7 @@ def generator(seed: int) -> np.random.Generator:
 
 def read_folder(folder: Path | str, *, limit: int | None = None, seed: int = 0) -> Folder:
     """The images of a folder, or `limit` of them drawn at random. Raises AuditError."""
-    folder, rng = Path(folder).expanduser(), generator(seed)
-    if limit is not None and limit < LEAST:
-        raise AuditError(f"limit {limit}: give {LEAST} or more, for no set may have fewer images")
+    folder, rng = Path(folder).expanduser(), generator(seed, limit)
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         raise AuditError(f"{folder}: {found}; name a folder of images")

@@ -28,19 +28,10 @@ def quality(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor, images: 
     result = {"n": n, "reference_n": m}
     for name, features, pictures in (("synthetic", fake, images[2]), ("floor", real, images[0])):
         drawn = [features[rng.permutation(len(features))[:n]] for _ in range(draws)]
-        found = [_measures(held, some) for some in drawn]
+        found = [metrics.measured(metrics.Comparison(some, held)) for some in drawn]
         result[name] = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
         result[name]["detail"] = fine_detail(pictures) / detail
     return result
-
-
-def _measures(held, some):
-    k = min(len(held), len(some))
-    precision, recall = metrics.precision_recall(held[:k], some[:k])
-    density, coverage = metrics.density_coverage(held[:k], some[:k])
-    kid, _ = metrics.kernel_distance(held, some, subsets=10)
-    return {"fd": metrics.frechet_distance(held, some), "kid": kid, "precision": precision,
-            "recall": recall, "density": density, "coverage": coverage}
 
 
 def utility(features: Tensors, labels: Tensors, classes: int, rng: np.random.Generator,

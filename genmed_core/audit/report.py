@@ -10,10 +10,8 @@ from genmed_core.audit.folders import SETS, Folder, generator, usable
 from genmed_core.audit.neighbours import fingerprints
 from genmed_core.audit.quality import quality, usefulness
 from genmed_core.audit.questions import BARS, judge, shown
+from genmed_core.metrics import MEASURES
 
-HEADINGS = {"fd": "Frechet distance", "kid": "kernel distance", "precision": "precision",
-            "recall": "recall", "density": "density", "coverage": "coverage",
-            "detail": "fine detail, of held-out"}
 for module in pkgutil.iter_modules(attacks.__path__):  # every file there is an attack
     importlib.import_module(f"{attacks.__name__}.{module.name}")
 
@@ -54,13 +52,18 @@ def table(report: dict) -> str:
 def _measures(report):
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
     yield f"{'':34}{'synthetic':>12}{'real (floor)':>14}"
-    for key, heading in HEADINGS.items():
-        digits = 4 if key == "kid" else 2
-        yield f"{heading:34}{synthetic[key]:12.{digits}f}{floor[key]:14.{digits}f}"
+    for key, measure in MEASURES.items():
+        if key in synthetic:
+            heading = f"{measure.heading} ({measure.better})"
+            yield f"{heading:34}{_number(synthetic[key]):>12}{_number(floor[key]):>14}"
     if useful := report["utility"]:
         pair = useful["synthetic"]["value"], useful["real"]["value"]
         yield f"{'balanced accuracy, trained on it':34}{pair[0]:12.2f}{pair[1]:14.2f}"
         yield f"{'... on real and synthetic':34}{useful['both']['value']:12.2f}"
+
+
+def _number(value):
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
 def _privacy(found):

@@ -23,7 +23,7 @@ class Comparison:
     """
 
     fake: torch.Tensor | None = None  # (n, d) features of the samples
-    real: torch.Tensor | None = None  # (m, d) features of the real images, m >= n
+    real: torch.Tensor | None = None  # (m, d) features of the real images
     fake_labels: torch.Tensor | None = None  # (n,) classes as they are read
     real_labels: torch.Tensor | None = None  # (m,)
     asked: torch.Tensor | None = None  # (n,) classes that were asked for
@@ -33,13 +33,15 @@ class Comparison:
 
     @functools.cached_property
     def manifold(self) -> tuple[float, float]:
-        """Precision and recall, against as many reals as samples."""
-        return variety.precision_recall(self.real[: len(self.fake)], self.fake)
+        """Precision and recall, of as many reals as samples."""
+        n = min(len(self.real), len(self.fake))
+        return variety.precision_recall(self.real[:n], self.fake[:n])
 
     @functools.cached_property
     def balls(self) -> tuple[float, float]:
-        """Density and coverage, against as many reals as samples."""
-        return variety.density_coverage(self.real[: len(self.fake)], self.fake)
+        """Density and coverage, of as many reals as samples."""
+        n = min(len(self.real), len(self.fake))
+        return variety.density_coverage(self.real[:n], self.fake[:n])
 
     @functools.cached_property
     def spread(self) -> dict:

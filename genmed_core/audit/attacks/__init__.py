@@ -1,7 +1,6 @@
 """Attacks on privacy. Each file here is one: what it measures, and the question that it answers."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -13,40 +12,28 @@ Nearest = tuple[np.ndarray, np.ndarray]  # distances (N,) and indices (N,)
 
 
 class Neighbours:
-    """Who is nearest to whom, from fingerprints; each searched when an attack first asks."""
+    """Who is nearest to whom, from the fingerprints of all sets; searched when first asked."""
 
     def __init__(self, train: torch.Tensor, held: torch.Tensor, fake: torch.Tensor,
                  rng: np.random.Generator, most: int = 3000):
-        self.train, self.held, self.fake, self.rng = train, held, fake, rng
-        self.some = train[rng.permutation(len(train))[:most]]  # where all would take too long
+        some = train[rng.permutation(len(train))[:most]]  # where all would take too long
         # who is nearer is asked in one search of all real images: two would look less closely at
         # the larger set
-        self.pool = torch.cat([train, held])
+        self.sets = {"train": train, "held-out": held, "synthetic": fake, "some": some,
+                     "real": torch.cat([train, held])}
+        self.rng, self.found = rng, {}
 
-    def search(self, queries: torch.Tensor, references: torch.Tensor, own=None) -> Nearest:
-        """As `nearest`, in numpy."""
-        distance, index = nearest(queries, references, own=own)
-        return distance.numpy(), index.numpy()
+    def nearest(self, of: str, among: str) -> Nearest:
+        """The nearest image of one set for each of another."""
+        if (of, among) not in self.found:
+            self.found[of, among] = search(self.sets[of], self.sets[among])
+        return self.found[of, among]
 
-    @cached_property
-    def fake_to_train(self) -> Nearest:
-        return self.search(self.fake, self.train)
 
-    @cached_property
-    def fake_to_held(self) -> Nearest:
-        return self.search(self.fake, self.held)
-
-    @cached_property
-    def held_to_train(self) -> Nearest:
-        return self.search(self.held, self.train)
-
-    @cached_property
-    def train_to_held(self) -> Nearest:
-        return self.search(self.some, self.held)
-
-    @cached_property
-    def fake_to_pool(self) -> Nearest:
-        return self.search(self.fake, self.pool)
+def search(queries: torch.Tensor, references: torch.Tensor, own=None) -> Nearest:
+    """As `nearest`, in numpy."""
+    distance, index = nearest(queries, references, own=own)
+    return distance.numpy(), index.numpy()
 
 
 class Attack(NamedTuple):

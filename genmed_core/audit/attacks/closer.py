@@ -2,7 +2,7 @@
 
 import torch
 
-from genmed_core.audit.attacks import Neighbours, attack
+from genmed_core.audit.attacks import Neighbours, attack, search
 from genmed_core.audit.intervals import equal_share, median_ratio
 from genmed_core.audit.questions import BARS, Finding, above, question, shown
 
@@ -11,16 +11,19 @@ from genmed_core.audit.questions import BARS, Finding, above, question, shown
         ratio_held_out="distance to held-out / train's")
 def closer(neighbours: Neighbours) -> dict:
     """Shares nearest to each real set, as with equal set sizes, and ratios of distances."""
-    n, m, rng = len(neighbours.train), len(neighbours.held), neighbours.rng
-    _, nearest = neighbours.fake_to_pool
-    own = n + torch.arange(m)
-    _, of_held = neighbours.search(neighbours.held, neighbours.pool, own)
-    to_train, to_held = neighbours.fake_to_train[0], neighbours.fake_to_held[0]
+    sets, rng = neighbours.sets, neighbours.rng
+    n, m = len(sets["train"]), len(sets["held-out"])
+    _, nearest = neighbours.nearest("synthetic", "real")
+    _, of_held = search(sets["held-out"], sets["real"], own=n + torch.arange(m))
+    to_train, _ = neighbours.nearest("synthetic", "train")
+    to_held, _ = neighbours.nearest("synthetic", "held-out")
+    held_to_train, _ = neighbours.nearest("held-out", "train")
+    train_to_held, _ = neighbours.nearest("some", "held-out")
     return {
         "closer": equal_share(nearest < n, nearest, n / m, rng),
         "control": equal_share(of_held >= n, of_held, (m - 1) / n, rng),
-        "ratio_train": median_ratio(to_train, neighbours.held_to_train[0], rng),
-        "ratio_held_out": median_ratio(to_held, neighbours.train_to_held[0], rng)}
+        "ratio_train": median_ratio(to_train, held_to_train, rng),
+        "ratio_held_out": median_ratio(to_held, train_to_held, rng)}
 
 
 @question("Are they closer to training images?", good="no", bad="yes")

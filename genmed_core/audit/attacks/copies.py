@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.stats import binomtest, fisher_exact
 
-from genmed_core.audit.attacks import Neighbours, attack
+from genmed_core.audit.attacks import Neighbours, attack, search
 from genmed_core.audit.intervals import close_share
 from genmed_core.audit.questions import ALPHA, BARS, Finding, above, question, shown
 
@@ -16,27 +16,31 @@ CLOSEST = (0.02, 0.05, 0.1)  # shares of the samples among which a few copies ar
 @attack()
 def copies(neighbours: Neighbours) -> dict:
     """Samples nearly the same as a training image, very close ones, and the closest of all."""
-    n, m, rng = len(neighbours.train), len(neighbours.held), neighbours.rng
-    distance, train = neighbours.fake_to_train
-    strangers = neighbours.held_to_train[0]
+    n, m = len(neighbours.sets["train"]), len(neighbours.sets["held-out"])
+    distance, train = neighbours.nearest("synthetic", "train")
+    to_held = neighbours.nearest("synthetic", "held-out")
+    strangers, _ = neighbours.nearest("held-out", "train")
+    train_to_held, _ = neighbours.nearest("some", "held-out")
+    _, index = neighbours.nearest("synthetic", "real")
     near = 0.5 * float(np.quantile(strangers, 0.01))
     first = distance.argsort(kind="stable")[:max(10, (distance < near).sum())].tolist()
     closest = [{"synthetic": i, "train": int(train[i]), "distance": float(distance[i]),
                 "nearly_the_same": bool(distance[i] < near)} for i in first]
     return {
-        "copies": close_share(distance, train, strangers, rng),
-        "close_to_held_out": close_share(*neighbours.fake_to_held, neighbours.train_to_held[0], rng),
-        "among_closest": among_closest(_strangeness(neighbours), neighbours.fake_to_pool[1], n, m),
+        "copies": close_share(distance, train, strangers, neighbours.rng),
+        "close_to_held_out": close_share(*to_held, train_to_held, neighbours.rng),
+        "among_closest": among_closest(_strangeness(neighbours), index, n, m),
         "near": near, "near_synthetic": int((distance < near).sum()),
         "near_held_out": int((strangers < near).sum()), "closest": closest}
 
 
 def _strangeness(neighbours):
     """Distance to the nearest real image, over that image's own, for some are close to many."""
-    distance, index = neighbours.fake_to_pool
+    distance, index = neighbours.nearest("synthetic", "real")
     met, where = np.unique(index, return_inverse=True)
     met = torch.from_numpy(met)
-    usual, _ = neighbours.search(neighbours.pool[met], neighbours.pool, met)
+    real = neighbours.sets["real"]
+    usual, _ = search(real[met], real, own=met)
     return distance / usual[where].clip(1e-4)
 
 

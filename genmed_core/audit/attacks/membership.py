@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from genmed_core.audit.attacks import Neighbours, attack
+from genmed_core.audit.attacks import Neighbours, attack, search
 from genmed_core.audit.intervals import auc
 from genmed_core.audit.questions import BARS, Finding, above, question, shown
 
@@ -11,12 +11,13 @@ from genmed_core.audit.questions import BARS, Finding, above, question, shown
 @attack(membership="membership AUC, calibrated", membership_plain="membership AUC, plain")
 def membership(neighbours: Neighbours) -> dict:
     """AUC of a real image's distance to the samples, plain and over that to other real images."""
-    real = torch.cat([neighbours.some, neighbours.held])
-    to_fake, _ = neighbours.search(real, neighbours.fake)
-    to_real, _ = neighbours.search(real, real, torch.arange(len(real)))
+    sets, rng = neighbours.sets, neighbours.rng
+    real = torch.cat([sets["some"], sets["held-out"]])
+    to_fake, _ = search(real, sets["synthetic"])
+    to_real, _ = search(real, real, own=torch.arange(len(real)))
     plain = -np.log(to_fake + 1e-4)
     calibrated = plain + np.log(to_real + 1e-4)
-    k, rng = len(neighbours.some), neighbours.rng
+    k = len(sets["some"])
     return {"membership": auc(calibrated[:k], calibrated[k:], rng),
             "membership_plain": auc(plain[:k], plain[k:], rng)}
 
