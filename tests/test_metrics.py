@@ -2,7 +2,14 @@
 
 import json
 import math
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 import time
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,6 +115,35 @@ def test_missing_and_damaged_weights_are_named_with_the_remedy(tmp_path, monkeyp
     (tmp_path / "digit_classifier.safetensors").write_bytes(b"not weights at all")
     with pytest.raises(metrics.WeightsError, match="is damaged .*: install the package anew"):
         metrics.load_weights(nets.DigitClassifier(), "digit_classifier")
+
+
+def test_the_package_finds_its_weights_outside_the_repository(tmp_path):
+    shutil.copytree(Path(metrics.__file__).parent.parent, tmp_path / "site" / "genmed_core",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "elsewhere").mkdir()
+    code = ("from genmed_core import metrics; import torch; print(metrics.weights_dir());"
+            "print(metrics.read_digits(torch.rand(2, 1, 28, 28)).shape)")
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "elsewhere", text=True, capture_output=True,
+                         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, timeout=300)
+    assert run.stdout.splitlines() == [str(tmp_path / "site" / "genmed_core" / "weights"), "torch.Size([2, 10])"], run
+    packaged = tomllib.loads((runtime.root() / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert "weights/*.safetensors" in packaged["genmed_core"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="the remedy is a git command")
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no weights")])
+def test_the_remedy_for_weights_that_are_gone_works_when_followed(tmp_path, monkeypatch, damage):
+    folder = tmp_path / "a clone" / "genmed_core" / "weights"
+    monkeypatch.setattr(weights, "weights_dir", lambda: folder)
+    path = metrics.save_weights(nets.DigitClassifier(width=4), "small")
+    git = ["git", "-C", str(tmp_path / "a clone"), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "weights"]):
+        subprocess.run([*git, *command], check=True)
+    damage(path)
+    with pytest.raises(metrics.WeightsError, match="small.safetensors is (missing|damaged)") as err:
+        metrics.load_weights(nets.DigitClassifier(width=4), "small")
+    subprocess.run(shlex.split(str(err.value).split("`")[1]), cwd="/", check=True)
+    metrics.load_weights(nets.DigitClassifier(width=4), "small")
 
 
 def test_weights_come_back_as_stored_and_another_models_file_is_refused(tmp_path, monkeypatch):

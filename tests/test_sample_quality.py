@@ -367,6 +367,32 @@ def test_more_samples_than_needed_are_drawn_from_not_cut_off(digits, reference):
     assert report["n"] == N and report["classes"] == 10 and report["read_accuracy"] > 0.97
 
 
+class ColourReader:
+    """A reader of other images: the mean colours of four quarters, and which colour is strongest."""
+
+    shape, classes = (3, 16, 16), 3
+
+    def features(self, x):
+        return F.avg_pool2d(x, 8).flatten(1)  # (N, 12)
+
+    def read(self, x):
+        features = x if x.ndim == 2 else self.features(x)
+        return features.view(-1, 3, 4).mean(2).softmax(1)
+
+
+def test_a_report_takes_other_images_with_a_reader_of_their_own():
+    x, reader = torch.rand(300, 3, 16, 16, generator=torch.Generator().manual_seed(0)), ColourReader()
+    darker = x[200:] * 0.7
+    reference = metrics.real_reference(x[:200], n=100, reader=reader)
+    real, dark = (metrics.sample_report(images, reference) for images in (x[200:], darker))
+    assert (real["dimensions"], len(real["shares"]), real["reference_n"]) == (12, 3, 100)
+    assert dark["fd_ratio"] > 10 > 3 > real["fd_ratio"] and dark["coverage"] < 0.5 < real["coverage"]
+    assert metrics.sample_report(darker, x[:200], n=100, reader=reader)["fd"] == dark["fd"]
+    assert metrics.class_coverage(x, classes=3, reader=reader)["classes"] == 3
+    with pytest.raises(ValueError, match=r"expected images \(N, 3, 16, 16\), got \(10, 1, 28, 28\)"):
+        metrics.sample_report(torch.rand(10, 1, 28, 28), reference)
+
+
 def test_an_image_set_is_looked_at_once(digits, monkeypatch, unseen):
     few = digits.subset(slice(0, 400))
     first = metrics.sample_report(unseen[:200], few, n=200)
