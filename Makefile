@@ -2,23 +2,33 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
-RUN    := $(CURDIR)/$(BIN)/python
+RUN    := $(BIN)/python
 export OMP_WAIT_POLICY ?= PASSIVE
 # the later chapters take longest: begun first, they leave two workers evenly busy
 NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
+# the place that another .venv was made for: moved or copied with its clone, it would run that clone's code
+ELSEWHERE := $(shell test ! -s $(VENV)/.ready || test "$$(cat $(VENV)/.ready)" = "$$(pwd -P)" || cat $(VENV)/.ready)
+ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
+$(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
+endif
 
-.PHONY: setup lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes scoreboard weights pins clean
+.PHONY: setup renew lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -e ".[dev]" -c constraints.txt \
-	  || $(BIN)/python -m pip install -e ".[dev]" -c constraints.txt
-	@touch $@
+	$(RUN) -m pip install -q uv && $(RUN) -m uv pip install -q $(ANEW) --python $(RUN) -e ".[dev]" -c constraints.txt \
+	  || $(RUN) -m pip install $(ANEW:--re%=--force-re%) -e ".[dev]" -c constraints.txt
+	@pwd -P > $@
+
+# after the clone was moved or copied; packages of one's own stay
+renew:
+	rm -f $(VENV)/.ready
+	$(MAKE) setup ANEW=--reinstall
 
 # in a container one is often root, whom Jupyter turns away unless told
 lab: setup
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) chapters/01_autoencoder.ipynb
+	$(RUN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) chapters/01_autoencoder.ipynb
 
 notebooks: setup
 	$(RUN) jupyter_book_config/notebooks.py $(CHAPTERS)
@@ -30,6 +40,7 @@ test: setup lint unit chapters site
 
 lint: setup
 	$(RUN) -m ruff check genmed_core chapters tests jupyter_book_config data
+	$(RUN) -m mypy
 
 unit: setup
 	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks -n 2 --dist loadfile
@@ -68,7 +79,7 @@ weights: setup
 	$(RUN) data/weights/train_ddpm.py
 
 pins: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
+	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
 
 clean:
 	rm -rf _build runs .pytest_cache .ruff_cache $(VENV)

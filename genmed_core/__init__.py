@@ -6,6 +6,7 @@ only be chosen before torch starts its thread pool.
 
 from genmed_core import runtime
 
+runtime.notice_another_clone()
 runtime.configure_threads()
 runtime.keep_freed_memory()
 

@@ -1,6 +1,11 @@
-"""environment.yml, pyproject.toml and constraints.txt say the same, and hold nothing of one machine."""
+"""environment.yml, pyproject.toml, constraints.txt, CI and make say the same, and hold nothing of one machine."""
 
+import importlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,3 +65,148 @@ def test_torch_and_torchvision_are_a_pair():
     pins = {p.name: next(iter(p.specifier)).version for p in PINS}
     torch_minor, vision_minor = (int(pins[n].split(".")[1]) for n in ("torch", "torchvision"))
     assert vision_minor == torch_minor + 15  # torch 2.11 goes with torchvision 0.26, 2.14 with 0.29
+
+
+# --- CI: what it runs, and at which ends of the ranges ---------------------------------------------------
+
+
+def workflow():
+    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(text.replace("\non:", "\n'on':"))  # YAML takes a bare `on` for true
+
+
+def test_ci_may_only_read_runs_weekly_and_stops_what_is_overtaken():
+    ci = workflow()
+    assert ci["permissions"] == {"contents": "read"} and ci["concurrency"]["cancel-in-progress"]
+    assert {"push", "pull_request", "schedule"} <= set(ci["on"])
+    minute, hour, day, month, weekday = ci["on"]["schedule"][0]["cron"].split()
+    assert (day, month) == ("*", "*") and weekday.isdecimal()
+    assert any("bash .ci/run" in str(step.get("run")) for step in ci["jobs"]["full"]["steps"])
+
+
+def test_ci_tries_both_ends_of_the_ranges_on_three_systems():
+    """The oldest Python with the oldest torch, the newest with the newest; each with the torchvision of its torch."""
+    matrix = workflow()["jobs"]["ends"]["strategy"]["matrix"]
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos", "windows"}
+    listed = sorted(line.rsplit(" ", 1)[1] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line))
+    assert matrix["python"] == [listed[0], listed[-1]] and PROJECT["requires-python"] == f">={listed[0]}"
+    ranges = {r.name: r.specifier for r in REQUIRED}
+    for end, combination in zip((">=", "<"), matrix["include"], strict=True):
+        for name in ("torch", "torchvision"):
+            (bound,) = [s.version for s in ranges[name] if s.operator == end]
+            minor = int(bound.split(".")[1]) - (end == "<")
+            assert combination[name] == f"0.{minor}.*" if name == "torchvision" else f"2.{minor}.*"
+    assert [c["python"] for c in matrix["include"]] == matrix["python"]
+
+
+def lint_commands():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nlint: setup\n")[1].split("\n\n")[0]
+    return [line.strip().removeprefix("$(RUN) ") for line in recipe.splitlines()]
+
+
+def test_ci_and_the_hooks_before_a_commit_run_what_make_lint_runs():
+    assert len(lint_commands()) == 2
+    steps = [step.get("run", "") for step in workflow()["jobs"]["ends"]["steps"]]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    for command in lint_commands():
+        assert f"python {command}" in steps and f"python {command}" in [hook["entry"] for hook in hooks]
+
+
+# --- make: places -----------------------------------------------------------------------------------------
+
+
+def clone(folder, made_for=None):
+    """A folder with the Makefile and an environment that only says what it is asked to run."""
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / "chapters").mkdir()
+    (folder / "chapters/01_autoencoder.ipynb").touch()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(ROOT / name, folder / name)
+    python = folder / ".venv/bin/python"
+    python.write_text('#!/bin/sh\necho "ran $*"\n')
+    python.chmod(0o755)
+    (folder / ".venv/.ready").write_text(f"{made_for or folder.resolve()}\n")
+    return folder
+
+
+def make(folder, *arguments):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None or os.name == "nt", reason="no make here")
+
+
+@needs_make
+@pytest.mark.parametrize("goal", ["lint", "unit", "chapters", "site", "notebooks", "book", "lab", "weights"])
+def test_make_works_in_a_folder_whose_name_has_a_space(tmp_path, goal):
+    said = []
+    for name in ("plain", "with a space", "it's (new)"):
+        result = make(clone(tmp_path / name), "-s", goal)
+        assert result.returncode == 0, result.stderr
+        said.append(result.stdout)
+    assert "ran -m" in said[0] or "ran jupyter_book_config" in said[0] or "ran data" in said[0], said[0]
+    assert said[0] == said[1] == said[2]
+
+
+@needs_make
+def test_make_notices_an_environment_that_was_moved_or_copied(tmp_path):
+    here = clone(tmp_path / "here")
+    assert make(here, "-q", "setup").returncode == 0
+    moved = clone(tmp_path / "moved", made_for=here)
+    for goal in ("setup", "lab", "unit"):
+        result = make(moved, "-s", goal)
+        assert result.returncode == 2 and "ran" not in result.stdout
+        assert f"made for {here}" in result.stderr and "`make renew`" in result.stderr
+    (tmp_path / "python").write_text("#!/bin/sh\n")  # stands for the one that makes environments
+    (tmp_path / "python").chmod(0o755)
+    result = make(moved, "renew", f"PYTHON={tmp_path / 'python'}")
+    assert result.returncode == 0 and "--reinstall" in result.stdout
+    assert make(moved, "-q", "setup").returncode == 0, "the advice works"
+
+
+def test_code_of_another_clone_says_so(tmp_path):
+    """A copied environment runs the code that it was installed from; where that differs from its own, it says so."""
+    code = "import sys; sys.path.insert(0, sys.argv[2]); sys.prefix = sys.argv[1]; import genmed_core"
+    own = tmp_path / "copy"
+    (own / "genmed_core").mkdir(parents=True)
+    (own / "chapters").mkdir()
+
+    def said(prefix, working):
+        command = [sys.executable, "-c", code, str(prefix), str(ROOT)]
+        return subprocess.run(command, cwd=working, capture_output=True, text=True, check=True).stdout
+
+    note = said(own / ".venv", own / "chapters")
+    assert f"this runs the code in {ROOT}" in note and f"For the code in {own}, run `make renew`" in note
+    assert said(own / ".venv", tmp_path) == "" and said(ROOT / ".venv", ROOT / "chapters") == ""
+
+
+# --- habits of a project that others join -----------------------------------------------------------------
+
+
+def test_the_package_says_that_it_is_typed_and_offers_the_audit_by_name():
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert (ROOT / "genmed_core/py.typed").is_file()
+    assert "py.typed" in whole["tool"]["setuptools"]["package-data"]["genmed_core"]
+    module, function = PROJECT["scripts"]["genmed-audit"].split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_citation_names_the_project_and_the_textbook():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["version"] == PROJECT["version"]
+    assert citation["authors"] == [{"name": "The genmed authors"}] == PROJECT["authors"]
+    assert any("Deep learning for healthcare" in r["title"] for r in citation["references"])
+
+
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md", ".github/CONTRIBUTING.md",
+                                  ".github/pull_request_template.md"])
+def test_files_that_a_newcomer_looks_for_are_there(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").split()) > 40
+
+
+def test_issue_forms_are_well_formed():
+    forms = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) >= 2
+    for form in (yaml.safe_load(path.read_text(encoding="utf-8")) for path in forms):
+        assert form["name"] and form["description"] and all("type" in part for part in form["body"])
