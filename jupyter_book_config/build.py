@@ -58,6 +58,7 @@ PACKAGES = {
 # What a page's picture depends on beside the notebook's own code.
 SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE", "PUBLIC")]
 CACHES_KEPT = 4
+PICTURES = (".svg", ".png", ".jpg")
 
 
 class BookError(RuntimeError):
@@ -165,6 +166,9 @@ def copy_chapter(path, target, names, solutions):
             cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
             cell.metadata.setdefault("mystnb", {}).update(
                 code_prompt_show="Solution: show the code", code_prompt_hide="Solution: hide the code")
+        for output in cell.get("outputs", []):
+            if notebooks.is_still(output):  # shown where nothing is run
+                cell.metadata.setdefault("mystnb", {}).setdefault("image", {"alt": "A still picture of the sliders."})
     notebook.metadata.setdefault("language_info", {"name": "python"})  # for colours, where nothing is run
     nbformat.write(notebook, target / path.name)
 
@@ -224,6 +228,7 @@ def run_ahead(sources, names, cache_path):
             cache.match_cache_notebook(notebook)
         except KeyError:
             waiting[path] = notebook
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a kernel's warning about a debugger nobody uses
     if len(waiting) > 1:
         os.environ.setdefault("GENMED_THREADS", "1")
     if runtime.budget_factor() < 1:  # figures that nobody judged must not replace those of a full training
@@ -305,6 +310,9 @@ def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="kee
                "-W", "--keep-going", "--all"]
     if subprocess.run(command, cwd=work).returncode:
         raise BookError("Jupyter Book met a warning: see above")
+    for page in (work / "html").glob("[0-9][0-9]_*.html"):
+        if page.stem not in names:  # of an earlier build of more chapters
+            page.unlink()
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
     return work / "html"

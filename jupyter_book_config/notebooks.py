@@ -5,17 +5,20 @@
     python jupyter_book_config/notebooks.py --check    say which notebooks are missing, stale or differ; exit 1
 
 The .py (py:percent) is the source. A notebook stores the outputs and the sha256 of the .py that it came from;
-widget state, timings and progress are left out, so that a rebuild changes what changed.
+widget state, timings and progress are left out, so that a rebuild changes what changed. A notebook whose cells were
+edited by hand is not overwritten without --overwrite.
 """
 
 import argparse
 import base64
 import hashlib
 import io
+import json
 import os
 import re
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +33,11 @@ SIZE_LIMIT = 600_000
 LARGE, WIDTH = 90_000, 720  # a picture of more characters is stored as JPEG, at most so many pixels wide
 FILMS = "X-rays of the COVID-19 Radiography Database from"  # what data.cxr prints when it reads them
 CONFLICT = r"^(<{7}|>{7})( |$)"
+LANGUAGE = {  # as a kernel gives it, but for the version: the same on every machine
+    "name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3",
+    "nbconvert_exporter": "python", "codemirror_mode": {"name": "ipython", "version": 3}}
+KEPT_FOR_THEMSELVES = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "jupyter", "trusted", "collapsed",
+                       "scrolled", "execution", "ExecuteTime", "editable", "slideshow", "vscode"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -90,11 +98,12 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def remedy(source: Path) -> str:
+def remedy(source: Path, *options: str) -> str:
     """The command that builds a chapter's notebook anew."""
+    words = " ".join([source.stem, *options])
     if source.parent == CHAPTERS:
-        return f"run `make notebooks CHAPTERS={source.stem}`"
-    return f"run `{Path(sys.executable).name} {Path(__file__).name} --source {source.parent} {source.stem}`"
+        return f"run `make notebooks CHAPTERS={shlex.quote(words)}`"
+    return f"run `python {shlex.quote(__file__)} --source {shlex.quote(str(source.parent))} {words}`"
 
 
 def content(notebook: nbformat.NotebookNode) -> list[tuple]:
@@ -105,7 +114,7 @@ def content(notebook: nbformat.NotebookNode) -> list[tuple]:
 def _plain(metadata: dict) -> dict:
     """A cell's metadata without what jupytext and JupyterLab keep there for themselves."""
     return {key: value for key, value in metadata.items()
-            if key not in ("lines_to_next_cell", "lines_to_end_of_cell_marker", "jupyter", "trusted", "collapsed")}
+            if key not in KEPT_FOR_THEMSELVES}
 
 
 def problems(source: Path) -> list[str]:
@@ -152,7 +161,8 @@ def _in_the_cells(notebook: nbformat.NotebookNode) -> Iterator[str]:
         outputs = cell.get("outputs", [])
         if any(output.output_type == "error" for output in outputs):
             yield f"stores an error in the cell that begins {cell.source[:40]!r}"
-        pictures = [o for o in outputs if any(kind.startswith("image/") for kind in o.get("data", {}))]
+        shown = [output.get("data", {}) for output in outputs if not is_still(output)]
+        pictures = [data for data in shown if any(kind.startswith("image/") for kind in data)]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
         if pictures and (trouble := undescribed(alt)):
             yield (f"has a figure with {trouble} in the cell that begins {cell.source[:40]!r}: "
@@ -168,34 +178,86 @@ def undescribed(alt: str | None) -> str | None:
     return None
 
 
-def build(source):
-    """Execute one chapter and write its notebook. Returns the notebook's size in bytes."""
+def edited(notebook: nbformat.NotebookNode) -> bool:
+    """Whether somebody changed the cells of a notebook after it was built. Running them changes outputs only."""
+    return notebook.metadata.get("genmed", {}).get("cells_sha256") != cells_sha256(notebook)
+
+
+def cells_sha256(notebook: nbformat.NotebookNode) -> str:
+    """Of the cells as their author wrote them."""
+    return sha256(json.dumps(content(notebook), sort_keys=True))
+
+
+def refuse_edited(source: Path) -> None:
+    """ChapterError where building the notebook anew would lose what somebody wrote into it."""
+    target = source.with_suffix(".ipynb")
+    try:
+        lost = target.exists() and edited(read_notebook(target))
+    except ChapterError:  # nobody can open it: there is nothing to keep that git has not
+        return
+    if lost:
+        raise ChapterError(
+            f"{target.name} was edited by hand since it was built, and building it would lose that: move the changes "
+            f"to {source.name}, or keep a copy under another name; then {remedy(source, '--overwrite')}")
+
+
+def build(source: Path, overwrite: bool = False) -> int:
+    """Execute one chapter and write its notebook; returns the notebook's size in bytes.
+
+    ChapterError where the notebook was edited by hand, unless it may be overwritten.
+    """
     text = read_source(source)  # once: the file may be edited while it runs
     notebook = jupytext.reads(text, fmt="py:percent")
     client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
-                            store_widget_state=False, resources={"metadata": {"path": str(source.parent)}})
+                            store_widget_state=False, resources={"metadata": {"path": str(source.parent)}},
+                            on_cell_start=_progress(source.stem, len(notebook.cells)))
     client.execute()
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number:03d}"
-        for output in cell.get("outputs", []):
-            _tidy(output)
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata.pop("language_info", None)
-    notebook.metadata["genmed"] = {"source_sha256": sha256(text)}
+    finish(notebook, text)
+    if not overwrite:
+        refuse_edited(source)  # again: a chapter takes minutes
     target = source.with_suffix(".ipynb")
     jupytext.write(notebook, target, fmt="ipynb")
     return target.stat().st_size
 
 
-def _tidy(output):
-    """Without a kernel a stored slider is dead: leave its still picture, if it has one, or say what to do."""
+def _progress(name: str, cells: int) -> Callable[..., None]:
+    """Says at each quarter of a chapter how far it is."""
+    def say(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        if cell_index * 4 // cells > said[-1]:
+            said.append(cell_index * 4 // cells)
+            print(f"{name}: cell {cell_index + 1} of {cells}", flush=True)
+    said = [0]
+    return say
+
+
+def finish(notebook: nbformat.NotebookNode, text: str) -> None:
+    """Turn a notebook that has just been run into the one that is stored, in place; `text` is its source's."""
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"
+        for output in cell.get("outputs", []):
+            _tidy(output)
+        if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # JupyterLab folds it away
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = dict(LANGUAGE)
+    notebook.metadata["genmed"] = {"source_sha256": sha256(text), "cells_sha256": cells_sha256(notebook)}
+
+
+def _tidy(output: nbformat.NotebookNode) -> None:
+    """Without a kernel a stored slider is dead: leave its still picture, if it has one, and what to do."""
     if WIDGET in output.get("data", {}):
         del output["data"][WIDGET]
+        output["metadata"]["genmed"] = {"still": True}
         if "image/png" not in output["data"]:
-            output["data"] = {"text/plain": "Run this cell to move the sliders."}
+            output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}
     if len(output.get("data", {}).get("image/png", "")) > LARGE:
         output["data"]["image/jpeg"] = _as_jpeg(output["data"].pop("image/png"))
     output.get("metadata", {}).pop("transient", None)
+
+
+def is_still(output: nbformat.NotebookNode) -> bool:
+    """Whether an output is the picture that a slider left; the slider itself says what it shows."""
+    return output.get("metadata", {}).get("genmed", {}).get("still", False)
 
 
 def _as_jpeg(png):
@@ -208,14 +270,15 @@ def _as_jpeg(png):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def build_all(picked: list[Path], workers: int) -> list[str]:
+def build_all(picked: list[Path], workers: int, overwrite: bool) -> list[str]:
     """Build the notebooks, `workers` at a time; returns the names of those that failed."""
     failed = []
+    print(f"running {', '.join(source.stem for source in picked)}", flush=True)
     with ThreadPoolExecutor(min(workers, len(picked))) as pool:
-        for source, job in [(s, pool.submit(build, s)) for s in picked]:
+        for source, job in [(s, pool.submit(build, s, overwrite)) for s in picked]:
             try:
                 print(f"{source.with_suffix('.ipynb').name}: {job.result() / 1000:.0f} KB", flush=True)
-            except (CellExecutionError, ChapterError) as error:
+            except (CellExecutionError, ChapterError, OSError) as error:
                 failed.append(source.name)
                 print(f"{source.name} failed, its notebook is left as it was:\n{error}", file=sys.stderr, flush=True)
     return failed
@@ -227,6 +290,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only report what is missing, stale or different")
     parser.add_argument("--workers", type=int, default=2, help="notebooks at a time, one thread each")
     parser.add_argument("--source", type=Path, default=CHAPTERS, help="the folder of the .py files, default chapters/")
+    parser.add_argument("--overwrite", action="store_true", help="also notebooks whose cells were edited by hand")
     options = parser.parse_args()
     if options.workers < 1:
         parser.error(f"--workers {options.workers}: at least one notebook has to be built at a time")
@@ -240,9 +304,17 @@ def main() -> None:
         found = [line for source in picked for line in problems(source)]
         print("\n".join(found) or f"{len(picked)} notebooks match their sources")
         sys.exit(bool(found))
+    try:
+        for source in picked:  # all of them before the first is run
+            read_source(source)
+            if not options.overwrite:
+                refuse_edited(source)
+    except ChapterError as error:
+        sys.exit(f"error: {error}")
     os.environ.setdefault("GENMED_THREADS", "1")
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a kernel's warning about a debugger nobody uses
     os.environ["GENMED_PUBLIC"] = "1"  # no film of a patient may be stored
-    failed = build_all(picked, options.workers)
+    failed = build_all(picked, options.workers, options.overwrite)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 
 

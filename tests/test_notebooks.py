@@ -109,3 +109,147 @@ def test_an_unknown_chapter_is_refused_and_those_that_exist_are_listed():
     for words in (["99"], ["1", "99"], ["01_"], ["0"], ["-1"], [""], ["b"], ["02_b extra"]):
         with pytest.raises(notebooks.ChapterError, match="those that exist: 01_a, 02_b, 10_c"):
             notebooks.pick(["01_a", "02_b", "10_c"], words)
+
+
+# --- how a notebook is built and read --------------------------------------------------------------------------------
+
+SMALL = '''\
+# %% [markdown]
+# # Title
+
+# %%
+import ipywidgets
+
+class Slider(ipywidgets.IntSlider):
+    def _repr_mimebundle_(self, **kwargs):
+        return super()._repr_mimebundle_(**kwargs) | {"image/png": "iVBORw0KGgo="}
+
+Slider()
+
+# %%
+ipywidgets.IntSlider()
+
+# %% tags=["solution"]
+print("the answer")
+'''
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    source = tmp_path_factory.mktemp("chapters") / "01_small.py"
+    source.write_text(SMALL, encoding="utf-8")
+    notebooks.build(source)
+    return source
+
+
+@pytest.fixture
+def small(built, tmp_path):
+    """A chapter of one's own without a jupytext header, and its notebook."""
+    for path in (built, built.with_suffix(".ipynb")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path / built.name
+
+
+def test_a_source_without_a_header_matches_its_notebook(small):
+    assert notebooks.problems(small) == []
+
+
+def test_solutions_are_folded_in_the_notebook_alone(small):
+    notebook = nbformat.read(small.with_suffix(".ipynb"), as_version=4)
+    assert [cell.metadata.get("jupyter") for cell in notebook.cells] == [
+        None, None, None, {"source_hidden": True, "outputs_hidden": True}]
+    assert notebook.cells[3].outputs[0].text == "the answer\n"
+
+
+def test_a_slider_leaves_its_picture_or_says_what_to_do(small):
+    cells = nbformat.read(small.with_suffix(".ipynb"), as_version=4).cells
+    (picture,), (words,) = cells[1].outputs, cells[2].outputs
+    assert picture.data["image/png"].startswith("iVBOR") and notebooks.is_still(picture)
+    assert words.data == {"text/plain": "To move the sliders, run the chapter down to here."}
+    assert notebooks.WIDGET not in picture.data
+
+
+def test_the_language_is_stored_and_does_not_depend_on_the_machine(small):
+    language = nbformat.read(small.with_suffix(".ipynb"), as_version=4).metadata["language_info"]
+    assert language["name"] == "python" and "version" not in language
+
+
+def rewrite(source, change):
+    """Change the notebook of `source` as JupyterLab would, and save it."""
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    change(notebook)
+    nbformat.write(notebook, source.with_suffix(".ipynb"))
+    return source.with_suffix(".ipynb").read_text(encoding="utf-8")
+
+
+EDITS = {
+    "a cell changed": lambda nb: nb.cells[2].update(source="print(2)"),
+    "a cell more": lambda nb: nb.cells.append(nbformat.v4.new_markdown_cell("my note")),
+    "a cell less": lambda nb: nb.cells.pop(),
+    "cells moved": lambda nb: nb.cells.reverse(),
+    "a tag": lambda nb: nb.cells[2].metadata.update(tags=["solution"]),
+    "not built by us": lambda nb: nb.metadata.pop("genmed"),
+}
+
+
+@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
+def test_edits_by_hand_are_not_overwritten(small, change, monkeypatch):
+    text = rewrite(small, change)
+    small.write_text(SMALL.replace("answer", "other answer"), encoding="utf-8")
+    monkeypatch.setattr(notebooks, "build_all", lambda *arguments: pytest.fail("it was run"))
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--source", str(small.parent)])
+    with pytest.raises(SystemExit, match="edited by hand.*--overwrite"):
+        notebooks.main()
+    with pytest.raises(notebooks.ChapterError, match="edited by hand"):
+        notebooks.refuse_edited(small)
+    assert small.with_suffix(".ipynb").read_text(encoding="utf-8") == text
+
+
+def test_running_and_folding_is_no_edit(small):
+    def run(notebook):
+        notebook.metadata.language_info["version"] = "3.12.1"
+        notebook.cells[2].update(outputs=[], execution_count=7)
+        notebook.cells[2].metadata.update(jupyter={"source_hidden": True}, collapsed=True, scrolled=True)
+        notebook.cells[3].metadata.pop("jupyter")
+    rewrite(small, run)
+    notebooks.refuse_edited(small)
+    small.with_suffix(".ipynb").write_text("{broken", encoding="utf-8")  # nothing that could be kept
+    notebooks.refuse_edited(small)
+
+
+def test_an_edit_made_while_the_chapter_runs_is_kept(small, monkeypatch):
+    monkeypatch.setattr(notebooks.NotebookClient, "execute", lambda client: rewrite(small, EDITS["a cell more"]))
+    with pytest.raises(notebooks.ChapterError, match="edited by hand"):
+        notebooks.build(small)
+    assert "my note" in small.with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert notebooks.build(small, overwrite=True) == small.with_suffix(".ipynb").stat().st_size
+    assert notebooks.problems(small) == []
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--workers", "0"], "--workers 0"), (["--workers", "-1"], "--workers -1"), (["--workers", "two"], "invalid int"),
+    (["99"], "those that exist: 01_small"), (["1", "9", "--check"], "there is no chapter '9'"),
+    (["--source", "/nowhere"], "no NN_name.py in"), (["--source", __file__], "no NN_name.py in")])
+def test_arguments_that_mean_nothing_are_named(small, arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--source", str(small.parent), *arguments])
+    with pytest.raises(SystemExit) as stop:
+        notebooks.main()
+    assert stop.value.code not in (0, None) and message in capsys.readouterr().err
+
+
+def test_more_workers_than_chapters_are_no_trouble(small, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks, "build", lambda source, overwrite: 1000)
+    assert notebooks.build_all([small], 10_000, False) == [] and "1 KB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [".py", ".ipynb"])
+def test_marks_of_a_conflict_are_named_before_anything_runs(small, path, monkeypatch, capsys):
+    spoiled = small.with_suffix(path)
+    spoiled.write_text("<<<<<<< HEAD\n" + spoiled.read_text(encoding="utf-8"), encoding="utf-8")
+    assert any(f"01_small{path} holds git's marks" in line for line in notebooks.problems(small))
+    monkeypatch.setattr(notebooks, "build_all", lambda *arguments: [])
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--source", str(small.parent)])
+    with pytest.raises(SystemExit) as stop:
+        notebooks.main()
+    # a source has to be settled; a notebook is built anew, and that settles it
+    assert (stop.value.code == 0) == (path == ".ipynb")
