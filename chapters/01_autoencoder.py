@@ -27,7 +27,8 @@
 # - explain, with a measurement, why an autoencoder is not a generative model.
 #
 # Running time: about a minute and a quarter on one core of an Intel Xeon, most of it training; measured by `make
-# notebooks`. No GPU, no account and no network are needed.
+# notebooks`. No GPU, no account and no network are needed. What the book is about, and how to use its notebooks, is
+# told in the [introduction](intro.md).
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -41,6 +42,7 @@ from genmed_core import data, kernels, metrics, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 STEPS, BATCH, RATE = 1000, 256, 4e-3
+CODE, HIDDEN = 32, 128  # numbers in a code, units in a hidden layer: yours to change, before you run all
 device = runtime.device()
 print(runtime.machine())
 
@@ -98,7 +100,7 @@ eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(centred)
 eigenvalues, eigenvectors = eigenvalues.flip(0).clamp(min=0), eigenvectors.flip(1)  # largest first
 
 
-def pca_encode(x, d=32):
+def pca_encode(x, d=CODE):
     return (x.flatten(1) - mean) @ eigenvectors[:, :d]               # (B, d)
 
 
@@ -113,7 +115,7 @@ def mse(x_hat, x):
 
 pca_error = mse(pca_decode(pca_encode(x_test)), x_test)
 print(f"mean image alone: {mse(mean.view(1, 1, 28, 28).expand_as(x_test), x_test):.4f} per pixel")
-print(f"PCA, 32 numbers:  {pca_error:.4f}")
+print(f"PCA, {CODE} numbers:  {pca_error:.4f}")
 
 # %% [markdown]
 # ## The model
@@ -127,7 +129,7 @@ print(f"PCA, 32 numbers:  {pca_error:.4f}")
 class AutoEncoder(nn.Module):
     """x (B, 1, 28, 28) in [0, 1] -> code (B, d) -> copy (B, 1, 28, 28)."""
 
-    def __init__(self, code=32, hidden=128, *, code_relu=True, mean=None):
+    def __init__(self, code=CODE, hidden=HIDDEN, *, code_relu=True, mean=None):
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(),
                                      nn.Linear(hidden, code), nn.ReLU() if code_relu else nn.Identity())
@@ -217,7 +219,7 @@ for name, model in {"book": book, "no ReLU": signed, "from mean": ae}.items():
     errors[name] = mse(model(x_test), x_test)
     dead, speaking = census(model)
     print(f"{name:10s} error {errors[name]:.4f}, {errors[name] / pca_error:.2f} of PCA's;  "
-          f"dead units {dead:2d} of 32, on average {speaking:.1f} speak")
+          f"dead units {dead:2d} of {CODE}, on average {speaking:.1f} speak")
 
 # %% mystnb={"image": {"alt": "Bars: test error per pixel of PCA and of three autoencoders with 32 numbers each"}}
 plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error per pixel, thousandths")
@@ -420,10 +422,13 @@ noise_slider
 # column of weights, which it adds to the drawing when it speaks.
 
 # %%
+UNITS, K = 256, 24  # all units, and those that may speak: yours to change
+
+
 class KSparse(AutoEncoder):
     """One wide hidden layer of which the k largest units are kept."""
 
-    def __init__(self, *, units=256, k=24, mean):
+    def __init__(self, *, units=UNITS, k=K, mean):
         super().__init__(mean=mean)
         self.k, output_bias = k, self.decoder[2].bias.data
         self.encoder = nn.Linear(784, units)
@@ -440,7 +445,7 @@ torch.manual_seed(SEED)
 sparse = train_model(KSparse(mean=mean), squared_error, "k-sparse")
 errors["k-sparse"] = mse(sparse(x_test), x_test)
 dead, speaking = census(sparse)
-print(f"k-sparse: error {errors['k-sparse']:.4f}, dead units {dead} of 256, {speaking:.1f} speak for an image")
+print(f"k-sparse: error {errors['k-sparse']:.4f}, dead units {dead} of {UNITS}, {speaking:.1f} speak for an image")
 
 # %% mystnb={"image": {"alt": "Forty decoder pictures of the k-sparse autoencoder: pieces of strokes"}}
 often = (sparse.encode(x_test) > 0).float().mean(0).argsort(descending=True)[:40]
@@ -532,9 +537,9 @@ fig
 # %%
 torch.manual_seed(SEED + 3)
 z_train, n = ae.encode(x_train), 2000
-order = torch.rand(len(z_train), 32, device=device).argsort(0)[:n]   # a shuffle of its own for each unit
-covariance = torch.cov(z_train.T) + 1e-4 * torch.eye(32, device=device)
-fitted = z_train.mean(0) + torch.randn(n, 32, device=device) @ torch.linalg.cholesky(covariance).T
+order = torch.rand(len(z_train), CODE, device=device).argsort(0)[:n]   # a shuffle of its own for each unit
+covariance = torch.cov(z_train.T) + 1e-4 * torch.eye(CODE, device=device)
+fitted = z_train.mean(0) + torch.randn(n, CODE, device=device) @ torch.linalg.cholesky(covariance).T
 i, j = torch.randint(len(z_train), (2, 3 * n), device=device)
 unlike = y_train[i] != y_train[j]
 codes = {
@@ -542,8 +547,8 @@ codes = {
     "midway": (0.5 * (z_train[i] + z_train[j]))[unlike][:n],
     "Gaussian fit": fitted.relu(),
     "units shuffled": z_train.gather(0, order),
-    "uniform": torch.rand(n, 32, device=device) * z_train.amax(0),
-    "N(0, I), ReLU": torch.randn(n, 32, device=device).relu(),
+    "uniform": torch.rand(n, CODE, device=device) * z_train.amax(0),
+    "N(0, I), ReLU": torch.randn(n, CODE, device=device).relu(),
 }
 decoded = {name: ae.decode(z) for name, z in codes.items()}
 
@@ -592,7 +597,7 @@ for name, (highest, H, information) in readings.items():
 # %% tags=["nbval-check-output"]
 generator, root = torch.Generator(device).manual_seed(SEED), torch.linalg.cholesky(covariance).T
 drawn, per_image = metrics.timed_samples(lambda: ae.decode(
-    (z_train.mean(0) + torch.randn(n, 32, generator=generator, device=device) @ root).relu()))
+    (z_train.mean(0) + torch.randn(n, CODE, generator=generator, device=device) @ root).relu()))
 expect.model("autoencoder", report=metrics.sample_report(drawn, test_set, held_out=val_set), samples=drawn,
              real=test_set, train_seconds=histories["started from the mean"].seconds, sample_seconds=per_image,
              parameters=ae.decoder, note="no generative model: codes from a Gaussian fitted to the training codes")
@@ -635,7 +640,7 @@ fig
 
 # %% tags=["nbval-check-output"]
 expect("autoencoder, test squared error per pixel", errors["from mean"], below={"mnist": 0.0115, "strokes": 0.0098})
-expect("autoencoder's error as a share of PCA's, 32 numbers each", errors["from mean"] / pca_error, below=0.75)
+expect(f"autoencoder's error as a share of PCA's, {CODE} numbers each", errors["from mean"] / pca_error, below=0.75)
 expect("error started from the mean as a share of the book's", errors["from mean"] / errors["book"], below=0.85)
 expect("squared error, trained on squared as a share of trained on absolute", errors["MSE"] / errors["L1"], below=0.95)
 expect("absolute error, trained on absolute as a share of trained on squared", mae["L1"] / mae["MSE"], below=0.97)
@@ -678,7 +683,8 @@ def parameters(n, h, d):
     return 2 * n * h + 2 * h * d + 2 * h + d + n
 
 
-print(parameters(784, 128, 32) == metrics.parameter_count(AutoEncoder()), f"{parameters(4096, 512, 64):,} for X-rays")
+agree = parameters(784, HIDDEN, CODE) == metrics.parameter_count(AutoEncoder())
+print(agree, f"{parameters(4096, 512, 64):,} for X-rays")
 
 # %% [markdown]
 # **2. A linear autoencoder is PCA.** Remove every nonlinearity: $z = W(x - \mu)$, $\hat x = \mu + Vz$, both trained by
@@ -698,7 +704,7 @@ print(parameters(784, 128, 32) == metrics.parameter_count(AutoEncoder()), f"{par
 
 # %% tags=["solution"]
 class LinearAutoEncoder(nn.Module):
-    def __init__(self, mean, code=32):
+    def __init__(self, mean, code=CODE):
         super().__init__()
         self.encoder, self.decoder = nn.Linear(784, code, bias=False), nn.Linear(code, 784, bias=False)
         self.register_buffer("mean", mean.cpu().clone())
@@ -709,10 +715,10 @@ class LinearAutoEncoder(nn.Module):
 
 torch.manual_seed(SEED)
 linear = train_model(LinearAutoEncoder(mean), squared_error, "linear")
-floor = eigenvalues[32:].sum().item() / 784
+floor = eigenvalues[CODE:].sum().item() / 784
 linear_error = mse(linear(x_train), x_train)
 Q, _ = torch.linalg.qr(linear.decoder.weight)                        # an orthonormal basis of V's columns
-overlap = (Q.T @ eigenvectors[:, :32]).square().sum().item() / 32
+overlap = (Q.T @ eigenvectors[:, :CODE]).square().sum().item() / CODE
 print(f"training error {linear_error:.5f}, floor {floor:.5f}; mean squared cosine {overlap:.3f}")
 
 # %% tags=["solution", "nbval-check-output"]

@@ -268,10 +268,13 @@ fig
 # would weigh 784 times too much.
 
 # %%
+LATENT, HIDDEN = 8, 128  # numbers in a code, units in a hidden layer: yours to change, before you run what follows
+
+
 class VAE(nn.Module):
     """The textbook's model. encode: x (B, 1, 28, 28) -> mu, logvar (B, d); decode: z (B, d) -> logits like x."""
 
-    def __init__(self, hidden=128, latent=8):
+    def __init__(self, hidden=HIDDEN, latent=LATENT):
         super().__init__()
         self.encoder = nn.Sequential(
             nn.Flatten(), nn.Linear(784, hidden), nn.Tanh(), nn.Linear(hidden, 2 * latent))
@@ -397,8 +400,11 @@ def start_at_the_data(vae):
 
 def optimizers(model, lr=0.02, muon_lr=0.1):
     """Muon for the large matrices, AdamW for everything else."""
-    large = [p for p in model.parameters() if p.ndim == 2 and min(p.shape) >= 64]
-    rest = [p for p in model.parameters() if not (p.ndim == 2 and min(p.shape) >= 64)]
+    def is_large(p):
+        return p.ndim == 2 and min(p.shape) >= min(64, HIDDEN)
+
+    large = [p for p in model.parameters() if is_large(p)]
+    rest = [p for p in model.parameters() if not is_large(p)]
     return [torch.optim.AdamW(rest, lr=lr), torch.optim.Muon(large, lr=muon_lr, weight_decay=0.03)]
 
 
@@ -436,7 +442,7 @@ plots.show_rows({"x": test_x[:10], "x_hat": x_hat})
 # %% mystnb={"image": {"alt": "Forty digits decoded from random codes: most are legible, some lie between two digits"}}
 torch.manual_seed(SEED)
 with torch.no_grad():
-    samples = torch.sigmoid(vae.decode(torch.randn(40, 8, device=device)))
+    samples = torch.sigmoid(vae.decode(torch.randn(40, LATENT, device=device)))
 plots.show_grid(samples, columns=10, title="decoded from z ~ N(0, I), the first forty")
 
 # %% [markdown]
@@ -472,7 +478,8 @@ for name, (a, b, seconds) in rows.items():
 @torch.no_grad()
 def naive_log_likelihood(model, x, counts):
     """log of (2.2) for the sample sizes `counts`: x (B, 1, 28, 28) -> (len(counts), B)."""
-    a = torch.cat([model.decode(torch.randn(5000, 8, device=x.device)).flatten(1) for _ in range(counts[-1] // 5000)])
+    draws = [torch.randn(5000, LATENT, device=x.device) for _ in range(counts[-1] // 5000)]
+    a = torch.cat([model.decode(z).flatten(1) for z in draws])
     log_p = a @ x.flatten(1).T - F.softplus(a).sum(1, keepdim=True)  # (2.9) for every code and every image: (S, B)
     running = torch.logcumsumexp(log_p, 0)
     return torch.stack([running[S - 1] - math.log(S) for S in counts])
@@ -501,14 +508,14 @@ plots.show_curves(curves, x_label="samples per image", y_label="log p(x), nats",
 start = (vae.encode(test_x[:1])[0][0] * 20).round().div(20).detach().cpu()  # on the sliders' grid of 0.05
 explorer = widgets.LatentExplorer(vae.decoder.cpu(), z0=start, caption="starts at the first test digit")
 values = 0.6 * torch.arange(-5, 6)
-codes = start.repeat(8, 11, 1)                                               # (8, 11, 8)
-codes[torch.arange(8), :, torch.arange(8)] = values
-traversal = explorer.decode(codes.view(-1, 8))                               # (88, 28, 28)
+codes = start.repeat(LATENT, 11, 1)                                          # (8, 11, 8)
+codes[torch.arange(LATENT), :, torch.arange(LATENT)] = values
+traversal = explorer.decode(codes.view(-1, LATENT))                          # (88, 28, 28)
 with torch.no_grad():
-    canvas_error = (traversal - torch.sigmoid(vae.decode(codes.view(-1, 8)))[:, 0]).abs().max().item()
+    canvas_error = (traversal - torch.sigmoid(vae.decode(codes.view(-1, LATENT)))[:, 0]).abs().max().item()
 vae.to(device)
 print(f"browser's decoder against torch: largest difference {canvas_error:.4f} grey levels of 1")
-plots.show_grid(traversal, columns=11, row_labels=[f"z[{j}]" for j in range(8)],
+plots.show_grid(traversal, columns=11, row_labels=[f"z[{j}]" for j in range(LATENT)],
                 column_labels=[f"{v:.1f}" for v in values])
 
 # %%
@@ -528,7 +535,8 @@ print(inspect.getsource(nets.ConvVAE))
 
 # %%
 torch.manual_seed(SEED)
-conv = nets.ConvVAE(latent=16, width=16, hidden=128).to(device)
+CONV_LATENT = 16
+conv = nets.ConvVAE(latent=CONV_LATENT, width=16, hidden=128).to(device)
 conv_history = fit_vae(conv, 400, title="convolutional VAE",
                        optimizer=optimizers(conv, lr=0.01, muon_lr=0.05))
 conv_nll, conv_kl = evaluate(conv)
@@ -551,8 +559,9 @@ print(f"convolutional, first 500 test images: -ELBO {conv_elbo:.1f}, minus the b
 # %% mystnb={"image": {"alt": "Samples of the small and of the convolutional model side by side"}}
 torch.manual_seed(SEED)
 with torch.no_grad():
-    conv_samples = torch.sigmoid(conv.decode(torch.randn(40, 16, device=device)))
-plots.show_grids({"784-128-8": samples, "convolutional, d = 16": conv_samples}, columns=8, rows=5)
+    conv_samples = torch.sigmoid(conv.decode(torch.randn(40, CONV_LATENT, device=device)))
+plots.show_grids({f"784-{HIDDEN}-{LATENT}": samples, f"convolutional, d = {CONV_LATENT}": conv_samples}, columns=8,
+                 rows=5)
 
 # %% [markdown]
 # A better likelihood does not guarantee prettier samples. A larger code reconstructs better, but leaves more room in
@@ -563,7 +572,7 @@ plots.show_grids({"784-128-8": samples, "convolutional, d = 16": conv_samples}, 
 # knows black and white only, so we cut its probabilities at ½ and hold them against real digits cut likewise.
 
 # %% tags=["nbval-check-output"]
-z_drawn = torch.randn(2000, 16, generator=torch.Generator().manual_seed(SEED)).to(device)
+z_drawn = torch.randn(2000, CONV_LATENT, generator=torch.Generator().manual_seed(SEED)).to(device)
 with torch.no_grad():
     drawn, per_image = metrics.timed_samples(lambda: (conv.decode(z_drawn) > 0).float())  # a logit of 0 is ½
 report = metrics.sample_report(drawn, test_set, held_out=val_set, binarised=True)
@@ -597,12 +606,12 @@ print(f"{'beta':>6}{'NLL':>8}{'KL':>8}{'-ELBO':>8}  coordinates in use (KL above
 for beta, model in small.items():
     nll_b, rates[beta] = evaluate(model)
     total = rates[beta].sum().item()
-    print(f"{beta:6}{nll_b:8.1f}{total:8.1f}{nll_b + total:8.1f}  {(rates[beta] > 0.05).sum().item()} of 8")
+    print(f"{beta:6}{nll_b:8.1f}{total:8.1f}{nll_b + total:8.1f}  {(rates[beta] > 0.05).sum().item()} of {LATENT}")
 table = torch.stack([kl.sort(descending=True).values for kl in rates.values()])
 fig, ax = plots.figure(6.5, 2.6)
 ax.imshow(table, cmap="cividis", aspect="auto", vmin=0, vmax=4)
 ax.grid(False)
-for (i, j), value in zip([(i, j) for i in range(len(BETAS)) for j in range(8)], table.flatten().tolist()):
+for (i, j), value in zip([(i, j) for i in range(len(BETAS)) for j in range(LATENT)], table.flatten().tolist()):
     ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < 2.5 else "black")
 ax.set_yticks(range(len(BETAS)), labels=[f"β = {b}" for b in BETAS])
 ax.set(xticks=[], xlabel="coordinates of the code, sorted by their KL in nats")
@@ -620,7 +629,7 @@ def pictures(model):
     """Reconstructions (originals in odd rows, x_hat in even ones) and prior samples, as two pages."""
     x_hat = torch.sigmoid(model.decode(model.encode(test_x[:24])[0]))
     pairs = torch.stack([test_x[:24].view(3, 8, 1, 28, 28), x_hat.view(3, 8, 1, 28, 28)], 1).flatten(0, 2)
-    z = torch.randn(48, 8, generator=torch.Generator().manual_seed(SEED)).to(device)
+    z = torch.randn(48, LATENT, generator=torch.Generator().manual_seed(SEED)).to(device)
     return [plots.tile(pairs, 6, 8), plots.tile(torch.sigmoid(model.decode(z)), 6, 8)]
 
 
@@ -646,7 +655,7 @@ beta_slider
 class DeepVAE(VAE):
     """The textbook's model with `extra` more tanh layers on either side of the code."""
 
-    def __init__(self, hidden=128, latent=16, extra=4):
+    def __init__(self, hidden=HIDDEN, latent=2 * LATENT, extra=4):
         super().__init__(hidden, latent)
         more = [[part for _ in range(extra) for part in (nn.Linear(hidden, hidden), nn.Tanh())] for _ in range(2)]
         self.encoder = nn.Sequential(*self.encoder[:3], *more[0], self.encoder[3])
@@ -673,8 +682,8 @@ no_code = 784 * F.binary_cross_entropy(p.expand_as(test_x), test_x).item()
 print(f"{'independent pixels, no code':28} -ELBO {no_code:6.1f}")
 for name, (nll_d, kl_d) in deep.items():
     used = (kl_d > 0.05).sum().item()
-    print(f"{name:28} -ELBO {nll_d + kl_d.sum():6.1f}   KL {kl_d.sum():5.2f}   in use {used} of 16")
-plots.show_curves({k: (range(1, 17), v[1].sort(descending=True).values.tolist()) for k, v in deep.items()},
+    print(f"{name:28} -ELBO {nll_d + kl_d.sum():6.1f}   KL {kl_d.sum():5.2f}   in use {used} of {len(kl_d)}")
+plots.show_curves({k: (range(1, len(v[1]) + 1), v[1].sort(descending=True).values.tolist()) for k, v in deep.items()},
                   x_label="coordinates, sorted by their KL", y_label="KL, nats")
 
 # %% [markdown]
@@ -726,8 +735,8 @@ expect("test -ELBO of the convolutional network, nats per image", conv_neg_elbo,
 expect("bound (k = 1000) above naive Monte Carlo (50,000), nats", iwae[-1] - naive[-1], above=2)
 expect("score-function variance over pathwise, d = 8",
        variance["score function"][3] / variance["pathwise"][3], above=10)
-expect("coordinates in use at beta = 1", (rates[1] > 0.05).sum(), above=7)
-expect("coordinates in use at beta = 30", (rates[30] > 0.05).sum(), below=4)
+expect("coordinates in use at beta = 1", (rates[1] > 0.05).sum(), above=LATENT - 1)
+expect("coordinates in use at beta = 30", (rates[30] > 0.05).sum(), below=LATENT / 2)
 expect("KL of the collapsed deep model, nats", deep["textbook's start"][1].sum(), below=4)
 expect("KL that warm-up adds to the deep model, nats",
        deep["ours, with KL warm-up"][1].sum() - deep["our recipe"][1].sum(), above=0.5)

@@ -151,6 +151,9 @@ expect("reader's accuracy on real binarised test digits", reader_accuracy, above
 # not spend its first steps on learning what an average digit looks like.
 
 # %%
+LATENT = 8  # numbers in a code: yours to change, before you run what follows
+
+
 def mlp(*sizes, activation):
     layers = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:])]
     return nn.Sequential(*[part for layer in layers for part in (layer, activation())][:-1])
@@ -159,7 +162,7 @@ def mlp(*sizes, activation):
 class CVAE(nn.Module):
     """A VAE that is told the label: "none", "add" (the book's), "concat", or "both" (the encoder sees it too)."""
 
-    def __init__(self, label, *, hidden=(128,), d=8, activation=nn.Tanh, volume=1.0):
+    def __init__(self, label, *, hidden=(128,), d=LATENT, activation=nn.Tanh, volume=1.0):
         super().__init__()
         self.label, self.d = label, d
         self.embedding = nn.Embedding(10, d)
@@ -286,7 +289,7 @@ def class_by_style(model, z):
 
 
 torch.manual_seed(SEED)
-styles = torch.randn(10, 8, device=device)
+styles = torch.randn(10, LATENT, device=device)
 
 # %% mystnb={"image": {"alt": "Two grids, a row per class: left many wrong or smudged digits, right nearly all right"}}
 grids = {"label added (the book's model)": class_by_style(book, styles),
@@ -564,7 +567,7 @@ for name, (nll, kl) in learned_bounds.items():
 # %% mystnb={"image": {"alt": "Two grids, a row for each class: drawn from the fixed and from the learned prior."}}
 torch.manual_seed(SEED)
 rows = torch.arange(10, device=device).repeat_interleave(10)
-from_fixed = draw(large, rows, torch.randn(100, 8, device=device))
+from_fixed = draw(large, rows, torch.randn(100, LATENT, device=device))
 from_learned = draw(large, rows, learned_prior(*priors["large"], rows).sample())
 plots.show_grids({"larger model, z from N(0, I)": from_fixed, "larger model, z from the learned prior": from_learned},
                  columns=10, width=7.2, row_labels="0123456789")
@@ -637,10 +640,11 @@ _, mu, logvar = codes(large, x_test, y_test)
 busiest = metrics.gaussian_kl(mu, logvar).mean(0).argsort(descending=True)[:4].tolist()
 explorer = widgets.LatentExplorer(
     large.decoder, embedding=large.embedding, join="concat", z0=mu[0], label=int(y_test[0]), sliders=busiest,
-    names=[f"style {i + 1}" for i in range(4)], z_range=3.0, alt="Digit drawn by the conditional decoder, for")
+    names=[f"style {i + 1}" for i in range(len(busiest))], z_range=3.0,
+    alt="Digit drawn by the conditional decoder, for")
 worst = 0.0
 for label in range(10):
-    for code in (mu[label], -mu[label], torch.zeros(8, device=device)):
+    for code in (mu[label], -mu[label], torch.zeros(LATENT, device=device)):
         from_network = draw(large, torch.tensor([label], device=device), code[None])[0, 0].cpu()
         worst = max(worst, (explorer.decode(code, label) - from_network).abs().max().item())
 print("slider and network agree:", worst < 0.02)
@@ -657,9 +661,9 @@ explorer
 
 # %%
 book_explorer = widgets.LatentExplorer(book.decoder, embedding=book.embedding, join="add", label=4, z_range=3.0,
-                                       names=[f"z {i + 1}" for i in range(8)],
+                                       names=[f"z {i + 1}" for i in range(LATENT)],
                                        alt="Digit drawn by the book's decoder, for")
-assert book_explorer.decode(torch.zeros(8), 4).shape == (28, 28)
+assert book_explorer.decode(torch.zeros(LATENT), 4).shape == (28, 28)
 book_explorer
 
 # %% [markdown]
@@ -776,7 +780,7 @@ with torch.no_grad():
     mu, logvar = (v.double() for v in book.encode(x_test[y_test == 3], y_test[y_test == 3]))
 m, S = mu.mean(0), torch.cov(mu.T, correction=0) + logvar.exp().mean(0).diag()
 fitted = torch.distributions.MultivariateNormal(m, S)
-standard = torch.distributions.MultivariateNormal(torch.zeros_like(m), torch.eye(8, dtype=m.dtype, device=device))
+standard = torch.distributions.MultivariateNormal(torch.zeros_like(m), torch.eye(len(m)).to(m))
 q = torch.distributions.MultivariateNormal(mu, torch.diag_embed(logvar.exp()))
 to_standard, to_fitted = (torch.distributions.kl_divergence(q, p).mean() for p in (standard, fitted))
 assert abs(to_standard - to_fitted - torch.distributions.kl_divergence(fitted, standard)) < 1e-6
@@ -822,11 +826,11 @@ print(f"−log p(x) at most {mixture:.2f} nats as a mixture of ten, {uncondition
 # </details>
 
 # %% tags=["solution"]
-tied = nn.Linear(16, 128).to(device)
+tied = nn.Linear(2 * LATENT, book.decoder[0].out_features).to(device)
 with torch.no_grad():
     tied.weight.copy_(book.decoder[0].weight.repeat(1, 2))
     tied.bias.copy_(book.decoder[0].bias)
-    z, e = torch.randn(50, 8, device=device), book.embedding(y_test[:50])
+    z, e = torch.randn(50, LATENT, device=device), book.embedding(y_test[:50])
     difference = (tied(torch.cat([z, e], 1)) - book.decoder[0](z + e)).abs().max().item()
 assert difference < 1e-4
 print("the tied concatenation computes the same layer")
@@ -860,7 +864,7 @@ def shows_mark(x):
 
 
 torch.manual_seed(SEED)
-drawn = shows_mark(draw(confounded, asked, torch.randn(1000, 8, device=device))).view(10, 100).mean(1)
+drawn = shows_mark(draw(confounded, asked, torch.randn(1000, LATENT, device=device))).view(10, 100).mean(1)
 print("drawings that carry the mark:", ", ".join(f"{c}: {100 * v:.0f} %" for c, v in enumerate(drawn.tolist())))
 low, low_labels = x_test[y_test < 5], y_test[y_test < 5]
 with torch.no_grad():

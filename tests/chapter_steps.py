@@ -13,29 +13,32 @@ from genmed_core import chapters, diffusion, kernels, runtime, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# the titles of the trainings that are compared
+# the titles of the trainings that are compared; of a chapter that is not named here, the first that trains
 TRAININGS = {
     "01_autoencoder": ["as in the book"], "02_vae": ["the same network, our way"], "03_cvae": ["label: both"],
     "04_gan": ["our GAN"], "05_cgan": ["the book's CGAN"], "06_wgan": ["clipped WGAN", "WGAN-GP on digits"],
     "07_simple_diffusion": ["guess the image"], "08_ddpm": ["U-Net"], "09_ldm_cxr": ["VAE", "latent denoiser", "GAN"],
 }
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.py"))
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.py"))
 
 
 class _Enough(Exception):
     pass
 
 
-def study(chapter, look, monkeypatch):
+def study(chapter, look, monkeypatch, folder=ROOT / "chapters"):
     """Run a chapter's cells with few training steps; call look(title, step) for its trainings, before they train.
 
-    Returns {title: what look returned}. Stops at the last training that is wanted.
+    Returns {title: what look returned}. Stops at the last training that is wanted: the first, unless TRAININGS names
+    others.
     """
     for name, value in (("GENMED_BUDGET", "0.004"), ("MPLBACKEND", "Agg")):
         monkeypatch.setenv(name, value)
-    wanted, found, fit = TRAININGS[chapter], {}, train.fit
+    wanted, found, fit = list(TRAININGS.get(chapter, [])), {}, train.fit
 
     def looked_at(step, steps, *, title="training", **options):
+        if not wanted:
+            wanted.append(title)
         if title in wanted and title not in found:
             with monkeypatch.context() as patch:
                 patch.setattr(train, "fit", fit)  # what look itself trains is not a training of the chapter
@@ -44,7 +47,7 @@ def study(chapter, look, monkeypatch):
             raise _Enough
         return fit(step, steps, title=title, **options)
 
-    cells = chapters.cells(ROOT / "chapters" / f"{chapter}.py")
+    cells = chapters.cells(folder / f"{chapter}.py")
     last = chapters.last_training(cells)
     with monkeypatch.context() as patch, contextlib.suppress(_Enough):
         patch.setattr(train, "fit", looked_at)

@@ -8,8 +8,16 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
+from benchmarks import scoreboard
+from chapter_steps import study
 
-from genmed_core import metrics, runtime
+from genmed_core import chapters, metrics, runtime
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+import build  # noqa: E402
+import notebooks  # noqa: E402
 
 
 def test_a_new_metric_is_one_entry(request):
@@ -74,3 +82,45 @@ def test_a_new_data_set_is_one_reader(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "discs val: 8 discs, drawn\n" in done.stdout
     assert "source 'kaggle' is not known; choose one of 'auto', 'drawn'" in done.stdout
+
+
+CHAPTER = '''
+# %% [markdown]
+# # 10. Flow matching
+
+# %%
+import genmed_core
+import torch
+from genmed_core import kernels, metrics, train
+
+model = torch.nn.Linear(4, 4)
+images = torch.rand(64, 1, 2, 2)
+step = kernels.TrainStep(lambda batch: (model(batch.x.flatten(1)).square().mean(), {}),
+                         torch.optim.SGD(model.parameters(), lr=0.1), model=model,
+                         batches=kernels.Batches(images, batch_size=8))
+history = train.fit(step, 4, title="straight paths")
+
+# %%
+expect = metrics.Expectations("10_flow", source="mnist")
+expect.model("Flow matching")
+'''
+
+
+def test_a_new_chapter_is_one_file_and_its_line_in_the_contents(tmp_path, monkeypatch):
+    """Notebooks, book, scoreboard and parity all take chapter 10, and chapter 1 is still chapter 1."""
+    for name in ("01_autoencoder.py", "09_ldm_cxr.py"):
+        shutil.copy(ROOT / "chapters" / name, tmp_path)
+    source = tmp_path / "10_flow.py"
+    source.write_text(CHAPTER.lstrip())
+    toc = yaml.safe_load((ROOT / "jupyter_book_config" / "_toc.yml").read_text(encoding="utf-8"))
+    toc["parts"][2]["chapters"].append({"file": "10_flow"})
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
+
+    assert [path.name[:2] for path in notebooks.sources(folder=tmp_path)] == ["01", "09", "10"]
+    assert build.table_of_contents(tmp_path, ["1"])[1] == ["01_autoencoder"]
+    assert build.table_of_contents(tmp_path, ["10"])[1] == ["10_flow"]
+
+    assert [cell.source for cell in scoreboard.to_recording(source)] == [c.source for c in chapters.cells(source)]
+    monkeypatch.setattr(scoreboard, "CONFIG", tmp_path)
+    assert scoreboard.family("10_flow", "Flow matching") == "diffusion"
+    assert study("10_flow", lambda title, step: step.count, monkeypatch, folder=tmp_path) == {"straight paths": 0}

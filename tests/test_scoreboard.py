@@ -90,7 +90,7 @@ def test_a_table_has_floors_first_and_mean_and_deviation_over_seeds():
     rows = [row(seed=s) for s in range(3)] + [row("02_vae", "VAE", binarised=True, note="cut", n=2000)]
     models = scoreboard.models_of(rows, "mnist")
     first, second = (t.splitlines() for t in scoreboard.tables(models).split("\n\n"))
-    assert first[0] == "| model | FD | × floor | KID | recall | coverage |"
+    assert first[0] == "| model | FD ↓ | × floor ↓ | KID ↓ | recall ↑ | coverage ↑ |"
     assert second[0] == "| model | MS-SSIM in class | training, s | ms an image | parameters |"
     assert first[2].startswith("| *real, grey* | 5.0 | 1.00 |") and first[3].startswith("| *real, black and white* |")
     assert "| [GAN](04_gan.ipynb) | 21\xa0±\xa01 | 4.0 |" in first[4] and second[4].endswith("| 60 | 1.00 | 1,000 |")
@@ -115,7 +115,7 @@ def test_x_rays_have_a_table_of_their_own_with_fine_detail():
     text = scoreboard.tables(scoreboard.models_of(rows + [row()], "phantom"))
     assert "| fine detail |" in text and "| MS-SSIM of any two |" in text and "read as asked" not in text
     rows[0]["read_accuracy"] = 0.9
-    assert "| read as asked |" in scoreboard.tables(scoreboard.models_of(rows, "phantom"))
+    assert "| read as asked ↑ |" in scoreboard.tables(scoreboard.models_of(rows, "phantom"))
     assert len(scoreboard.models_of(rows + [row()], "phantom")) == 2
 
 

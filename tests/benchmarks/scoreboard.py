@@ -26,7 +26,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from genmed_core import chapters, plots, runtime
+from genmed_core import chapters, metrics, plots, runtime
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTERS, CONFIG = ROOT / "chapters", ROOT / "jupyter_book_config"
@@ -136,14 +136,22 @@ def models_of(rows, source):
 
 
 def measures(models):
-    """The measures of a data source's tables: {heading: function of a row, or of its floor, that gives the number}."""
+    """The registry's measures that the rows hold: {heading: function of a row, or of its floor, to the number}."""
     every = [r for rows in models.values() for r in rows]
     within = all("similarity_in_class" in r for r in every)
-    shown = {"FD": "fd", "× floor": "fd_ratio", "KID": "kid", "recall": "recall", "coverage": "coverage",
-             "read as asked": "read_accuracy",
-             f"MS-SSIM {'in class' if within else 'of any two'}": "similarity_in_class" if within else "similarity",
-             "fine detail": "detail", "neighbour": "neighbour"}
+    left_out = "similarity" if within else "similarity_in_class"
+    shown = {heading(m): m.name for m in metrics.MEASURES.values() if m.short is not None and m.name != left_out}
     return {title: (lambda r, key=key: r.get(key)) for title, key in shown.items() if any(key in r for r in every)}
+
+
+def heading(measure):
+    return measure.short or measure.heading
+
+
+def arrow(title):
+    """What is better of a column: less (down), more (up), or neither, where as real images do is best."""
+    better = {heading(m): m.better for m in metrics.MEASURES.values()}
+    return {"lower": " ↓", "higher": " ↑"}.get(better.get(title), "")
 
 
 COSTS = {"training, s": lambda r: r["train_seconds"], "ms an image": lambda r: 1000 * r["sample_seconds"],
@@ -179,7 +187,8 @@ def in_words(found):
 def table(models, columns, costs=()):
     """A markdown table of one data source: real images first, then a row for each model."""
     every = [r for rows in models.values() for r in rows]
-    lines = [["model", *columns, *costs], ["---", *["---:"] * (len(columns) + len(costs))]]
+    titles = [title + arrow(title) for title in columns]
+    lines = [["model", *titles, *costs], ["---", *["---:"] * (len(columns) + len(costs))]]
     for binarised in sorted({r["binarised"] for r in every}):
         floors = [r["floor"] | {"fd_ratio": 1.0} for r in every if r["binarised"] == binarised]
         name = "*real images*" if len({r["binarised"] for r in every}) == 1 else \

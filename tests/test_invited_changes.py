@@ -1,0 +1,65 @@
+"""What a chapter invites its reader to change can be changed: every later code cell still runs.
+
+Nothing is learned here: a few training steps, small sets of drawn digits, few samples, no probes.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from genmed_core import chapters, data, diffusion, metrics
+
+CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
+INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}}
+    "01_autoencoder": {"CODE, HIDDEN = 32, 128": "CODE, HIDDEN = 16, 64", "UNITS, K = 256, 24": "UNITS, K = 128, 5"},
+    "02_vae": {"LATENT, HIDDEN = 8, 128": "LATENT, HIDDEN = 4, 32", "CONV_LATENT = 16": "CONV_LATENT = 8"},
+    "03_cvae": {"LATENT = 8": "LATENT = 4"},
+    "07_simple_diffusion": {"SIGMA, T = 0.3, 25": "SIGMA, T = 0.4, 10"},
+}
+QUICKER = {"03_cvae": {"steps=1500": "steps=5"}}
+SIZES = {"train": 1000, "val": 300, "test": 500}
+
+
+@pytest.fixture
+def small_world(monkeypatch):
+    """Few steps, few digits, few samples: what takes time in a chapter and does not depend on its constants."""
+    for name, value in (("BUDGET", "0.002"), ("DATA_SOURCE", "embedded"), ("THREADS", "1")):
+        monkeypatch.setenv(f"GENMED_{name}", value)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    digits, report, sample = data.digits, metrics.sample_report, diffusion.sample
+
+    def few_digits(split):
+        return digits(split).subset(torch.arange(SIZES[split]))
+
+    def short_report(fake, real, labels=None, *, n=100, **options):
+        return report(fake, real, labels, n=min(n, 100), **options)
+
+    def short_sample(model, shape, schedule, *, steps=None, callback=None, **options):
+        if steps is not None and callback is None:
+            steps = min(steps, 2)
+        return sample(model, shape, schedule, steps=steps, callback=callback, **options)
+
+    monkeypatch.setattr(data, "digits", few_digits)
+    monkeypatch.setattr(metrics, "sample_report", short_report)
+    monkeypatch.setattr(metrics, "linear_probe", lambda *codes, **options: 0.5)
+    monkeypatch.setattr(diffusion, "sample", short_sample)
+
+
+def changed(cells, changes):
+    """The cells with each part replaced where it first stands."""
+    for old, new in changes.items():
+        cell = next(cell for cell in cells if old in cell.source)
+        cell.source = cell.source.replace(old, new, 1)
+    return cells
+
+
+@pytest.mark.parametrize("chapter", INVITED)
+def test_a_chapter_runs_with_what_it_invites_to_change(chapter, small_world, monkeypatch):
+    monkeypatch.chdir(CHAPTERS)
+    cells = chapters.cells(CHAPTERS / f"{chapter}.py")
+    changes = INVITED[chapter] | QUICKER.get(chapter, {})
+    begin = time.process_time()
+    chapters.run(changed(cells, changes), {"__name__": "chapter"}, chapter)
+    print(f"{chapter}: {time.process_time() - begin:.0f} s")
