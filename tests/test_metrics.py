@@ -84,6 +84,13 @@ def test_a_linear_probe_finds_what_is_linear_and_not_more():
     assert metrics.linear_probe(x[:400], parity[:400], x[400:], parity[400:], classes=2) < 0.65
 
 
+def test_a_probe_scales_a_test_set_by_the_training_sets_moments():
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    labels = (x[:, 0] > 0).long()
+    one_sided = x[x[:, 0] > 0.3]
+    assert metrics.linear_predictions(x, labels, one_sided, classes=2).float().mean() > 0.97
+
+
 def test_a_common_scale_spares_the_probe_a_feature_that_hardly_varies():
     x = torch.randn(420, 5, generator=torch.Generator().manual_seed(0))
     labels = (x[:, 0] > 0).long()
@@ -101,6 +108,11 @@ def test_our_classifier_reads_real_and_drawn_digits():
             continue
         accuracy = (metrics.read_digits(test.images[:3000] / 255).argmax(1) == test.labels[:3000]).float().mean()
         assert accuracy > bar, f"{source}: {accuracy:.4f}"
+
+
+def test_what_is_read_are_probabilities():
+    sums = metrics.read_digits(torch.rand(3, 1, 28, 28)).sum(1)
+    torch.testing.assert_close(sums, torch.ones(3))
 
 
 def test_reading_other_shapes_is_refused():
@@ -393,6 +405,28 @@ def test_similarity_within_classes_sees_the_collapse_that_similarity_of_any_two_
     assert metrics.similarity(copies, labels, pairs=100) == pytest.approx(1)
     assert metrics.similarity(copies, pairs=1000) < 0.25
     assert metrics.similarity((x * 255).byte(), pairs=100) < 0.1  # ten different images: never one with itself
+
+
+def test_similarity_is_the_mean_over_pairs_of_different_images_on_the_scales_that_fit():
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
+
+    x = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    x[1] = 0.7 * x[0] + 0.3 * x[1]
+    weights_28 = torch.tensor([0.0448, 0.2856, 0.3001])  # 28, 14 and 7 pixels
+    closed = ms_ssim(x, x[[1, 2, 0]], data_range=1.0, kernel_size=5, reduction="none",
+                     betas=tuple((weights_28 / weights_28.sum()).tolist()))
+    assert metrics.similarity(x, pairs=900) == pytest.approx(closed.mean().item(), abs=0.05)
+    assert metrics.similarity(x[:2], pairs=3) == pytest.approx(closed[0].item(), abs=1e-5)
+
+
+def test_of_a_binarised_model_the_floor_is_cut_and_not_the_samples():
+    x = torch.rand(30, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    expect = metrics.Expectations("04_gan", source="mnist")
+    report = {**pretend_report(), "binarised": True}
+    expect.model("VAE", report=report, samples=x, real=(255 * x).byte(), **costs())
+    (model,) = model_recorded()
+    assert model["similarity"] == metrics.similarity(x) and model["binarised"]
+    assert model["floor"]["similarity"] == metrics.similarity(((255 * x).byte() > 127).float()) != model["similarity"]
 
 
 def test_similarity_of_nothing_to_compare_is_refused():

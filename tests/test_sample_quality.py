@@ -70,6 +70,11 @@ def test_kernel_distance_of_whole_sets_is_the_closed_sum():
     assert mean == pytest.approx(closed.item(), rel=1e-9) and sd == pytest.approx(0, abs=1e-12)
 
 
+def test_kernel_distance_takes_as_many_as_the_smaller_set_has():
+    x, y = normal(30, 4, 0), normal(8, 4, 1)
+    assert all(math.isfinite(value) for pair in ((x, y), (y, x)) for value in metrics.kernel_distance(*pair))
+
+
 def test_kernel_distance_repeats_itself_and_leaves_the_chapters_draws_alone(recwarn):
     x, y = normal(300, 4, 0), normal(300, 4, 1)
     torch.manual_seed(3)
@@ -357,6 +362,7 @@ def test_the_floor_can_be_made_of_other_real_images(digits, unseen):
     assert report["reference_n"] == 400 and 0.2 < report["fd_ratio"] < 5
     with pytest.raises(ValueError, match="300 real images are too few: a report on 350 samples needs 350"):
         metrics.real_reference(rest, held_out=other, n=350)
+    assert metrics.real_reference(rest, held_out=other, n=200).floor["read_accuracy"] > 0.9
     noise = torch.rand(300, 1, 28, 28)
     assert metrics.real_reference(rest, held_out=noise, n=200).floor["fd"] > 5 * report["floor"]["fd"]
 
@@ -388,6 +394,11 @@ def test_a_report_takes_other_images_with_a_reader_of_their_own():
     assert (real["dimensions"], len(real["shares"]), real["reference_n"]) == (12, 3, 100)
     assert dark["fd_ratio"] > 10 > 3 > real["fd_ratio"] and dark["coverage"] < 0.5 < real["coverage"]
     assert metrics.sample_report(darker, x[:200], n=100, reader=reader)["fd"] == dark["fd"]
+    assert reference.floor["fd_sd"] > 0
+    pair = reference.features, reader.features(darker)
+    assert (dark["precision"], dark["recall"]) == metrics.precision_recall(*pair)
+    assert (dark["density"], dark["coverage"]) == metrics.density_coverage(*pair)
+    assert (dark["kid"], dark["kid_sd"]) == metrics.kernel_distance(*pair)
     assert metrics.class_coverage(x, classes=3, reader=reader)["classes"] == 3
     with pytest.raises(ValueError, match=r"expected images \(N, 3, 16, 16\), got \(10, 1, 28, 28\)"):
         metrics.sample_report(torch.rand(10, 1, 28, 28), reference)

@@ -21,7 +21,8 @@ def one_each(name: str, labels: torch.Tensor, n: int, thing: str) -> None:
 def features(name: str, x: torch.Tensor, least: int) -> None:
     """ValueError unless x is (N, d), finite, N at least `least`."""
     if x.ndim != 2 or not x.shape[1]:
-        raise ValueError(f"{name} features must be (N, d), not {tuple(x.shape)}; see digit_features")
+        shape = tuple(x.shape)
+        raise ValueError(f"{name} features must be (N, d), not {shape}; see digit_features")
     if len(x) < least:
         raise ValueError(f"{len(x)} {name} samples are too few: at least {least} are needed here")
     if not torch.isfinite(x).all():

@@ -1,4 +1,4 @@
-"""What a chapter promises to reach: judged where the reader sees it, recorded for the scoreboard."""
+"""What a chapter promises to reach: judged before the reader, recorded for the scoreboard."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What reads: networks of our own that judge images, and the features all distances are taken in."""
+"""What reads: networks of our own that judge images, and the features of all distances."""
 
 import functools
 from typing import Protocol

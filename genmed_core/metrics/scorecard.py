@@ -6,7 +6,7 @@ every run that passes. The values stand in a widget, which nbval skips.
 
 import html
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class ExpectationFailed(AssertionError):
@@ -45,7 +45,7 @@ class Promise(NamedTuple):
 class Scorecard:
     """Takes promises; raises for broken ones when the cell ends, at once outside a notebook."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.promises: list[Promise] = []
 
     def add(self, promise: Promise) -> None:
@@ -59,7 +59,7 @@ class Scorecard:
             shell.events.register("post_run_cell", self._end)
         self.promises.append(promise)
 
-    def _end(self, result: object) -> None:
+    def _end(self, result: Any) -> None:
         """Show the values; then the error, with all broken promises of the cell.
 
         Before a reader the cell has an error and the cells after it, with their exercises, run on.
@@ -78,8 +78,8 @@ class Scorecard:
                 result.error_in_exec = failure
 
 
-def _shell() -> object | None:
-    """IPython, where this runs in it."""
+def _shell() -> Any:
+    """IPython, where this runs in it, else None."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython else None
 
