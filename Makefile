@@ -26,9 +26,9 @@ renew:
 	rm -f $(VENV)/.ready
 	$(MAKE) setup ANEW=--reinstall
 
-# in a container one is often root, whom Jupyter turns away unless told
+# on the reader's own copies of the chapters, in my_chapters/; LAB=--no-browser and the like go to JupyterLab
 lab: setup
-	$(RUN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) chapters/01_autoencoder.ipynb
+	$(RUN) jupyter_book_config/lab.py $(LAB)
 
 notebooks: setup
 	$(RUN) jupyter_book_config/notebooks.py $(CHAPTERS)

@@ -53,15 +53,17 @@ print(runtime.machine())
 # ## The patients
 #
 # The textbook uses the COVID-19 Radiography Database: 21,165 films in four classes. Put its folder where
-# `data/README.md` says, and this chapter runs on it, or on any part of it. Without it the chapter runs on
-# **phantoms**: X-rays of patients who never were, computed from rays through a parametric thorax, in the same four
-# classes. A phantom is no substitute for a film, but it has one merit that no film has: we know exactly how it was
+# `data/README.md` says, and this chapter runs on it, on a part of it, or on films of your own. Without any of them it
+# runs on **phantoms**: X-rays of patients who never were, computed from rays through a parametric thorax, in the same
+# four classes. A phantom is no substitute for a film, but it has one merit that no film has: we know exactly how it was
 # made. [The page on the X-rays](xrays.md) shows both. The pictures stored in this book are of phantoms or of
 # samples from models that saw nothing but phantoms, with one exception: [the page on real films](real_films.md),
 # whose samples had to pass the audit below.
 
 # %%
 train_set, val_set, test_set = (data.cxr(split) for split in ("train", "val", "test"))
+data.require(train_set, images=64, classes=2, including=["COVID"])  # or little would be left to learn and to audit
+data.require(val_set, test_set, images=30, classes=2, including=["COVID"])
 source, classes = train_set.source, train_set.classes
 expect = metrics.Expectations("09_ldm_cxr", source=source)
 present = [i for i in range(len(classes)) if (train_set.labels == i).any()]
@@ -76,7 +78,7 @@ for name, count in data.class_counts(train_set, val_set, test_set).items():
 # %% mystnb={"image": {"alt": "Eight chest X-rays of each class: dark lungs, bright heart, opacities in the diseased"}}
 held_out = torch.cat([val_set.images, test_set.images])
 held_labels = torch.cat([val_set.labels, test_set.labels])
-NOTE = {"phantom": "simulated X-rays of no patient", "database": "COVID-19 Radiography Database"}[source]
+NOTE = train_set.caption
 rows = {classes[i]: train_set.images[train_set.labels == i][:8] for i in present}
 plots.show_rows(rows, columns=8, note=NOTE, width=7.6)
 
@@ -476,7 +478,7 @@ def draw(net, y, *, scale=(m, s), **options):
 # That is a test which needs no eye, no reader and no held-out film:
 
 # %%
-W = {"phantom": 5.0, "database": 1.5}[source]  # how strong: see "Did we get the disease" below
+W = 5.0 if source == "phantom" else 1.5  # how strong: see "Did we get the disease" below
 N = min(len(train_set), runtime.sample_count(500, least=120))
 asked = train_set.labels.sort().values[torch.linspace(0, len(train_set) - 1, N).long()]  # in the data's proportions
 z_drawn, draw_seconds = metrics.timed_samples(lambda: draw_latents(denoiser, asked, guidance=W))

@@ -61,12 +61,14 @@ FOREIGN = {
 # split -> (phantoms, seed), in the proportions of the database's splits
 PHANTOM_SPLITS = {"train": (2_400, 201), "val": (800, 202), "test": (800, 203)}
 STALL, PATIENCE = 4, 90  # seconds without an answer, and for a whole download, then it is given up
+OWN_FILMS = "own films"
+OF_PATIENTS = ("database", OWN_FILMS)  # sources of which no picture leaves this machine
 # what figures call the images of a source
 CAPTIONS = {
     "mnist": "MNIST",
     "strokes": "drawn digits",
     "database": "COVID-19 Radiography Database",
-    "own films": "films of your own",
+    OWN_FILMS: "films of your own",
     "phantom": "simulated X-rays of no patient",
 }
 
@@ -176,11 +178,11 @@ def require(
     if total >= images and len(present) >= classes and set(including) <= set(present):
         return
     held = ", ".join(f"{counts[name]:,} {name}" for name in present) or "none"
-    wanted = f"{images:,} images of {classes} class{'es' if classes > 1 else ''} at least"
+    wanted = f"at least {images:,} images of {classes} class{'es' if classes > 1 else ''}"
     if including:
         wanted += f", {' and '.join(including)} among them"
     raise DataError(
-        f"{sets[0].caption}: {total:,} images ({held}) are too few for what follows, which needs "
+        f"{sets[0].caption}: {total:,} images ({held}) do not suffice for what follows, which needs "
         f"{wanted}. Add images, or set GENMED_DATA_SOURCE=embedded for the drawn ones.")
 
 
@@ -337,7 +339,7 @@ def _films(split, size):
                      "source='embedded' needs no files.")
     films = read_database(place, size)
     mine = films.splits == SPLITS.index(split)
-    source = "own films" if films.own else "database"
+    source = OWN_FILMS if films.own else "database"
     data = ImageSet(films.images[mine], films.labels[mine], CXR_CLASSES, source)
     return data, _what_films(films, _shown(folder, place))
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genmed_core import cache, data, imagefiles, radiographs, runtime
+from genmed_core import cache, data, imagefiles, metrics, radiographs, runtime
 from genmed_core.data import CXR_CLASSES, DataError, class_counts, cxr
 from genmed_core.radiographs import FOLDER, assign_splits, patients
 
@@ -232,6 +232,13 @@ def test_sixteen_bit_films_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("GENMED_DATA", str(tmp_path))
     images = torch.cat([d.images for d in three()])
     assert len(images) == 20 and all(len(x.unique()) > 60 for x in images)
+
+
+def test_promises_are_not_judged_on_films_of_ones_own(capsys):
+    expect = metrics.Expectations("09_ldm_cxr", source="own films")
+    expect("share read as asked", 0.1, above={"phantom": 0.85, "database": None})
+    expect("distance", 9.0, below=2)
+    assert capsys.readouterr().out.count("not judged, for these are films of your own") == 2
 
 
 def test_nobody_is_told_to_remove_films_of_his_own(tmp_path, monkeypatch):

@@ -128,8 +128,8 @@ def test_captions_say_whose_images_they_are():
 
 
 @pytest.mark.parametrize("needs, words", [
-    ({"images": 5}, "drawn digits: 4 images .1 a, 1 b, 1 c, 1 d. are too few.*5 images.*GENMED_DATA_SOURCE=embedded"),
-    ({"images": 9}, "9 images of 1 class at least"),
+    ({"images": 5}, "drawn digits: 4 images .1 a, 1 b, 1 c, 1 d. do not suffice.*5 images.*SOURCE=embedded"),
+    ({"images": 9}, "at least 9 images of 1 class."),
     ({"images": 4, "classes": 5}, "4 images of 5 classes"),
     ({"images": 1, "including": ["z"]}, "z among them"),
 ])

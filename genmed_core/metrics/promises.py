@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from genmed_core import runtime
+from genmed_core.data import OF_PATIENTS, OWN_FILMS
 from genmed_core.metrics.images import as_images
 from genmed_core.metrics.readers import DIGITS, Reader
 from genmed_core.metrics.registry import Comparison, measured, numbers
@@ -55,8 +56,8 @@ class Expectations:
             self._write()
         words = _in_words(below, above)
         broken = ""
-        if runtime.budget_factor() < 1:
-            answer = f"{_found(value)}, not judged, for GENMED_BUDGET is below 1"
+        if why_not := self._why_not_judged():
+            answer = f"{_found(value)}, not judged, for {why_not}"
         elif met:
             answer = "kept where promised" if "nothing promised" in words else "yes"
         else:
@@ -65,13 +66,19 @@ class Expectations:
         print(f"{name}: {words}: {answer}")
         self._scorecard.add(Promise(name, value, low, high, answer, broken))
 
+    def _why_not_judged(self) -> str:
+        """Empty where values are judged."""
+        if self.source == OWN_FILMS:
+            return "these are films of your own"
+        return "GENMED_BUDGET is below 1" if runtime.budget_factor() < 1 else ""
+
     def _bar(self, name: str, bar: Bar) -> float | None:
         """The one of this data source."""
         if isinstance(bar, dict):
-            if self.source not in bar:
+            if self.source not in bar and self.source != OWN_FILMS:
                 known = sorted(bar)
                 raise ValueError(f"no bar for the data source {self.source!r} among {known}")
-            bar = bar[self.source]
+            bar = bar.get(self.source)
         if bar is not None and not math.isfinite(bar):
             raise ValueError(f"{name}: a bar of {bar} promises nothing: give a finite number")
         return bar
@@ -125,7 +132,7 @@ class Expectations:
         """Write a model's figures, samples and pictures, and say what was written."""
         recorded = self._write()
         kept = self._results.strip(name, x) and self._results.samples(name, x)
-        if self.source != "database":  # films of patients stay where they are
+        if self.source not in OF_PATIENTS:  # films of patients stay where they are
             kept = self._results.strip("real", x_real) and kept
         if recorded:
             without = "" if kept else ", without its samples"

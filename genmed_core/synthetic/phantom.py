@@ -1,30 +1,45 @@
-"""Chest X-ray phantoms: frontal radiographs computed from rays through a parametric thorax, no files needed.
+"""Chest X-ray phantoms: frontal radiographs from rays through a parametric thorax, no files.
 
-A patient is a set of thickness maps: how many centimetres of water each ray would have to cross to be weakened
-as much as by the body, the lungs' air, the heart, the bones. Thicknesses add, the beam decays as
-exp(-MU * thickness), and the film adds scatter, blur, quantum noise and its own scale of greys. Everything is
-measured in centimetres in the patient's frame: x to the right of the picture (the patient's left), y down, the
-origin on the spine at half the height of the lungs. What is random comes from a hash of (seed, index, column),
-so that a patient is the same at any resolution and in any batch, and all factors are returned.
+A patient is a set of thickness maps: how many centimetres of water each ray would have to cross to
+be weakened as much as by the body, the lungs' air, the heart, the bones. Thicknesses add, the beam
+decays as exp(-MU * thickness), and the film adds scatter, blur, quantum noise and its own scale of
+greys. Everything is measured in centimetres in the patient's frame: x to the right of the picture
+(the patient's left), y down, the origin on the spine at half the height of the lungs. What is
+random comes from a hash of (seed, index, column), so that a patient is the same at any resolution
+and in any batch, and all factors are returned.
 
-Not for diagnosis, and not a model of any disease: it has the signs that tell four classes apart, no more.
+Not for diagnosis, and not a model of any disease: it has the signs that tell four classes apart, no
+more.
 """
 
 import functools
 import math
 import operator
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from genmed_core.synthetic._common import check_factors, int64, normal, sample_factors, scramble, uniform
+from genmed_core.synthetic._common import (
+    check_factors,
+    int64,
+    normal,
+    sample_factors,
+    scramble,
+    uniform,
+)
 
+Factors = Mapping[str, Tensor]
+Classes = Tensor | Sequence[int | str] | int | str
+Tell = Callable[[int], object]
 CLASSES = ("Normal", "Lung Opacity", "COVID", "Viral Pneumonia")
 NORMAL, OPACITY, COVID, VIRAL = range(4)
 
-# factor -> (law, its two parameters); normal laws are cut at 2.5 standard deviations, "some" is 0 but for a
-# share (first parameter) of the images, where it is uniform between a fifth of the second parameter and all of it
+# factor -> (law, its two parameters); normal laws are cut at 2.5 standard deviations, "some" is 0
+# but for a share (first parameter) of the images, where it is uniform between a fifth of the second
+# parameter and all of it
 FACTORS = {
     # the patient
     "width": ("normal", 13.1, 0.8),  # half the inner width of the rib cage, cm (adults: 11 to 15)
@@ -47,7 +62,7 @@ FACTORS = {
     "shrug": ("normal", 0.0, 0.8),  # raises (< 0) or lowers the shoulders, cm
     "arms": ("uniform", 0.0, 1.0),  # 0: hang down, 1: held away from the body
     "field": ("lognormal", 3.52, 0.1),  # width of the film, cm
-    "stretch": ("uniform", 0.94, 1.12),  # height of the film by its width; a square picture squeezes it
+    "stretch": ("uniform", 0.94, 1.12),  # height of the film by its width; a square squeezes it
     # exposure and film
     "dose": ("uniform", 3.7, 5.2),  # decimal logarithm of the photons in one of DETECTOR^2 elements
     "scatter": ("uniform", 0.3, 1.6),  # scattered by direct radiation
@@ -71,43 +86,48 @@ FACTORS = {
     "effusion": ("some", 0.35, 4.0),  # fluid beside a focal opacity, cm high
 }
 
-MU = 0.20  # 1/cm, water at 65 keV, about the mean of a filtered 120 kV beam (Hubbell and Seltzer 1995, NIST)
+# 1/cm, water at 65 keV, about the mean of a filtered 120 kV beam (Hubbell and Seltzer 1995, NIST)
+MU = 0.20
 AIR = 0.74  # water that 1 cm of inflated lung lacks: 1 - 0.26 (ICRU 44: lung 0.26 g/cm^3)
-# water that 1 cm of bone adds to the 1 cm of soft tissue it displaces, at 65 keV: spongy (1.18 g/cm^3) and compact
-# (1.92 g/cm^3; both ICRU 46); and the inner by the outer radius of a rib's shell, 0.6 mm thick
+# water that 1 cm of bone adds to the 1 cm of soft tissue it displaces, at 65 keV: spongy (1.18
+# g/cm^3) and compact (1.92 g/cm^3; both ICRU 46); and the inner by the outer radius of a rib's
+# shell, 0.6 mm thick
 SPONGY, COMPACT, INNER = 0.35, 1.8, 0.91
 APEX = -12.4  # level of the lungs' top, cm
 RIBS = 11  # the twelfth lies below the film's contrast
 RIB_PITCH = 2.25  # from one rib to the next at the spine, cm
-# fall of each rib from spine to breastbone, cm, and the distance from the middle where its bone turns to cartilage
+# fall of each rib from spine to breastbone, cm, and the distance from the middle where its bone
+# turns to cartilage
 RIB_FALL = (3.6, 5.6, 7.6, 9.0, 10.0, 10.6, 10.8, 10.8, 10.4, 10.0, 8.6)
 RIB_END = (2.8, 4.2, 5.0, 5.6, 6.2, 7.0, 8.0, 9.4, 10.6, 11.6, 99)
 PATCHES = 3  # of ground glass in each lung in COVID
-TRUNKS, FORKS, POINTS = 9, 5, 8  # vessels that leave a hilum, how often they fork, points along each piece
+TRUNKS, FORKS, POINTS = 9, 5, 8  # vessels that leave a hilum, their forks, points along a piece
 
 LEAST = 16  # pixels of the smallest side that can be asked for
 FINE = 128  # pixels of the smallest side computed; smaller pictures are averaged from it
 DETECTOR = 256  # elements of the detector's side: its noise is drawn there and averaged over pixels
 SHEET = 1024  # side of the one sheet of normal numbers that noise and textures are cut from
 REACH = 30.0  # textures cover -REACH..REACH cm
-BLOCK = 2**16  # pixels computed together; blocks of images are filled up, so that rounding cannot depend on n
+BLOCK = 2**16  # pixels computed together; blocks are filled up: rounding cannot depend on n
 
 
-def cxr_phantom(n, *, size=64, classes=None, seed, tell=None):
+def cxr_phantom(n: int, *, size: int = 64, classes: Classes | None = None, seed: int,
+                tell: Tell | None = None) -> tuple[Tensor, Tensor, Factors]:
     """X-ray n phantoms -> images (n, 1, size, size) uint8, labels (n,) int64, factors {name: (n,)}.
 
-    `classes`: what the patients have, names or numbers of CLASSES, (n,) or one for all; without it every four
-    patients in a row have the four classes in random order. A picture depends on (seed, index, class, size)
-    only, and on size only as finer or coarser pixels. `factors` holds float32 columns named in FACTORS, and
-    `patient` (int64), the key of all that is individual; `draw` makes the same images from them again. The
-    factors do not depend on the class: two calls with one seed give the same patients other diseases. The work is
-    shared out on as many threads as torch may use; tell(done) is called every few images.
+    `classes`: what the patients have, names or numbers of CLASSES, (n,) or one for all; without it
+    every four patients in a row have the four classes in random order. A picture depends on (seed,
+    index, class, size) only, and on size only as finer or coarser pixels. `factors` holds float32
+    columns named in FACTORS, and `patient` (int64), the key of all that is individual; `draw` makes
+    the same images from them again. The factors do not depend on the class: two calls with one seed
+    give the same patients other diseases. The work is shared out on as many threads as torch may
+    use; tell(done) is called every few images.
 
-    Raises ValueError for n < 1, size < LEAST, an unknown class or a wrong number of them; TypeError for n, size
-    or seed that are not whole numbers.
+    Raises ValueError for n < 1, size < LEAST, an unknown class or a wrong number of them; TypeError
+    for n, size or seed that are not whole numbers.
     """
     n, size, seed = _whole("n", n, 1), _whole("size", size, LEAST), _whole("seed", seed)
-    root = scramble(torch.tensor(int64(seed ^ 0x43585200000000)))  # "CXR": other keys than the strokes'
+    root = scramble(torch.tensor(int64(seed ^ 0x43585200000000)))  # "CXR": not the strokes'
     index = torch.arange(n)
     patient = scramble(root + index)
     if classes is None:
@@ -119,17 +139,18 @@ def cxr_phantom(n, *, size=64, classes=None, seed, tell=None):
     return draw(labels, factors, size=size, tell=tell), labels, factors
 
 
-def draw(labels, factors, *, size=64, tell=None):
+def draw(labels: Classes, factors: Factors, *, size: int = 64, tell: Tell | None = None) -> Tensor:
     """X-ray patients of classes (n,) with the factors that `cxr_phantom` returned, or edited ones.
 
-    -> images (n, 1, size, size) uint8. tell: as for `cxr_phantom`. Raises ValueError when a factor is missing,
-    unknown, not of shape (n,) or not finite, and as `cxr_phantom` does.
+    -> images (n, 1, size, size) uint8. tell: as for `cxr_phantom`. Raises ValueError when a factor
+    is missing, unknown, not of shape (n,) or not finite, and as `cxr_phantom` does.
     """
     size, n = _whole("size", size, LEAST), len(labels)
     labels = _labels(labels, n)
     check_factors(FACTORS, factors, n, key="patient")
     fine = size * -(-FINE // size)
-    images, block, done = torch.empty(n, 1, size, size, dtype=torch.uint8), max(1, BLOCK // fine**2), 0
+    images = torch.empty(n, 1, size, size, dtype=torch.uint8)
+    block, done = max(1, BLOCK // fine**2), 0
 
     @torch.no_grad()
     def draw_block(rows):
@@ -150,9 +171,10 @@ def draw(labels, factors, *, size=64, tell=None):
 
 
 def _on_threads(work, pieces):
-    """Results of work(piece) in order, from as many threads as torch may use, each computing by itself.
+    """Results of work(piece) in order, from as many threads as torch may use, each by itself.
 
-    Most of a picture is many short operations, on which torch's own threads would spend their time meeting.
+    Most of a picture is many short operations, on which torch's own threads would spend their time
+    meeting.
     """
     threads = min(torch.get_num_threads(), len(pieces))
     if threads <= 1:
@@ -163,16 +185,17 @@ def _on_threads(work, pieces):
         yield from pool.map(work, pieces)
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted cell stops at once
-        torch.set_num_threads(torch.get_num_threads())  # the workers' one thread is no wish of later threads
+        # the workers' one thread is no wish of later threads
+        torch.set_num_threads(torch.get_num_threads())
 
 
-def air_share(labels, factors, *, size=64):
-    """How much of the air that healthy lungs would hold along each ray is left -> (n, size, size), 1 outside."""
+def air_share(labels: Classes, factors: Factors, *, size: int = 64) -> Tensor:
+    """The share left of the air of healthy lungs along each ray -> (n, size, size), 1 outside."""
     scenes = _Scene(_labels(labels, len(labels)), factors, size)
     return _disease(scenes, _diaphragm(scenes))[0]
 
 
-# --- arguments ------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 def _whole(name, value, least=None):
@@ -186,21 +209,22 @@ def _whole(name, value, least=None):
 
 
 def _labels(classes, n):
-    """Names or numbers of classes, one or n of them -> (n,) int64. Underscores pass for spaces, as in folders."""
+    """Names or numbers of classes, one or n of them -> (n,) int64; underscores pass for spaces."""
     if isinstance(classes, str | int):
         classes = [classes] * n
     values = classes.tolist() if hasattr(classes, "tolist") else list(classes)
     if len(values) != n:
-        raise ValueError(f"classes: {len(values)} of them for n = {n} images; give n, or one for all")
+        raise ValueError(f"classes: {len(values)} for n = {n} images; give n, or one for all")
     names = {name: label for label, name in enumerate(CLASSES)}
     out = [names.get(v.replace("_", " "), -1) if isinstance(v, str) else v for v in values]
     for value, label in zip(values, out, strict=True):
         if type(label) is not int or not 0 <= label < len(CLASSES):
-            raise ValueError(f"class {value!r} is not known; choose among {CLASSES} or 0..{len(CLASSES) - 1}")
+            known = f"{CLASSES} or 0..{len(CLASSES) - 1}"
+            raise ValueError(f"class {value!r} is not known; choose among {known}")
     return torch.tensor(out)
 
 
-# --- the scene: pixels in the patient's centimetres, and the patient's own random numbers -----------------
+# --- the scene: pixels in the patient's centimetres, and the patient's own random numbers ---------
 
 
 @functools.cache
@@ -210,7 +234,7 @@ def _sheet():
 
 
 class _Scene:
-    """A block of patients on S x S pixels: factors as (B, 1, 1) attributes, coordinates x, y (B, S, S) in cm."""
+    """Patients on S x S pixels: factors as (B, 1, 1) attributes, coordinates x, y (B, S, S), cm."""
 
     def __init__(self, labels, factors, S):
         self.S, self.B, self.key = S, len(labels), factors["patient"]
@@ -219,7 +243,7 @@ class _Scene:
             setattr(self, name, factors[name].float().view(-1, 1, 1))
         self.label = labels.view(-1, 1, 1)
         grid = (torch.arange(S) + 0.5) / S - 0.5
-        self.X, self.Y = grid.view(1, 1, S), grid.view(1, S, 1)  # shares of the film's side, from its middle
+        self.X, self.Y = grid.view(1, 1, S), grid.view(1, S, 1)  # shares of the side
         self.cos, self.sin = self.roll.cos(), self.roll.sin()
         self.tall = self.field * self.stretch
         self.px = S / self.field  # pixels per cm
@@ -242,7 +266,7 @@ class _Scene:
         return _sheet()[top[:, :, None], left[:, None, :]]
 
     def texture(self, stream, spacing):
-        """Smooth noise of unit variance (B, S, S), bumps `spacing` cm apart: cubic splines on a grid of knots."""
+        """Smooth noise of unit variance (B, S, S), bumps `spacing` cm apart: splines on knots."""
         if stream not in self._textures:
             down, across = self._spline_values(spacing)
             self._textures[stream] = 2.09 * down @ self.window(100 + stream, down.shape[2]) @ across
@@ -258,7 +282,7 @@ class _Scene:
         return self._splines[spacing]
 
     def blur(self, maps, sigma):
-        """Blur maps (B, S, S) with Gaussians of sigma (B, 1, 1) cm: a matrix product along each axis."""
+        """Blur maps (B, S, S) with Gaussians of sigma (B, 1, 1) cm: a product along each axis."""
         steps = torch.arange(self.S)
         distance = (steps[:, None] - steps) / (sigma * self.px).clamp_min(0.3)
         kernel = (-0.5 * distance**2).clamp_min(-30).exp()
@@ -266,7 +290,7 @@ class _Scene:
         return kernel @ maps @ kernel.transpose(1, 2)
 
     def deposit(self, x, y, mass):
-        """Thickness (B, S, S), cm, of points (B, P) of so much mass, cm^3 of water: shared by four pixels."""
+        """Thickness (B, S, S), cm, of points (B, P) of mass, cm^3 of water: on four pixels."""
         u = (x - self.shift_x[:, 0]) / self.field[:, 0]
         w = (y * self.height[:, 0] - self.shift_y[:, 0]) / self.tall[:, 0]
         cos, sin, S = self.cos[:, 0], self.sin[:, 0], self.S
@@ -290,7 +314,7 @@ def _spline(t):
     return torch.where(t < 1, 2 / 3 - t * t * (1 - t / 2), (2 - t).clamp_min(0) ** 3 / 6)
 
 
-# --- shapes ---------------------------------------------------------------------------------------------
+# --- shapes ---------------------------------------------------------------------------------------
 
 
 def _step(d, soft):
@@ -311,7 +335,7 @@ def _ball(dx, dy, a, b, tilt=0.0):
 
 
 def _bone(d, half):
-    """What a long bone of so much half width adds, cm, at distance d from its axis: spongy in a compact tube."""
+    """What a long bone of this half width adds, cm, at distance d: spongy in a compact tube."""
     u = (d / half).square()
     whole, hollow = (1 - u).clamp_min(0).sqrt(), (INNER**2 - u).clamp_min(0).sqrt()
     return 2 * half * (COMPACT * (whole - hollow) + SPONGY * hollow)
@@ -329,7 +353,7 @@ def _distance(x, y, start, end, bend=0.0):
     return ((x - x0 - t * dx + off * dy) ** 2 + (y - y0 - t * dy - off * dx) ** 2).sqrt()
 
 
-# --- the thorax -----------------------------------------------------------------------------------------
+# --- the thorax -----------------------------------------------------------------------------------
 
 
 def _height(y):
@@ -361,14 +385,15 @@ def _body(s):
     chin = 8 * (s.uniform(1, 1, 1) < 0.3) * _ball(s.front, y + 22 - 1.5 * s.shrug, 5.6, 5.2)
     elbow = (s.width + 6.4 + 7 * s.arms, 19.0)
     along = ((y + 9) / 28).clamp(0, 1)  # the upper arm thins towards the elbow
-    arm = 11.5 * s.build * (1 - (_distance(ax, y, (shoulder + 0.4, -9.0), elbow) / (5.6 - 1.3 * along)) ** 2)
+    off = _distance(ax, y, (shoulder + 0.4, -9.0), elbow) / (5.6 - 1.3 * along)
+    arm = 11.5 * s.build * (1 - off**2)
     arm = arm.clamp_min(0) ** 0.5 * 3.2
     parts = torch.maximum(trunk, neck + chin)
     return (parts**4 + arm**4) ** 0.25  # skin runs smoothly from trunk to arm
 
 
 def _lungs(s, dome_level, body):
-    """Thickness of the lungs, the heart not yet taken out, cm, and the levels of both domes (B, S, S)."""
+    """Thickness of the lungs, heart not yet taken out, cm, and levels of both domes (B, S, S)."""
     ax, y = s.ax, s.y
     q = _height(y)
     outer, inner, middle = _wall(s, y), 4.9 - 2.9 * (1 - q**7).sqrt(), 4.9 + 1.6 * (1 - q)
@@ -379,7 +404,8 @@ def _lungs(s, dome_level, body):
     lateral = flat * ((ax - 5.5).clamp_min(0) / (s.width - 5.5)).clamp_max(1.3) ** 2.4
     medial = 1.2 * (1 - ax / 5.5) ** 2
     lower = 0.2 + 1.6 * s.uniform(3, 1, 1)  # the left dome lies lower, as a rule
-    dome = dome_level + lower * s.left + torch.where(ax > 5.5, lateral, medial) + 0.2 * s.texture(2, 4.0)
+    dome = dome_level + lower * s.left + torch.where(ax > 5.5, lateral, medial)
+    dome = dome + 0.2 * s.texture(2, 4.0)
     front_back = 16.3 * (1 - 0.76 * q * q).sqrt() * (1 - 0.018 * (y + 2).clamp_min(0))
     below = 1 - ((y - dome).clamp_min(0) / 3).sqrt()
     lung = front_back * (1 - r).sqrt() * (y > APEX) * below.clamp_min(0)
@@ -389,8 +415,8 @@ def _lungs(s, dome_level, body):
 def _heart(s, dome_level):
     """Heart and great vessels, one silhouette: thickness in front of the spine, cm.
 
-    Its left border shows the aortic knob, the pulmonary trunk and the left ventricle; its right border the
-    superior vena cava and the right atrium.
+    Its left border shows the aortic knob, the pulmonary trunk and the left ventricle; its right
+    border the superior vena cava and the right atrium.
     """
     y, size, tip = s.y, 1 + 0.1 * s.heart, dome_level - 0.3
     u = s.uniform(4, 4, 1, 1).unbind(1)
@@ -418,9 +444,9 @@ def _ellipse(s, x, y, centre, axes, tilt):
 def _disease(s, dome_level):
     """What disease leaves: the share of air (B, S, S), and that of the contrast of vessels.
 
-    Lung Opacity: a dense patch in one lung, some with fluid. COVID: faint patches in both lungs, at the wall
-    and low (Wong et al. 2020, Radiology 296:E72). Viral pneumonia: a net in both lungs, densest around
-    the hila (Koo et al. 2018, RadioGraphics 38:719).
+    Lung Opacity: a dense patch in one lung, some with fluid. COVID: faint patches in both lungs, at
+    the wall and low (Wong et al. 2020, Radiology 296:E72). Viral pneumonia: a net in both lungs,
+    densest around the hila (Koo et al. 2018, RadioGraphics 38:719).
     """
     opacity, covid, viral = (s.label == c for c in (OPACITY, COVID, VIRAL))
     lost = torch.zeros_like(s.x)
@@ -462,7 +488,7 @@ def _fluid(s, dome_level):
 
 
 def _glass(s, x, y):
-    """Ground glass: the share of air lost to PATCHES patches in each lung, near the wall, mostly low."""
+    """Ground glass: the air lost to PATCHES patches in each lung, near the wall, mostly low."""
     u, lost = s.uniform(6, 2 * PATCHES, 6, 1, 1), 0.0
     for k in range(2 * PATCHES):
         a, b, level, depth, tilt, dense = u[:, k].unbind(1)
@@ -472,13 +498,15 @@ def _glass(s, x, y):
         axes = s.extent * (1.6 + 1.1 * a), s.extent * (2.2 + 1.5 * b)
         patch = _ellipse(s, x, y, (side * away, level), axes, side * (0.3 + tilt - 0.5))
         height = 0.55 + 0.22 * (k // 2)  # fainter above
-        lost = 1 - (1 - lost) * (1 - (0.1 + 0.6 * s.severity) * height * (0.7 + 0.4 * dense) * patch)
+        depth = (0.1 + 0.6 * s.severity) * height * (0.7 + 0.4 * dense) * patch
+        lost = 1 - (1 - lost) * (1 - depth)
     return lost
 
 
 def _net(s):
-    """Interstitial pattern: the share of air lost to the lines between smooth cells, and to a haze."""
-    coarse, fine = ((0.55 - s.texture(stream, cm).abs()).clamp_min(0) for stream, cm in ((10, 1.9), (11, 1.1)))
+    """Interstitial pattern: the air lost to the lines between smooth cells, and to a haze."""
+    coarse = (0.55 - s.texture(10, 1.9).abs()).clamp_min(0)
+    fine = (0.55 - s.texture(11, 1.1).abs()).clamp_min(0)
     place = _hump(s.ax - 5, 5.5) * _hump(s.y - 0.5, 7.5)
     return s.severity * place * (0.16 + 0.62 * (coarse + 0.8 * fine))
 
@@ -494,7 +522,8 @@ def _vessels(s):
         u = s.uniform(8 + fork, 3, *angle.shape[1:]).unbind(1)
         piece = length * (0.6 + 0.8 * u[0])[..., None] / POINTS
         bent = angle[..., None] + 0.9 * (u[1] - 0.5)[..., None] * torch.arange(POINTS) / POINTS
-        xs, ys = x[..., None] + (piece * bent.cos()).cumsum(-1), y[..., None] + (piece * bent.sin()).cumsum(-1)
+        xs = x[..., None] + (piece * bent.cos()).cumsum(-1)
+        ys = y[..., None] + (piece * bent.sin()).cumsum(-1)
         mass = 1.5 * math.pi * radius**2 * piece.expand_as(xs)  # of tubes of blood
         points = s.deposit((side[..., None] * xs).flatten(1), ys.flatten(1), mass.flatten(1))
         out = out + s.blur(points, torch.tensor(0.6 * radius).view(1, 1, 1))
@@ -542,7 +571,7 @@ def _chest_wall(s):
 
 
 def _spine(s):
-    """Vertebral bodies with their end plates, pedicles and spinous processes: cm beyond soft tissue."""
+    """Vertebral bodies, their end plates, pedicles, spinous processes: cm beyond soft tissue."""
     ax, down = s.ax, s.y + 12
     turn = torch.cos(2 * math.pi * down / (2.15 + 0.02 * down))  # one vertebra after another
     body = _step(1.55 + 0.012 * down - 0.12 * turn - ax, 0.12)
@@ -552,16 +581,17 @@ def _spine(s):
 
 
 def _ribs(s):
-    """Both arcs of each rib, cm: the one behind falls gently, the one in front steeply and is fainter.
+    """Both arcs of each rib, cm: the one behind falls gently, the fainter in front steeply.
 
-    Seen from the front a rib is an ellipse: its upper half lies behind, its lower half in front. Every rib
-    of either side has its own place, fall, breadth and mineral.
+    Seen from the front a rib is an ellipse: its upper half lies behind, its lower half in front.
+    Every rib of either side has its own place, fall, breadth and mineral.
     """
-    place, fall, breadth, mineral = (s.uniform(22, 4, 2 * RIBS, 1) - 0.5).unbind(1)  # right ribs, then left
+    place, fall, breadth, mineral = (s.uniform(22, 4, 2 * RIBS, 1) - 0.5).unbind(1)  # right, left
     number = torch.arange(RIBS).repeat(2)[:, None]
     drop = torch.tensor(RIB_FALL)[number] / 2
     b = drop * (1 + 0.08 * s.slope + 0.2 * fall)
-    centre = drop * (1 + 0.08 * s.slope) - 12.8 + RIB_PITCH * number + 0.01 * number**2 + 0.55 * place
+    centre = drop * (1 + 0.08 * s.slope) - 12.8 + RIB_PITCH * number + 0.01 * number**2
+    centre = centre + 0.55 * place
     a = (_wall(s, centre) + 0.35) * (1 - 0.08 * (number == 0))
     lift = 0.02 + 0.04 * s.slope + 0.016 * number + 0.08 * fall
     shapes = torch.stack([a, b, centre, lift, 0.72 + 0.2 * breadth, 1 + 0.7 * mineral])[..., None]
@@ -574,8 +604,9 @@ def _ribs(s):
         d = (u + w - (u + w).sqrt()) / (u / a.square() + w / b.square()).clamp_min(1e-4).sqrt()
         behind = _step(-y, 0.25) * _step(ax - 1.6, 0.15)
         front = _step(y, 0.25) * _step(forward - RIB_END[i], 0.5)
-        arcs = _bone(d, half) * (2.1 * behind + 0.75 * front)  # denser than life, as films enhance them
-        out = out + strength * arcs * (1 + 0.4 * u.clamp_max(1).square().square())  # seen lengthwise at the side
+        arcs = _bone(d, half) * (2.1 * behind + 0.75 * front)  # denser than life, as on films
+        # seen lengthwise at the side
+        out = out + strength * arcs * (1 + 0.4 * u.clamp_max(1).square().square())
     return out
 
 
@@ -584,7 +615,8 @@ def _shoulders(s):
     ax, y, glenoid = s.ax, s.y, s.width + 1.6
     u = s.uniform(23, 3, 1, 1).unbind(1)
     inner, lift = -9.6 + 1.2 * u[0], 0.8 * s.shrug
-    collar = _distance(ax - s.yaw * s.x.sign(), y, (1.9, inner), (glenoid + 0.6, inner - 2.8 + lift), 0.55)
+    outer = glenoid + 0.6, inner - 2.8 + lift
+    collar = _distance(ax - s.yaw * s.x.sign(), y, (1.9, inner), outer, 0.55)
     out = 3.6 * _bone(collar, 0.6)
     blade = -1 + 2 * u[1]  # how far the arms' position turns the blade out
     lower, upper = (glenoid - 2.4 + blade, 2.6), (glenoid - 4.6 + 0.5 * blade, -9.8 + lift)
@@ -601,7 +633,7 @@ def _shoulders(s):
 
 
 def _devices(s):
-    """Wires and pads of an electrocardiogram and a tracheal tube, cm of water that weaken as much."""
+    """Wires and pads of an electrocardiogram, a tracheal tube: cm of water that weaken as much."""
     out = torch.zeros(s.B, s.S, s.S)
     if not (s.leads.any() or s.tube.any()):
         return out
@@ -610,13 +642,15 @@ def _devices(s):
     x0, y0, x1, y1, wx, wy = (u * torch.tensor([13, 11, 20, 20, 5, 5]).view(6, 1, 1)).unbind(1)
     x = x0 + (x1 - x0) * t + wx * torch.sin(math.pi * t) + 0.4 * wy * torch.sin(2 * math.pi * t)
     y = y0 + (y1 - y0) * t + wy * torch.sin(math.pi * t)
-    out = out + s.deposit(x.flatten(1), y.flatten(1), (0.06 * s.leads[:, 0]).expand(-1, x[0].numel()))
+    mass = (0.06 * s.leads[:, 0]).expand(-1, x[0].numel())
+    out = out + s.deposit(x.flatten(1), y.flatten(1), mass)
     x = 0.3 * torch.sin(3 * t) + s.yaw[:, 0]
     out = out + s.deposit(x, (18 * t - 22).expand_as(x), (0.04 * s.tube[:, 0]).expand_as(x))
     out = s.blur(out, torch.tensor(0.1).view(1, 1, 1))
     for k in range(3):
         d = ((s.x - x0[:, k, None]) ** 2 + (s.y - y0[:, k, None]) ** 2).sqrt()
-        out = out + s.leads * (2.0 * _step(0.35 - d, 0.08) + 0.6 * _step(0.2 - (d - 0.75).abs(), 0.08))
+        pad = 2.0 * _step(0.35 - d, 0.08) + 0.6 * _step(0.2 - (d - 0.75).abs(), 0.08)
+        out = out + s.leads * pad
     return out
 
 
@@ -639,7 +673,7 @@ def _thickness(s):
     return t.clamp_min(0)
 
 
-# --- exposure and film ----------------------------------------------------------------------------------
+# --- exposure and film ----------------------------------------------------------------------------
 
 
 def _render(labels, factors, S):
@@ -649,7 +683,7 @@ def _render(labels, factors, S):
 
 
 def _noise(s):
-    """The detector's noise of unit size in each of its DETECTOR^2 elements, averaged over the pixels."""
+    """The detector's noise, of unit size in its DETECTOR^2 elements, averaged over pixels."""
     noise = s.window(90, DETECTOR)[:, None]
     if s.S <= DETECTOR:
         return F.adaptive_avg_pool2d(noise, s.S)[:, 0]
@@ -657,7 +691,7 @@ def _noise(s):
 
 
 def _film(s, t):
-    """From thickness to film: Beer and Lambert's law, scatter, blur, noise, logarithm, detail, scale of greys."""
+    """From thickness to film: Beer and Lambert's law, scatter, blur, noise, logarithm, greys."""
     beam = torch.exp(-MU * t)
     beam = beam / beam.mean((1, 2), keepdim=True)
     beam = beam + s.scatter * s.blur(beam.clamp_max(3), torch.tensor(2.6).view(1, 1, 1))
@@ -673,7 +707,7 @@ def _film(s, t):
 
 
 def _window(p, t):
-    """The levels (B, 1, 1) each that become black and white: quantiles within the body, on a coarse grid."""
+    """The levels (B, 1, 1) that become black and white: quantiles in the body, on a coarse grid."""
     p, t = (F.adaptive_avg_pool2d(v[:, None], 32).flatten(1) for v in (p, t))
     order = torch.where(t > 3, p, torch.inf).sort(1).values  # open air last
     count = (t > 3).sum(1, keepdim=True).clamp_min(2)
@@ -689,20 +723,21 @@ GLYPHS = {
 
 
 def _stamp(s, glyph, left, top, width, height):
-    """A glyph's ink (B, S, S), its box (B, 1, 1) each in shares of the film's side: exact areas of pixels."""
+    """A glyph's ink (B, S, S), its box (B, 1, 1) in shares of the side: exact areas of pixels."""
     glyph = torch.tensor([[float(c) for c in row] for row in GLYPHS[glyph].split()])
 
     def cover(start, length, cells):
         edges = (start + length * torch.arange(cells + 1) / cells) * s.S  # (B, 1, cells + 1)
         pixel = torch.arange(s.S).view(1, -1, 1)
-        return (torch.minimum(edges[..., 1:], pixel + 1) - torch.maximum(edges[..., :-1], pixel)).clamp_min(0)
+        last = torch.minimum(edges[..., 1:], pixel + 1)
+        return (last - torch.maximum(edges[..., :-1], pixel)).clamp_min(0)
 
     rows, columns = glyph.shape
     return cover(top, height, rows) @ glyph @ cover(left, width, columns).transpose(1, 2)
 
 
 def _overlay(s, z):
-    """What is put on the film z (B, S, S): shutters, a side marker, in a few pictures text or an arrow."""
+    """What is put on the film z (B, S, S): shutters, a side marker, on a few text or an arrow."""
     u = s.uniform(25, 16, 1, 1).unbind(1)
     tilt = 0.06 * (u[0] - 0.5)
     x, y = s.X + tilt * s.Y, s.Y - tilt * s.X

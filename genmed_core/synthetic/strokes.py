@@ -1,28 +1,40 @@
-"""Stroke digits: handwritten-looking digits drawn by formula, a stand-in for MNIST that needs no files.
+"""Stroke digits: handwritten-looking digits drawn by formula, for want of MNIST's files.
 
 A drawing follows a pen. Its path is one of a few forms of the digit (`FORMS`), bent by the writer's
-habits (`FACTORS`) and by the tremble of the hand (`TREMBLE`); ink is laid where the path is nearer than
-the pen's radius. Everything random comes from a hash of (seed, index, column), so a drawing is the same
-whatever is drawn beside it, and every factor that shaped it is returned.
+habits (`FACTORS`) and by the tremble of the hand (`TREMBLE`); ink is laid where the path is nearer
+than the pen's radius. Everything random comes from a hash of (seed, index, column), so a drawing is
+the same whatever is drawn beside it, and every factor that shaped it is returned.
 """
 
 import functools
 import math
 import operator
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from genmed_core.synthetic._common import check_factors, int64, normal, sample_factors, scramble, uniform
+from genmed_core.synthetic._common import (
+    check_factors,
+    int64,
+    normal,
+    sample_factors,
+    scramble,
+    uniform,
+)
 
+Factors = Mapping[str, Tensor]
+Labels = Tensor | Sequence[int] | int
 SIDE = 28  # pixels of an image's side
 SAMPLES = 112  # points along a digit's path
 SHEET = 256  # pixels of the side of the sheet of paper that drawings are cut from
 BLOCK = 256  # drawings computed together; always this many, so that rounding cannot depend on n
 
-# digit -> its forms: (how common, name, drawing, drawing at the other extreme). A drawing lists the points
-# "x,y" that the pen passes through, x to the right, y down, a digit about 6 wide and 10 high;
-# "!" marks a corner, "|" lifts the pen. Each digit written is a blend of the extremes, point by point.
+# digit -> its forms: (how common, name, drawing, drawing at the other extreme). A drawing lists the
+# points "x,y" that the pen passes through, x to the right, y down, a digit about 6 wide and 10
+# high; "!" marks a corner, "|" lifts the pen. Each digit written is a blend of the extremes, point
+# by point.
 FORMS = {
     0: [
         (6, "one loop",
@@ -143,7 +155,8 @@ FORMS = {
          "5.2,0.6 3,0 1,2 2,4.2 4,6 4.2,8.6 2,10 0,8.6 1.6,6 4.2,4 5.8,1.4"),
         (2, "from the waist",
          "3,4.6 1,3 1.4,0.8 3.2,0 4.8,1.2 4.4,3.4 3,4.6 1,6.4 0.6,8.6 2.8,10 5,8.6 4.6,6.2 3,4.6",
-         "2.6,5.4 0.4,3.6 0.8,1 3.2,0 5.2,1.4 4.4,4 3,5.4 1.6,6.6 1.4,8.8 2.8,10 4.2,8.8 4,6.6 3,5.2"),
+         "2.6,5.4 0.4,3.6 0.8,1 3.2,0 5.2,1.4 4.4,4 3,5.4 1.6,6.6 1.4,8.8 2.8,10 "
+          "4.2,8.8 4,6.6 3,5.2"),
         (3, "open top",
          "6.4,0.8 3.6,0 1,1.6 2,4 4,6 4.4,8.6 2,10 0.2,8.4 1.8,5.8 3.8,4 5,2",
          "5,0 2.6,0.2 0.4,2 2,4.6 3.2,6.2 3.4,8.6 2,10 1,8.6 2,6 4,3.6 6,0.6"),
@@ -184,7 +197,7 @@ FORMS = {
 
 # factor -> (law, its two parameters); normal laws are cut at 2.5 standard deviations
 FACTORS = {
-    "style": ("uniform", 0.0, 1.0),  # which form: a place among the digit's forms, by how common they are
+    "style": ("uniform", 0.0, 1.0),  # which of the digit's forms, by how common they are
     "blend": ("uniform", -0.2, 1.2),  # from the form's first extreme (0) to its second (1)
     "corner": ("uniform", 0.2, 1.0),  # 0: corners rounded off, 1: sharp
     "slant": ("normal", 0.11, 0.25),  # shift to the right per height; > 0 leans to the right
@@ -206,15 +219,18 @@ FACTORS = {
 PEN = (1.02, 1, 1, 0.93, 0.88, 0.94, 0.96, 0.98, 0.92, 0.88)
 
 
-def stroke_digits(n, *, seed, labels=None):
+def stroke_digits(n: int, *, seed: int,
+                  labels: Labels | None = None) -> tuple[Tensor, Tensor, Factors]:
     """Draw n digits -> images (n, 28, 28) uint8, labels (n,) int64, factors {name: (n,)}.
 
-    `labels`: the digits to draw, (n,) or one for all; without it each is drawn with equal chance. A drawing
-    depends on (seed, index, label) only. `factors` holds float32 columns named in FACTORS, and `hand`
-    (int64), the key of the drawing's tremble; `draw` makes the same images from them again. The factors
-    do not depend on the label: two calls with one seed write different digits in the same hands.
+    `labels`: the digits to draw, (n,) or one for all; without it each is drawn with equal chance. A
+    drawing depends on (seed, index, label) only. `factors` holds float32 columns named in FACTORS,
+    and `hand` (int64), the key of the drawing's tremble; `draw` makes the same images from them
+    again. The factors do not depend on the label: two calls with one seed write different digits in
+    the same hands.
 
-    Raises ValueError for a negative n, labels outside 0..9 or of another length; TypeError for non-integers.
+    Raises ValueError for a negative n, labels outside 0..9 or of another length; TypeError for
+    non-integers.
     """
     n, seed = operator.index(n), operator.index(seed)
     if n < 0:
@@ -227,8 +243,8 @@ def stroke_digits(n, *, seed, labels=None):
     return draw(labels, factors), labels, factors
 
 
-def draw(labels, factors):
-    """Draw labels (n,) with the factors that `stroke_digits` returned, or edited ones -> (n, 28, 28) uint8.
+def draw(labels: Labels, factors: Factors) -> Tensor:
+    """Draw labels (n,) with factors that `stroke_digits` returned, or edited -> (n, 28, 28) uint8.
 
     Raises ValueError when a factor is missing, unknown, not of shape (n,) or impossible.
     """
@@ -243,8 +259,8 @@ def draw(labels, factors):
     return images
 
 
-def form_names(labels, style):
-    """Names of the forms in which digits (n,) with style factors (n,) are written -> list of n strings."""
+def form_names(labels: Tensor, style: Tensor) -> list[str]:
+    """Names of the forms in which digits (n,) with style factors (n,) are written."""
     names = [form[1] for forms in FORMS.values() for form in forms]
     return [names[i] for i in _forms().pick(labels, style)]
 
@@ -256,19 +272,20 @@ def _checked_labels(labels, n):
     if n is not None and labels.dim() == 0:
         labels = labels.expand(n)
     if labels.dim() != 1 or n not in (None, len(labels)):
-        raise ValueError(f"labels must have shape ({'n' if n is None else n},), not {tuple(labels.shape)}")
+        wanted = "n" if n is None else n
+        raise ValueError(f"labels must have shape ({wanted},), not {tuple(labels.shape)}")
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
         raise ValueError(f"labels must lie in 0..9; got {int(labels.min())}..{int(labels.max())}")
     return labels.long()
 
 
-# --- the tremble ---------------------------------------------------------------------------------------
+# --- the tremble ----------------------------------------------------------------------------------
 
 
 def _tremble(hand, points):
-    """What the hand adds to drawings with keys (n,): named arrays of standard normal or uniform numbers."""
-    shapes = {"points": (points + 2, 2), "bend": (2, 2, 2), "grain": (SAMPLES // 4,), "phase": (2, 1, 2),
-              "pressure": (1,), "shift": (2,), "paper": (2,)}
+    """What the hand adds to drawings with keys (n,): named arrays of normal or uniform numbers."""
+    shapes = {"points": (points + 2, 2), "bend": (2, 2, 2), "grain": (SAMPLES // 4,),
+              "phase": (2, 1, 2), "pressure": (1,), "shift": (2,), "paper": (2,)}
     out, first = {}, 64  # the columns before are the factors'
     for name, shape in shapes.items():
         count = math.prod(shape)
@@ -278,11 +295,11 @@ def _tremble(hand, points):
     return out
 
 
-# --- the forms, as matrices that take control points to a path ------------------------------------------
+# --- the forms, as matrices that take control points to a path ------------------------------------
 
 
 class _Forms(NamedTuple):
-    """All S forms stacked: control points (S, 2, N, 2), path matrices (S, K, N), pen flags (S, K)."""
+    """All S forms stacked: control points (S, 2, N, 2), path matrices (S, K, N), pens (S, K)."""
 
     points: torch.Tensor  # both extremes, padded with zeros to N points
     sharp: torch.Tensor  # with corners
@@ -304,7 +321,8 @@ def _forms():
 
     def stack(tensors, dim):
         pads = [[0, 0] * (t.dim() - 1 - dim % t.dim()) + [0, size - t.shape[dim]] for t in tensors]
-        return torch.stack([torch.nn.functional.pad(t, p) for t, p in zip(tensors, pads, strict=True)])
+        padded = [torch.nn.functional.pad(t, p) for t, p in zip(tensors, pads, strict=True)]
+        return torch.stack(padded)
 
     sharp = [_path_matrix(points[0], strokes, corners=True) for points, strokes in rows]
     smooth = [_path_matrix(points[0], strokes, corners=False) for points, strokes in rows]
@@ -324,15 +342,18 @@ def _forms():
 
 
 def _parse(drawings):
-    """Drawings in the notation of FORMS -> points (2, N, 2) and, per stroke, which points are corners."""
+    """Drawings in the notation of FORMS -> points (2, N, 2) and, per stroke, its corners."""
     extremes = [[stroke.split() for stroke in drawing.split("|")] for drawing in drawings]
-    points = [[[float(v) for v in p.rstrip("!").split(",")] for s in d for p in s] for d in extremes]
+    def coordinates(point):
+        return [float(v) for v in point.rstrip("!").split(",")]
+
+    points = [[coordinates(p) for s in d for p in s] for d in extremes]
     corners = [[p.endswith("!") for p in stroke] for stroke in extremes[0]]
     return torch.tensor([points[0], points[-1]]), corners
 
 
 def _segments(strokes, corners):
-    """Curve pieces i -> j with the neighbours a, b that set their tangents: (a, i, j, b, ends its stroke)."""
+    """Curve pieces i -> j, neighbours a, b setting tangents: (a, i, j, b, ends its stroke)."""
     first = 0
     for flags in strokes:
         last = first + len(flags) - 1
@@ -367,7 +388,7 @@ def _path_matrix(points, strokes, corners):
     return matrix, pen
 
 
-# --- drawing one block ----------------------------------------------------------------------------------
+# --- drawing one block ----------------------------------------------------------------------------
 
 
 def _draw_block(labels, factors):
@@ -409,7 +430,7 @@ def _bend(path, f, tremble):
 
 
 def _pen_radius(f, tremble):
-    """Radius of the pen along the path (B, K), pixels: thickness, taper, slow pressure, unevenness."""
+    """Radius of the pen along the path (B, K), pixels: thickness, taper, pressure, unevenness."""
     u = torch.linspace(-1, 1, SAMPLES)
     pressure = 0.1 * torch.sin(5 * u + math.tau * tremble["pressure"])
     grain = f["rough"] * tremble["grain"].repeat_interleave(4, 1)
@@ -417,9 +438,10 @@ def _pen_radius(f, tremble):
 
 
 def _frame(path, pen, radius, f, tremble):
-    """Path in pixels as MNIST frames it: longer side 20, centre of mass in the middle -> x, y, length (B, K).
+    """Path in pixels, framed as MNIST: longer side 20, centred by mass -> x, y, length (B, K).
 
-    `length` is the path's from one sample to the next, 0 where the pen is lifted.  LeCun et al. 1998, III.
+    `length` is the path's from one sample to the next, 0 where the pen is lifted.  LeCun et al.
+    1998, III.
     """
     span = (path.amax(1) - path.amin(1)).amax(1, keepdim=True)
     path = path * ((f["size"] - 2 * f["thickness"]) / span)[..., None]
@@ -433,7 +455,7 @@ def _frame(path, pen, radius, f, tremble):
 
 @functools.cache
 def _sheet():
-    """One sheet of paper (SHEET, SHEET): uniform noise of mean 0 and variance 1, its grain along the diagonals."""
+    """A sheet of paper (SHEET, SHEET): uniform noise of mean 0, variance 1, along the diagonals."""
     return math.sqrt(12) * (uniform(torch.arange(SHEET), SHEET) - 0.5)
 
 
@@ -447,8 +469,9 @@ def _paper_grain(corner):
 def _ink(x, y, length, pen, radius, f, tremble):
     """Lay ink along a path (B, K) -> (B, 28, 28) uint8.
 
-    A Gaussian pen is separable, so its ink over the whole page is one matrix product. Beside a straight
-    stroke that ink falls as exp(-2 d^2 / r^2): solved for the distance d it says which pixels the pen covers.
+    A Gaussian pen is separable, so its ink over the whole page is one matrix product. Beside a
+    straight stroke that ink falls as exp(-2 d^2 / r^2): solved for the distance d it says which
+    pixels the pen covers.
     """
     grid, sigma = torch.arange(float(SIDE)), 0.5 * radius
     width = (math.sqrt(0.5) / sigma)[..., None]
@@ -456,10 +479,11 @@ def _ink(x, y, length, pen, radius, f, tremble):
     # cut where nothing is left of the ink: tinier numbers take the processor a slow path
     spread_x, spread_y = ((-d * d).clamp_min(-40).exp() for d in offsets)  # (B, K, 28)
     tips = 1 - pen
-    amount = length / (math.sqrt(math.tau) * sigma) + 0.5 * (tips + tips.roll(1, 1))  # peaks at 1, round tips
+    amount = length / (math.sqrt(math.tau) * sigma) + 0.5 * (tips + tips.roll(1, 1))  # round tips
     field = (spread_y * amount[..., None]).transpose(1, 2) @ spread_x
     distance = (-0.5 * field.clamp(1e-9, 1).log()).sqrt()  # in radii
-    thickness, edge, ink, paper = (f[name][..., None] for name in ("thickness", "edge", "ink", "paper"))
+    names = "thickness", "edge", "ink", "paper"
+    thickness, edge, ink, paper = (f[name][..., None] for name in names)
     inside = (1 - distance) * thickness + paper * _paper_grain(tremble["paper"])  # pixels
     cover = (0.5 + inside / edge).clamp(0, 1)
     return (255 * cover * ink).clamp(0, 255).round().to(torch.uint8)
