@@ -29,7 +29,8 @@ def progress(what: str, total: int) -> Callable[[int], None]:
     return tell
 
 
-def cached(stem: str, inputs, make: Callable[[], tuple[Tensors, Notes]]) -> tuple[Tensors, Notes]:
+def cached(stem: str, inputs: object,
+           make: Callable[[], tuple[Tensors, Notes]]) -> tuple[Tensors, Notes]:
     """What make() -> (tensors, notes) gives, from runs/cache when it was made from the same `inputs` before.
 
     inputs: anything JSON can write; notes {str: str}. A damaged file is made anew; where nothing can be

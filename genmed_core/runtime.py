@@ -256,9 +256,10 @@ def root() -> Path:
 def notice_another_clone() -> None:
     """Say so where the environment of one clone runs the code of another: it was copied with it."""
     here, own, working = Path(__file__).resolve().parent.parent, Path(sys.prefix).parent, Path.cwd()
-    if own in (working, *working.parents) and (own / "genmed_core").is_dir() and own.resolve() != here:
-        print(f"note: this runs the code in {here}, for which the environment {sys.prefix} was made. "
-              f"For the code in {own}, run `make renew` there (or `python -m pip install -e .`).")
+    a_clone = own in (working, *working.parents) and (own / "genmed_core").is_dir()
+    if a_clone and own.resolve() != here:
+        print(f"note: this runs the code in {here}, for which {sys.prefix} was made. "
+              f"For the code in {own}, run `make renew` there, or `python -m pip install -e .`.")
 
 
 def runs_dir() -> Path:

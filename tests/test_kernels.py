@@ -110,7 +110,8 @@ def test_a_training_tries_its_threads_and_leaves_the_rest_alone(threads_seen, mo
     before = torch.get_num_threads()
     step, seen = threads_seen(nn.Conv2d(1, 1, 3))
     clock = iter(range(10_000))  # every reading a second later: each step is a block of its own
-    monkeypatch.setattr(kernels.step.time, "perf_counter", lambda: next(clock) / (1 if torch.get_num_threads() > 1 else 2))
+    monkeypatch.setattr(kernels.step.time, "perf_counter",
+                        lambda: next(clock) / (1 if torch.get_num_threads() > 1 else 2))
     train.fit(step, 20, reports=2)
     assert set(seen) == {1, 4} and torch.get_num_threads() == before
 

@@ -54,11 +54,37 @@ def test_chapters_import_the_core_first_and_never_each_other(path):
     assert not {name.split(".")[0] for name in imported(path)} & others
 
 
+def functions(body):
+    """Public functions and methods of a module, those of public classes included."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from functions(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+TO_COME = {"kernels", "train", "distributed"}  # taken apart at present
+
+
 @pytest.mark.parametrize("path", core_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_public_functions_say_what_they_do_and_stay_short(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name} is over 60 lines"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+def test_functions_stay_short_and_public_ones_say_what_they_do(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= (60 if layer(path) in TO_COME else 40), f"{path.name}: {node.name} has {lines} lines"
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+
+
+@pytest.mark.parametrize("path", core_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_arguments_and_results_of_public_functions_are_annotated(path):
+    if layer(path) in TO_COME:
+        pytest.skip("taken apart at present")
+    for node in functions(ast.parse(path.read_text(encoding="utf-8")).body):
+        given = node.args
+        arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, [given.vararg, given.kwarg])]
+        bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
+        assert not bare, f"{path.name}: {node.name} does not say what {', '.join(bare)} may be"
+        assert node.returns is not None, f"{path.name}: {node.name} does not say what it returns"

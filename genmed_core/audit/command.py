@@ -1,4 +1,4 @@
-"""Are synthetic images faithful, varied, useful and private? An audit of three folders of images."""
+"""Are synthetic images faithful, varied, useful, private? An audit of three folders of images."""
 
 import argparse
 import json

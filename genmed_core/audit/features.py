@@ -1,4 +1,4 @@
-"""What fixed random filters see of an image, the directions in which a set varies, and fine detail."""
+"""What fixed random filters see of an image, the directions a set varies in, and fine detail."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def _filters():
 
 @torch.no_grad()
 def random_features(images: torch.Tensor, batch: int = 200) -> torch.Tensor:
-    """Brightness, quantiles, and energy behind random filters: uint8 (N, 1, 64, 64) -> (N, 1223)."""
+    """Brightness, quantiles, energy behind random filters: uint8 (N, 1, 64, 64) -> (N, 1223)."""
     filters = _filters()
     levels = torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
     features = []

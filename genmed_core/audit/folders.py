@@ -83,7 +83,8 @@ def _check_count(folder, good, left_out):
 def _list(folder):
     """[(path, class number)] and the class names of a folder."""
     flat = image_files(folder)
-    if not flat and (folder / "images").is_dir():  # a class of the database: its masks are no samples
+    # a class of the database: its masks are no samples
+    if not flat and (folder / "images").is_dir():
         return [(path, 0) for path in image_files(folder / "images")], []
     found = {}
     for inside in sorted(folder.iterdir()):
@@ -182,4 +183,5 @@ def _flat(images):
 
 
 def _digests(images):
-    return np.array([hashlib.blake2b(x.numpy().tobytes(), digest_size=16).hexdigest() for x in images])
+    contents = (x.numpy().tobytes() for x in images)
+    return np.array([hashlib.blake2b(c, digest_size=16).hexdigest() for c in contents])

@@ -17,7 +17,7 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def resampled(n: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each of n is drawn, a row for each bootstrap: (1 + RESAMPLES, n), the first all 1."""
+    """How often each of n is drawn, one bootstrap a row: (1 + RESAMPLES, n), the first all 1."""
     return np.vstack([np.ones(n), rng.multinomial(n, [1 / n] * n, RESAMPLES)])
 
 

@@ -1,4 +1,4 @@
-"""What an audit asks. A question is one entry: what it reads of the report, its bar, its answers."""
+"""What an audit asks. A question is one entry: what it reads of a report, bar, answers."""
 
 from collections.abc import Callable
 from typing import NamedTuple

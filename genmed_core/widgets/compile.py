@@ -41,13 +41,13 @@ class Compiler:
             raise ValueError(f"a weight of {layer} is not finite: did training diverge?")
         largest = np.abs(flat).max(initial=0)
         if largest > FLOAT16_MAX:
-            raise ValueError(f"a weight of {layer} is {largest:.3g}, beyond float16's {FLOAT16_MAX}: "
-                             "train with weight decay or a smaller learning rate")
+            raise ValueError(f"a weight of {layer} is {largest:.3g}, beyond float16's "
+                             f"{FLOAT16_MAX}: train with weight decay or a smaller learning rate")
         start = self.length
         self.length += flat.size
         if self.length > MAX_WEIGHTS:
-            raise ValueError(f"the decoder has more than {MAX_WEIGHTS:,} weights, too many for one "
-                             "page: show a narrower one, or precompute pictures and use FrameSlider")
+            raise ValueError(f"the decoder has more than {MAX_WEIGHTS:,} weights, too many for "
+                             "one page: show a narrower one, or pictures with FrameSlider")
         self.blocks.append(flat.astype(np.float16))
         return start
 
@@ -118,7 +118,8 @@ def compile_decoder(decoder: nn.Module | list, *, inputs: int | None = None,
     _finish(compiler, layers[-1], output)
     weights = np.concatenate(compiler.blocks or [np.zeros(0, np.float16)])
     shape = _picture_shape(compiler.shape)
-    return Program(compiler.ops, weights, layers[0].in_features if inputs is None else inputs, shape)
+    inputs = layers[0].in_features if inputs is None else inputs
+    return Program(compiler.ops, weights, inputs, shape)
 
 
 def _compile_layer(compiler, layer):

@@ -47,7 +47,8 @@ def _labels(n_classes, class_names, embedding, join) -> Labels | None:
             raise ValueError("join='add' needs an embedding as wide as the code")
         if n_classes is None and class_names is None:
             return None
-        vectors, join = torch.eye(len(class_names) if n_classes is None else int(n_classes)), "concat"
+        count = len(class_names) if n_classes is None else int(n_classes)
+        vectors, join = torch.eye(count), "concat"
     else:
         weight = embedding.weight if isinstance(embedding, nn.Embedding) else embedding
         vectors, join = torch.as_tensor(weight).detach().cpu().float(), join or "add"

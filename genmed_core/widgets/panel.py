@@ -2,7 +2,8 @@
 
 A kind is one class.  It makes its `sliders`, says in `pictures` what it shows at their `values`,
 and names in `view` the entry of VIEWS in widgets.js that draws the same in the browser.  A kind
-with a drawing of its own adds it behind the shared script: `_esm = Panel._esm + "VIEWS.mine = ..."`.
+with a drawing of its own adds it behind the shared script:
+`_esm = Panel._esm + "VIEWS.mine = ..."`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import io
 import math
 import operator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,7 +38,7 @@ class Slider:
     labels: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, labels) -> Slider:
+    def of(cls, name: str, labels: Iterable[object]) -> Slider:
         """A slider over labels."""
         labels = tuple(str(label) for label in labels)
         return cls(name, high=len(labels) - 1, labels=labels)
@@ -131,4 +133,5 @@ def _at_width(picture, width):
         height = round(picture.height * width / picture.width)
         return picture.resize((width, height), Image.Resampling.LANCZOS)
     factor = max(1, width // picture.width)
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    size = (picture.width * factor, picture.height * factor)
+    return picture.resize(size, Image.Resampling.NEAREST)

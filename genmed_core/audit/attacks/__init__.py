@@ -30,7 +30,8 @@ class Neighbours:
         return self.found[of, among]
 
 
-def search(queries: torch.Tensor, references: torch.Tensor, own=None) -> Nearest:
+def search(queries: torch.Tensor, references: torch.Tensor,
+           own: torch.Tensor | None = None) -> Nearest:
     """As `nearest`, in numpy."""
     distance, index = nearest(queries, references, own=own)
     return distance.numpy(), index.numpy()

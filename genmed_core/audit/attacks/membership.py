@@ -25,4 +25,5 @@ def membership(neighbours: Neighbours) -> dict:
 @question("Can membership be inferred?", good="no", bad="yes")
 def _membership(report):
     found, bar = report["privacy"]["membership"], BARS["membership"]
-    return Finding(above(found, bar, 0.65), f"AUC {shown(found)}, honest 0.5", f"above {bar} it can")
+    measured = f"AUC {shown(found)}, honest 0.5"
+    return Finding(above(found, bar, 0.65), measured, f"above {bar} it can")
