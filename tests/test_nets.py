@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from genmed_core import diffusion, metrics, nets
 
@@ -44,9 +45,39 @@ def test_blocks_begin_as_what_they_bypass():
     torch.testing.assert_close(wider(x, e), wider.short_cut(x))
 
 
+def test_a_block_is_its_formula_with_eight_groups():
+    block, x, e = awake(nets.ResidualBlock(16, 24, 12)), torch.randn(2, 16, 5, 6), torch.randn(2, 12)
+
+    def norm(layer, x):
+        return F.group_norm(x, 8, layer.weight, layer.bias)
+
+    scale, shift = (e @ block.modulate.weight.T + block.modulate.bias)[:, :, None, None].split(24, dim=1)
+    h = block.conv1(F.silu(norm(block.norm1, x)))
+    expected = block.short_cut(x) + block.conv2(F.silu(norm(block.norm2, h) * (1 + scale) + shift))
+    torch.testing.assert_close(block(x, e), expected)
+    assert {m.num_groups for m in nets.UNet().modules() if isinstance(m, nn.GroupNorm)} == {8}
+
+
+def test_the_bridge_carries_what_the_middle_does_not():
+    model, (x, t) = awake(nets.UNet()), noisy()
+    nn.init.zeros_(model.grow[0].weight)
+    nn.init.zeros_(model.grow[0].bias)
+    assert (model(x, t) - model(x.flip(3), t)).abs().max() > 1e-3
+
+
+def test_a_generator_draws_by_its_label_and_within_its_range():
+    g, z = nets.DigitGenerator(width=8, classes=3).eval(), torch.randn(2, 64)
+    a, b = g(z, torch.tensor([0, 0])), g(z, torch.tensor([1, 1]))
+    assert (a - b).abs().max() > 1e-3
+    for p in g.parameters():
+        p.data *= 20
+    assert g(z, torch.tensor([0, 2])).abs().max() <= 1
+
+
 def test_attention_is_the_softmax_of_scaled_products():
     attention, x = awake(nets.SelfAttention(16, heads=2)), torch.randn(3, 16, 4, 5)
-    places = attention.norm(x).flatten(2).transpose(1, 2)
+    normed = F.group_norm(x, 8, attention.norm.weight, attention.norm.bias)
+    places = normed.flatten(2).transpose(1, 2)
     q, k, v = attention.qkv(places).split(16, dim=2)
     heads = []
     for part in (slice(0, 8), slice(8, 16)):

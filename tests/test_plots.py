@@ -162,9 +162,12 @@ def test_curves_name_their_axes_and_lines():
     axis = fig.axes[0]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("step", "nats per image")
     assert [t.get_text() for t in axis.get_legend().get_texts()] == ["train", "book"]
+    assert list(axis.lines[1].get_ydata()) == [2, 2]
     assert pixels(fig).std() > 10
 
 
 def test_bars_write_their_values():
     fig = plots.show_bars({"PCA": 0.91, "AE": 0.52}, y_label="error", digits=2, floor=0.1)
     assert [t.get_text() for t in fig.axes[0].texts] == ["0.91", "0.52"]
+    assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[0.1, 0.1]], "the floor"
+    assert plots.show_bars({"a": 1}, y_label="").axes[0].lines[:] == []
