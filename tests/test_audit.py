@@ -1,6 +1,7 @@
 """The audit of synthetic images: honest samplers pass, memorisers and poor samplers are flagged, with numbers."""
 
 import io
+import itertools
 import json
 import math
 import runpy
@@ -13,11 +14,20 @@ from PIL import Image
 from torch.nn import functional as F
 
 from genmed_core import audit
-from genmed_core.audit import AuditError, Folder, auc, equal_share, fingerprints, main, nearest, read_folder
+from genmed_core.audit import (
+    AuditError,
+    Folder,
+    auc,
+    equal_share,
+    fingerprints,
+    main,
+    nearest,
+    neighbours,
+    read_folder,
+)
 from genmed_core.audit.attacks.copies import among_closest
 from genmed_core.audit.folders import usable
 from genmed_core.audit.intervals import interval, median_ratio
-from genmed_core.audit.neighbours import _aligned
 from genmed_core.audit.questions import above
 
 
@@ -115,7 +125,7 @@ def test_alignment_is_correlation_at_the_best_shift(world):
     middle = query[0, 3:-3, 3:-3].flatten()
     windows = other.unfold(1, 26, 1).unfold(2, 26, 1).reshape(49, -1)
     best = max(torch.corrcoef(torch.stack([middle, w]))[0, 1] for w in windows)
-    assert _aligned(query, other[None])[0, 0] == pytest.approx(best.item(), abs=1e-5)
+    assert neighbours._aligned(query, other[None])[0, 0] == pytest.approx(best.item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("n, m", [(100, 100), (400, 50), (50, 400)])
@@ -280,6 +290,9 @@ def test_honest_samples_pass_everything(reports):
 def test_blur_shows_in_the_fine_detail(reports):
     assert verdicts(reports["blurred"])["looks"] == "flag"
     assert reports["blurred"]["quality"]["synthetic"]["detail"] < 0.5
+    floor = reports["blurred"]["quality"]["floor"]
+    assert floor["detail"] == pytest.approx(1, abs=0.1), "the floor is of training images"
+    assert floor["fd"] == reports["honest"]["quality"]["floor"]["fd"]
 
 
 def test_collapse_shows_in_the_coverage(reports):
@@ -509,6 +522,18 @@ def test_candidates_are_sought_over_flips_and_shifts(world, monkeypatch):
         assert (index == torch.arange(200)).float().mean() > 0.93, kind
 
 
+def test_the_coarse_search_takes_the_best_of_nine_shifts(world):
+    query, known = world[2][:20], world[2][20:60]
+    moved = F.pad(query, (2, 2, 2, 2), mode="replicate")
+    small = F.avg_pool2d(known[:, None], 4).flatten(1)
+    likeness = []
+    for y, x in itertools.product((0, 2, 4), repeat=2):
+        shifted = F.avg_pool2d(moved[:, None, y:y + 32, x:x + 32], 4).flatten(1)
+        likeness.append(np.corrcoef(shifted, small)[:20, 20:])
+    found = neighbours._coarse_likeness(query, neighbours._coarse(known).T)
+    assert np.allclose(found, np.max(likeness, 0), atol=1e-4)
+
+
 def test_intervals_are_the_middle_95_percent():
     values = np.append(7.0, np.arange(1001.0))
     assert interval(values) == {"value": 7.0, "low": 25.0, "high": 975.0}
@@ -517,6 +542,8 @@ def test_intervals_are_the_middle_95_percent():
     assert found["value"] == pytest.approx(2, abs=0.2) and found["low"] < 2 < found["high"]
     drawn = audit.close_share(np.full(40, 0.5), np.arange(40), np.linspace(0, 10, 400), rng)
     assert drawn["value"] == 1 and drawn["low"] < 1, "that strangers were drawn is part of the doubt"
+    few = audit.close_share(np.linspace(0, 10, 2000), np.arange(2000), np.linspace(0, 10, 20), rng)
+    assert few["high"] - few["low"] > 0.1, "and twenty of them leave much of it"
 
 
 @pytest.mark.parametrize("found, verdict", [

@@ -124,3 +124,45 @@ def test_a_new_chapter_is_one_file_and_its_line_in_the_contents(tmp_path, monkey
     monkeypatch.setattr(scoreboard, "CONFIG", tmp_path)
     assert scoreboard.family("10_flow", "Flow matching") == "diffusion"
     assert study("10_flow", lambda title, step: step.count, monkeypatch, folder=tmp_path) == {"straight paths": 0}
+
+
+# --- an attack of the audit is one file -----------------------------------------------------------------
+
+ATTACK = '''"""Are all samples in one place?"""
+
+from genmed_core.audit.attacks import attack
+from genmed_core.audit.questions import Finding, question
+
+
+@attack(spread="spread of the distances")
+def spread(neighbours):
+    distance, _ = neighbours.nearest("synthetic", "held-out")
+    value = float(distance.std())
+    return {"spread": {"value": value, "low": value, "high": value}}
+
+
+@question("Are they in one place?", good="no", bad="yes")
+def _in_one_place(report):
+    value = report["privacy"]["spread"]["value"]
+    return Finding(value < 9, f"spread {value:.2f}", "below 9 they are")
+'''
+
+AUDIT = '''
+import genmed_core
+import numpy as np, torch
+from genmed_core.audit import privacy, questions, report
+assert genmed_core.__file__.startswith({copy!r})
+found = privacy(*torch.randn(3, 12, 32, 32), np.random.default_rng(0))
+print(*report._privacy(found), sep="\\n")
+(asked,) = (q for q in questions.QUESTIONS if q.text == "Are they in one place?")
+assert asked.find({{"privacy": found}}).bad and questions.QUESTIONS[0].text.startswith("Is the held-out set")
+'''
+
+
+def test_a_new_attack_is_one_file(tmp_path):
+    shutil.copytree(CORE, tmp_path / "genmed_core", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "genmed_core" / "audit" / "attacks" / "place.py").write_text(ATTACK)
+    done = subprocess.run([sys.executable, "-c", AUDIT.format(copy=str(tmp_path))], cwd=tmp_path, text=True,
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert "spread of the distances" in done.stdout
