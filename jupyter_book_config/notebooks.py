@@ -260,7 +260,7 @@ def is_still(output: nbformat.NotebookNode) -> bool:
     return output.get("metadata", {}).get("genmed", {}).get("still", False)
 
 
-def _as_jpeg(png):
+def _as_jpeg(png: str) -> str:
     """A large picture, photographs as a rule, in base64: smaller, for a notebook that is read without being run."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     if picture.width > WIDTH:

@@ -501,6 +501,35 @@ def test_a_spoiled_notebook_is_refused_before_anything_runs(own_chapter, message
     assert "01_sliders" in str(refusal.value) and not (folder.parent / "_build" / "sources").exists()
 
 
+def test_outputs_are_cached_by_the_core_its_weights_and_the_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "ROOT", tmp_path)
+    keys = [builder.cache_key()]
+    for name in ("genmed_core/train.py", "genmed_core/kernels/step.py", "genmed_core/weights/reader.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        for content in (b"1", b"2"):
+            (tmp_path / name).write_bytes(content)
+            keys.append(builder.cache_key())
+    for name in builder.SETTINGS:
+        monkeypatch.setenv(name, "7")
+        keys.append(builder.cache_key())
+    assert len(set(keys)) == len(keys)
+    (tmp_path / "genmed_core" / "__pycache__").mkdir()
+    (tmp_path / "genmed_core" / "__pycache__" / "train.pyc").touch()
+    assert builder.cache_key() == keys[-1]
+
+
+def test_pages_of_an_earlier_build_of_more_chapters_are_taken_away(tmp_path, monkeypatch):
+    source = one_chapter(tmp_path)
+    html = tmp_path / "_build" / "html"
+    html.mkdir(parents=True)
+    for name in ("01_sliders.html", "02_gone.html", "measuring.html"):
+        (html / name).write_text("<article></article>", encoding="utf-8")
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    monkeypatch.setattr(builder.subprocess, "run", lambda *arguments, **settings: subprocess.CompletedProcess([], 0))
+    builder.build(source=source, out=tmp_path, execute="off")
+    assert {path.name for path in html.glob("*.html")} == {"01_sliders.html", "measuring.html"}
+
+
 @pytest.mark.parametrize("picked", [["99"], ["1", "99"], ["1x"], ["01_sli"], ["0"], ["-1"]])
 def test_chapters_that_do_not_exist_are_refused(own_chapter, picked):
     with pytest.raises(builder.BookError, match="there is no chapter .*those that exist: 01_sliders"):
