@@ -46,8 +46,8 @@ class Compiler:
         start = self.length
         self.length += flat.size
         if self.length > MAX_WEIGHTS:
-            raise ValueError(f"the decoder has more than {MAX_WEIGHTS:,} weights, too many for "
-                             "one page: show a narrower one, or pictures with FrameSlider")
+            raise ValueError(f"the decoder has more than {MAX_WEIGHTS:,} weights, too many for one "
+                             "page: show a narrower one, or precompute pictures for FrameSlider")
         self.blocks.append(flat.astype(np.float16))
         return start
 
@@ -112,14 +112,13 @@ def compile_decoder(decoder: nn.Module | list, *, inputs: int | None = None,
         raise ValueError("the decoder has no layers")
     if inputs is None and not isinstance(layers[0], nn.Linear):
         raise ValueError("the decoder does not begin with nn.Linear: pass z0, for the code's size")
-    compiler = Compiler(layers[0].in_features if inputs is None else inputs)
+    inputs = layers[0].in_features if inputs is None else inputs
+    compiler = Compiler(inputs)
     for layer in layers:
         _compile_layer(compiler, layer)
     _finish(compiler, layers[-1], output)
     weights = np.concatenate(compiler.blocks or [np.zeros(0, np.float16)])
-    shape = _picture_shape(compiler.shape)
-    inputs = layers[0].in_features if inputs is None else inputs
-    return Program(compiler.ops, weights, inputs, shape)
+    return Program(compiler.ops, weights, inputs, _picture_shape(compiler.shape))
 
 
 def _compile_layer(compiler, layer):

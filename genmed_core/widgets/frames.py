@@ -121,12 +121,7 @@ class Frames(Panel):
 
     def at(self, *places: int | None) -> np.ndarray | list[np.ndarray]:
         """The picture at one place a slider, None for where it stands; a list where several are."""
-        index = 0
-        for slider, place, value in zip(self.sliders, places, self.values, strict=True):
-            place = int(value) if place is None else slider.place(place)
-            index = index * len(slider.labels) + place
-        pngs = self.frames[index * self.columns:(index + 1) * self.columns]
-        pictures = [np.array(Image.open(io.BytesIO(png))) for png in pngs]
+        pictures = [np.array(picture) for picture in self._opened(*places)]
         return pictures[0] if self.columns == 1 else pictures
 
     def move(self, *places: int) -> np.ndarray | list[np.ndarray]:
@@ -136,15 +131,16 @@ class Frames(Panel):
 
     def pictures(self) -> list[np.ndarray]:
         """What is shown now, colours and transparency of a PNG turned to grey or RGB."""
-        first = int(self._index() * self.columns)
-        opened = [Image.open(io.BytesIO(png)) for png in self.frames[first:first + self.columns]]
+        opened = self._opened(*[None] * len(self.sliders))
         return [np.array(p if p.mode in ("L", "RGB") else p.convert("RGB")) for p in opened]
 
-    def _index(self):
+    def _opened(self, *places):
         index = 0
-        for slider, value in zip(self.sliders, self.values, strict=True):
-            index = index * len(slider.labels) + value
-        return index
+        for slider, place, value in zip(self.sliders, places, self.values, strict=True):
+            place = int(value) if place is None else slider.place(place)
+            index = index * len(slider.labels) + place
+        pngs = self.frames[index * self.columns:(index + 1) * self.columns]
+        return [Image.open(io.BytesIO(png)) for png in pngs]
 
 
 class FrameSlider(Frames):

@@ -12,7 +12,6 @@ import base64
 import io
 import math
 import operator
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 HERE = Path(__file__).parent
 GAP = 12  # px between pictures that stand side by side in a still
-SHADES = 48  # a still's colours: enough for the eye, half the bytes of 256
+SHADES = 32  # a still's colours: enough for the eye, half the bytes of 256
 CUE = "Run the chapter down to here to move the sliders."
 
 
@@ -38,7 +37,7 @@ class Slider:
     labels: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, labels: Iterable[object]) -> Slider:
+    def of(cls, name: str, labels) -> Slider:
         """A slider over labels."""
         labels = tuple(str(label) for label in labels)
         return cls(name, high=len(labels) - 1, labels=labels)
@@ -133,5 +132,5 @@ def _at_width(picture, width):
         height = round(picture.height * width / picture.width)
         return picture.resize((width, height), Image.Resampling.LANCZOS)
     factor = max(1, width // picture.width)
-    size = (picture.width * factor, picture.height * factor)
-    return picture.resize(size, Image.Resampling.NEAREST)
+    larger = picture.width * factor, picture.height * factor
+    return picture.resize(larger, Image.Resampling.NEAREST)
