@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from benchmarks import scoreboard
@@ -166,3 +167,55 @@ def test_a_new_attack_is_one_file(tmp_path):
                           capture_output=True, env=os.environ | {"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert "spread of the distances" in done.stdout
+
+
+# --- a slider kind is one widget, a layer one entry on each side ------------------------------------------
+
+
+def test_a_new_slider_kind_is_one_widget(tmp_path):
+    """Three sliders over ready-made pictures, with a picture of its own beside them: one class, its script with it."""
+    import traitlets
+    import widget_page
+
+    from genmed_core.widgets import Frames, Panel, Slider
+
+    class Cube(Frames):
+        _esm = Panel._esm + """
+            VIEWS.cube = (model, place) => {
+              const frames = framesView(model, place), sum = place.appendChild(document.createElement("strong"));
+              return { ...frames, draw() { frames.draw(); sum.textContent = model.get("values").join("+"); } };
+            };"""
+        view = traitlets.Unicode("cube").tag(sync=True)
+
+        def __init__(self, frames, **names):
+            sliders = [Slider.of(name, labels) for name, labels in names.items()]
+            super().__init__(frames, sliders, start=[0] * len(sliders))
+
+    pictures = torch.arange(24, dtype=torch.uint8).view(24, 1, 1).expand(24, 4, 4)
+    cube = Cube(pictures, style="ab", disease=["none", "mild", "severe"], guidance=[0, 1, 2, 4])
+    assert cube.move(1, 2, 3)[0, 0] == 23 and cube.move(1, 0, 2)[0, 0] == 14
+    assert cube.describe() == "style b, disease none, guidance 2"
+    assert "image/png" in cube._repr_mimebundle_()[0]
+
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        page = widget_page.show(widget_page.launch(driver), tmp_path / "cube.html", cube)
+        page.get_by_role("slider", name="disease").press("End")
+        page.get_by_text("1+2+2").wait_for()
+        page.get_by_role("img", name="style b, disease severe, guidance 2").wait_for()
+        assert page.locator("[data-place='22']").count() == 1 and not page.trouble
+
+
+def test_a_new_layer_is_one_entry(request):
+    """The Python side; the browser's is one entry of OPS in widgets.js."""
+    from torch import nn
+
+    from genmed_core import widgets
+
+    widgets.add_layer(nn.Softplus, compile=lambda c, layer: c.add("softplus", beta=layer.beta),
+                      softplus=lambda op, weights, x: nn.functional.softplus(x, op["beta"]))
+    request.addfinalizer(lambda: (widgets.COMPILERS.pop(nn.Softplus), widgets.TWINS.pop("softplus")))
+    decoder = nn.Sequential(nn.Linear(2, 9), nn.Softplus(2.0), nn.Sigmoid())
+    x = torch.randn(3, 2)
+    drawn = widgets.LatentExplorer(decoder).decode(x).flatten(1)
+    assert torch.allclose(drawn, decoder(x), atol=1e-3)
