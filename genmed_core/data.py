@@ -182,8 +182,8 @@ def require(
     if including:
         wanted += f", {' and '.join(including)} among them"
     raise DataError(
-        f"{sets[0].caption}: {total:,} images ({held}) do not suffice for what follows, which needs "
-        f"{wanted}. Add images, or set GENMED_DATA_SOURCE=embedded for the drawn ones.")
+        f"{sets[0].caption}: {total:,} images ({held}) do not suffice for what follows, "
+        f"which needs {wanted}. Add images, or set GENMED_DATA_SOURCE=embedded for the drawn ones.")
 
 
 # --- what chapters ask for ------------------------------------------------------------------------
