@@ -12,6 +12,7 @@ import base64
 import io
 import math
 import operator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Slider:
     labels: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, labels) -> Slider:
+    def of(cls, name: str, labels: Iterable[object]) -> Slider:
         """A slider over labels."""
         labels = tuple(str(label) for label in labels)
         return cls(name, high=len(labels) - 1, labels=labels)
