@@ -1,4 +1,4 @@
-"""What takes long to make is made once: tensors kept in runs/cache, and plain lines of progress while they are made."""
+"""What takes long is made once: tensors kept in runs/cache, and plain lines of progress."""
 
 import hashlib
 import json
@@ -13,28 +13,33 @@ from genmed_core import runtime
 
 Tensors = dict[str, torch.Tensor]
 Notes = dict[str, str]
-_KEPT: dict[Path, tuple[Tensors, Notes]] = {}  # the newest result that could not be written: splits share it
+_KEPT: dict[
+    Path, tuple[Tensors, Notes]
+] = {}  # the newest result that could not be written: splits share it
 
 
 def progress(what: str, total: int) -> Callable[[int], None]:
-    """-> tell(done), which prints "what: done of total" when its last line is over five seconds old."""
+    """-> tell(done), which prints "what: done of total" once its last line is five seconds old."""
     told = time.monotonic()
 
     def tell(done):
         nonlocal told
-        if time.monotonic() - told > 5:  # plain lines: they look the same in a terminal, Jupyter and the book
+        if (
+            time.monotonic() - told > 5
+        ):  # plain lines: they look the same in a terminal, Jupyter and the book
             print(f"{what}: {done:,} of {total:,}", flush=True)
             told = time.monotonic()
 
     return tell
 
 
-def cached(stem: str, inputs: object,
-           make: Callable[[], tuple[Tensors, Notes]]) -> tuple[Tensors, Notes]:
-    """What make() -> (tensors, notes) gives, from runs/cache when it was made from the same `inputs` before.
+def cached(
+    stem: str, inputs: object, make: Callable[[], tuple[Tensors, Notes]]
+) -> tuple[Tensors, Notes]:
+    """What make() gives, from runs/cache when it was made from the same `inputs` before.
 
-    inputs: anything JSON can write; notes {str: str}. A damaged file is made anew; where nothing can be
-    written the result is kept in memory and a line says so.
+    inputs: anything JSON can write; notes {str: str}. A damaged file is made anew; where nothing
+    can be written the result is kept in memory and a line says so.
     """
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:20]
     path = runtime.runs_dir() / "cache" / f"{stem}-{key}.safetensors"
@@ -77,8 +82,10 @@ def _save(path, tensors, notes):
         _KEPT.clear()
         _KEPT[path] = tensors, notes
         reason = getattr(error, "strerror", None) or error
-        print(f"note: {path.parent} cannot be written ({reason}), so the images are read anew in every "
-              "session; set GENMED_RUNS to a folder that can be written.")
+        print(
+            f"note: {path.parent} cannot be written ({reason}), so the images are read anew in "
+            "every session; set GENMED_RUNS to a folder that can be written."
+        )
 
 
 def _checksum(tensors):

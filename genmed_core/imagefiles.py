@@ -1,6 +1,7 @@
 """Image files of any collection: which files are images, and how each becomes 8-bit grey pixels.
 
-Every reader of pictures takes them through `grey8`, so that films, held-out films and samples meet one rule.
+Every reader of pictures takes them through `grey8`, so that films, held-out films and samples meet
+one rule.
 """
 
 import os
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 READ = {".png", ".jpg", ".jpeg"}
-# pictures that are not read: they are listed, so that they are counted and named among what is left out
+# pictures that are not read, but counted and named among what is left out
 OTHER = {".bmp", ".dcm", ".dicom", ".gif", ".heic", ".jp2", ".nii", ".tif", ".tiff", ".webp"}
 DEPTHS = (8, 10, 12, 14, 16)  # bits in which detectors and archives keep grey values
 
@@ -28,7 +29,8 @@ def is_image(name: str) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """Every file of a folder that is named as a picture, sorted by name.
 
-    Among them are those that `read_image` refuses, so that they are counted: other kinds and links to nowhere.
+    Among them are those that `read_image` refuses, so that they are counted: other kinds and links
+    to nowhere.
     """
     entries = (path for path in folder.iterdir() if _suffix(path.name) in READ | OTHER)
     return sorted(path for path in entries if not os.path.isdir(path))
@@ -41,11 +43,11 @@ def _suffix(name):
 def grey8(image: Image.Image) -> Image.Image:
     """An open image of any mode -> the same decoded and 8-bit grey (mode "L").
 
-    A 16-bit image with values up to 255 keeps them. Another is scaled from the smallest depth of 10, 12, 14 or
-    16 bits that holds its largest value, where its values span half of that depth or more; otherwise from its
-    own least to its largest value, as where values have an offset. So it spans 128 of the 256 levels or more.
-    What is transparent lies on black.
-    Raises Unusable for 16 bits in each of several channels, of which Pillow would keep eight.
+    A 16-bit image with values up to 255 keeps them. Another is scaled from the smallest depth of
+    10, 12, 14 or 16 bits that holds its largest value, where its values span half of that depth or
+    more; otherwise from its own least to its largest value, as where values have an offset. So it
+    spans 128 of the 256 levels or more. What is transparent lies on black. Raises Unusable for 16
+    bits in each of several channels, of which Pillow would keep eight.
     """
     deep = any("16" in str(tile[3]) for tile in image.tile)
     image.load()
@@ -72,7 +74,7 @@ def _eight_bits(values):
 def read_image(
     path: Path, size: int, as_grey: Callable[[Image.Image], Image.Image] = grey8
 ) -> tuple[np.ndarray, Image.Image] | str:
-    """A PNG or JPEG file -> uint8 (size, size), and the grey image that it is made from; or why it cannot be used.
+    """A PNG or JPEG file -> uint8 (size, size) and the whole grey image; or why it cannot be used.
 
     as_grey: an open Pillow image -> the same decoded and 8-bit grey; raises Unusable.
     """
@@ -86,9 +88,20 @@ def read_image(
     except Unusable as error:
         return str(error)
     except UnidentifiedImageError:
-        return "empty" if path.stat().st_size == 0 else "not a PNG or JPEG image, whatever its name says"
+        return (
+            "empty"
+            if path.stat().st_size == 0
+            else "not a PNG or JPEG image, whatever its name says"
+        )
     except PermissionError:
         return "cannot be read; make it readable"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of them
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # Pillow raises all of them
         nowhere = path.is_symlink() and not path.exists()
-        return "a link to a file that is not there" if nowhere else f"truncated or damaged ({error})"
+        return (
+            "a link to a file that is not there" if nowhere else f"truncated or damaged ({error})"
+        )

@@ -1,6 +1,7 @@
-"""The folder of the COVID-19 Radiography Database, or of films of one's own: files -> verified uint8 tensors.
+"""The COVID-19 Radiography Database, or films of one's own: files -> verified uint8 tensors.
 
-`data.cxr` is what chapters call. The database is taken as Kaggle ships it, in its older forms, or any part of it:
+`data.cxr` is what chapters call. The database is taken as Kaggle ships it, in its older forms, or
+any part of it:
 
     COVID-19_Radiography_Dataset/COVID/images/COVID-1.png       299x299, grey
                                  COVID/masks/COVID-1.png        never read
@@ -29,7 +30,12 @@ from genmed_core.errors import DataError
 from genmed_core.imagefiles import Unusable, grey8, image_files, read_image
 
 FOLDER = "COVID-19_Radiography_Dataset"
-CXR_CLASSES = ("COVID", "Lung Opacity", "Normal", "Viral Pneumonia")  # alphabetical, as PyHealth numbers them
+CXR_CLASSES = (
+    "COVID",
+    "Lung Opacity",
+    "Normal",
+    "Viral Pneumonia",
+)  # alphabetical, as PyHealth numbers them
 CLASS_FOLDERS = "COVID, Lung_Opacity, Normal, Viral Pneumonia"
 # how the database's versions spell its classes and itself, in small letters without signs
 CLASS_NAMES = {"covid": 0, "covid19": 0, "lungopacity": 1, "normal": 2, "viralpneumonia": 3}
@@ -37,23 +43,24 @@ DATABASE_NAMES = re.compile(r"covid19radiography(dataset|database)?")
 ITS_FILES = re.compile(r"(covid|covid-19|lung_opacity|normal|viral pneumonia)[ _-]*\(?\d+\)?", re.I)
 KAGGLE_SIZE = 299
 ITS_SIZES = {(KAGGLE_SIZE, KAGGLE_SIZE), (1024, 1024)}  # the second before 2021
-COLOUR = 8  # levels by which a grey picture saved in colour, through JPEG perhaps, may differ between its channels
+COLOUR = 8  # levels by which the channels of a grey picture saved in colour may differ
 BAD_SHARE = 0.05  # more unusable images than this are no accident
 SHARES = (0.6, 0.8)  # where train ends and where val ends
 VERSION = 2  # of what the cache holds: raise it with any change below that changes the tensors
 # how collections that this database was made from write a patient into a file name
-PATIENT = [re.compile(p, re.I) for p in (
-    r"^(\d{8})_\d{3}$",                                             # NIH ChestX-ray: patient_follow-up
-    r"(?:^|[^a-z])((?:person|patient|subject|sub)[-_ ]?\d*[a-z]?\d+)(?![a-z0-9])",  # Kermany, CheXpert, BIMCV
-)]
+PATIENT = [
+    re.compile(r"^(\d{8})_\d{3}$"),  # NIH ChestX-ray: patient_follow-up
+    # Kermany, CheXpert, BIMCV
+    re.compile(r"(?:^|[^a-z])((?:person|patient|subject|sub)[-_ ]?\d*[a-z]?\d+)(?![a-z0-9])", re.I),
+]
 
 
 @dataclass
 class Films:
     """What a folder of X-rays holds: images (N, 1, size, size) uint8; labels and splits (N,) int64.
 
-    splits: 0 train, 1 val, 2 test; left_out: a line for each file that cannot be used; own: whether most files
-    have other names than the database's, and so are the reader's own.
+    splits: 0 train, 1 val, 2 test; left_out: a line for each file that cannot be used; own: whether
+    most files have other names than the database's, and so are the reader's own.
     """
 
     images: torch.Tensor
@@ -79,13 +86,14 @@ class ImageFile:
         return bool(ITS_FILES.fullmatch(self.path.stem))
 
 
-# --- the folder -----------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 def find_database(folder: Path) -> Path | None:
-    """The folder that holds the class folders: `folder`, or one inside that is named as the database.
+    """The folder that holds the class folders: `folder`, or one inside named as the database.
 
-    Raises DataError where the database is there but not as it can be read: still packed, or without a class folder.
+    Raises DataError where the database is there but not as it can be read: still packed, or without
+    a class folder.
     """
     named = _named_as_database(folder)
     for place in named:
@@ -94,8 +102,10 @@ def find_database(folder: Path) -> Path | None:
     if any(image_files(_images_in(of_class)) for of_class, _ in class_folders(folder)):
         return folder
     if named:
-        raise DataError(f"{named[0]}: holds none of the class folders {CLASS_FOLDERS}. It holds {_inside(named[0])}. "
-                        "Copy the class folders of the Kaggle archive into it")
+        raise DataError(
+            f"{named[0]}: holds none of the class folders {CLASS_FOLDERS}. It holds "
+            f"{_inside(named[0])}. Copy the class folders of the Kaggle archive into it"
+        )
     packed = next((path for path in _entries(folder) if _is_its_archive(path)), None)
     if packed:
         raise DataError(f"{packed}: the database is still packed. Unpack it into {folder}")
@@ -103,7 +113,7 @@ def find_database(folder: Path) -> Path | None:
 
 
 def _named_as_database(folder, depth=3):
-    """Folders below that bear one of the database's names, also inside each other or in Kaggle's archive/."""
+    """Folders below with the database's names, also in each other or in Kaggle's archive/."""
     found = []
     for path in _entries(folder) if depth else []:
         name = _letters(path.name)
@@ -114,31 +124,43 @@ def _named_as_database(folder, depth=3):
 
 
 def class_folders(place: Path) -> list[tuple[Path, int]]:
-    """The folders of classes in `place`, in any spelling of the database's versions, each with its number."""
-    folders = [path for path in _entries(place) if _letters(path.name) in CLASS_NAMES and os.path.isdir(path)]
-    return sorted(((path, CLASS_NAMES[_letters(path.name)]) for path in folders), key=lambda found: found[1])
+    """The folders of classes in `place`, in any spelling of the database, each with its number."""
+    folders = [
+        path
+        for path in _entries(place)
+        if _letters(path.name) in CLASS_NAMES and os.path.isdir(path)
+    ]
+    return sorted(
+        ((path, CLASS_NAMES[_letters(path.name)]) for path in folders), key=lambda found: found[1]
+    )
 
 
 def list_images(place: Path) -> list[ImageFile]:
     """The images of every class that is there, sorted by name within a class.
 
-    They stand in the folder images/ of a class, or directly in the class's folder. Raises DataError for a class
-    folder without images; a class without a folder is left out.
+    They stand in the folder images/ of a class, or directly in the class's folder. Raises DataError
+    for a class folder without images; a class without a folder is left out.
     """
     found = []
     for folder, number in class_folders(place):
         inner = _images_in(folder)
         paths = image_files(inner)
         if not paths:
-            raise DataError(f"{inner}: holds no image. It holds {_inside(inner)}. Copy the X-rays into it; or move "
-                            f"the folder {folder.name} elsewhere, and the other classes are read")
+            raise DataError(
+                f"{inner}: holds no image. It holds {_inside(inner)}. Copy the X-rays into it; or "
+                f"move the folder {folder.name} elsewhere, and the other classes are read"
+            )
         found += [_stamped(path, f"{folder.name}/{path.name}", number) for path in paths]
     return found
 
 
 def _images_in(class_folder):
     """Where the images of a class are: its folder images/, else itself."""
-    inside = [path for path in _entries(class_folder) if _letters(path.name) == "images" and os.path.isdir(path)]
+    inside = [
+        path
+        for path in _entries(class_folder)
+        if _letters(path.name) == "images" and os.path.isdir(path)
+    ]
     places = [*inside, class_folder]
     return next((place for place in places if image_files(place)), places[0])
 
@@ -173,8 +195,11 @@ def _letters(name):
 
 
 def _is_its_archive(path):
-    """Whether a file is the database as it is downloaded, by its name or, for a zip, by what is inside."""
-    if path.suffix.lower() not in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz") or not path.is_file():
+    """Whether a file is the database still packed, by its name or by what is in a zip."""
+    if (
+        path.suffix.lower() not in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
+        or not path.is_file()
+    ):
         return False
     if "covid" in path.name.lower() and "radiography" in path.name.lower():
         return True
@@ -185,7 +210,7 @@ def _is_its_archive(path):
         return False
 
 
-# --- reading --------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_database(place: Path, size: int) -> Films:
@@ -195,15 +220,21 @@ def read_database(place: Path, size: int) -> Films:
     inputs = [(file.name, file.label, file.size, file.mtime) for file in files]
     key = {"size": size, "version": VERSION, "files": inputs}
     tensors, notes = cached("cxr", key, lambda: _decode_all(files, size))
-    return Films(tensors["images"], tensors["labels"], tensors["splits"], json.loads(notes["left_out"]), own)
+    return Films(
+        tensors["images"], tensors["labels"], tensors["splits"], json.loads(notes["left_out"]), own
+    )
 
 
 def _decode_all(files, size):
-    """Decode on all cores -> tensors and notes for the cache. Raises DataError where too much is unusable."""
+    """Decode on all cores -> tensors and notes for the cache. Raises DataError."""
     images, digests, bad = np.empty((len(files), size, size), np.uint8), {}, {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     tell = progress("X-rays read, once", len(files))
-    with ThreadPoolExecutor(cores) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
+    with ThreadPoolExecutor(
+        cores
+    ) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
         for i, outcome in enumerate(pool.map(lambda file: _decode(file, size), files)):
             if isinstance(outcome, str):
                 bad[i] = outcome
@@ -213,15 +244,23 @@ def _decode_all(files, size):
     _judge(files, bad)
     good = list(digests)
     labels = torch.tensor([files[i].label for i in good])
-    splits = assign_splits(patients([files[i].name for i in good], [digests[i] for i in good]), labels)
+    splits = assign_splits(
+        patients([files[i].name for i in good], [digests[i] for i in good]), labels
+    )
     left_out = [f"{files[i].name}: {reason}" for i, reason in bad.items()]
-    tensors = {"images": torch.from_numpy(images[good])[:, None], "labels": labels, "splits": splits}
+    tensors = {
+        "images": torch.from_numpy(images[good])[:, None],
+        "labels": labels,
+        "splits": splits,
+    }
     return tensors, {"left_out": json.dumps(left_out)}
 
 
 def _decode(file, size):
     """One image -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
-    outcome = read_image(file.path, size, functools.partial(_film, least=size, of_database=file.of_database))
+    outcome = read_image(
+        file.path, size, functools.partial(_film, least=size, of_database=file.of_database)
+    )
     if isinstance(outcome, str):
         return outcome
     small, grey = outcome
@@ -237,7 +276,9 @@ def _film(image, *, least, of_database):
     if min(image.size) < least:
         raise Unusable(f"{shape}, fewer than the {least} asked for")
     grey = grey8(image)
-    if not image.mode.startswith(("I", "L", "1")):  # a few are grey pictures saved so: channels that agree
+    if not image.mode.startswith(
+        ("I", "L", "1")
+    ):  # a few are grey pictures saved so: channels that agree
         channels = np.asarray(image.convert("RGB")).astype(np.int16)
         if (channels.max(2) - channels.min(2)).mean() > COLOUR:
             raise Unusable(f"in colour ({image.mode}); save it as grey if it is an X-ray at all")
@@ -249,7 +290,11 @@ def _film(image, *, least, of_database):
 def _square(grey):
     """The whole film in the middle of a black square."""
     side = max(grey.size)
-    return grey if grey.width == grey.height else ImageOps.pad(grey, (side, side), Image.Resampling.BILINEAR)
+    return (
+        grey
+        if grey.width == grey.height
+        else ImageOps.pad(grey, (side, side), Image.Resampling.BILINEAR)
+    )
 
 
 def _judge(files, bad):
@@ -258,12 +303,16 @@ def _judge(files, bad):
         of_class = [i for i, file in enumerate(files) if file.label == number]
         if of_class and all(i in bad for i in of_class):
             first = of_class[0]
-            raise DataError(f"{files[first].path}: {bad[first]}. Not one image of the class {name} can be used. "
-                            f"{_remedy(files[first])}")
+            raise DataError(
+                f"{files[first].path}: {bad[first]}. Not one image of the class {name} can be "
+                f"used. {_remedy(files[first])}"
+            )
     if len(bad) > BAD_SHARE * len(files):
         first = next(iter(bad))
-        raise DataError(f"{files[first].path}: {bad[first]}. {len(bad):,} of {len(files):,} images cannot be used, "
-                        f"too many to leave out. {_remedy(files[first])}, and the others like it")
+        raise DataError(
+            f"{files[first].path}: {bad[first]}. {len(bad):,} of {len(files):,} images cannot be "
+            f"used, too many to leave out. {_remedy(files[first])}, and the others like it"
+        )
 
 
 def _remedy(file):
@@ -271,14 +320,14 @@ def _remedy(file):
     return f"{mended}, or move it out of {file.path.parent}"
 
 
-# --- the split ------------------------------------------------------------------------------------------
+# --- the split ------------------------------------------------------------------------------------
 
 
 def patients(names: Sequence[str], digests: Sequence[str]) -> list[str]:
-    """Whose each image is -> a key for each: the patient where the file name tells, and one for equal pixels.
+    """Whose each image is -> a key for each: the patient in its name, and one for equal pixels.
 
-    names "class folder/file.png"; the Kaggle names (COVID-12.png) tell of no patient, and then an image stands for
-    itself and for its exact copies.
+    names "class folder/file.png"; the Kaggle names (COVID-12.png) tell of no patient, and then an
+    image stands for itself and for its exact copies.
     """
     parent = {}
 
@@ -289,7 +338,9 @@ def patients(names: Sequence[str], digests: Sequence[str]) -> list[str]:
 
     own = [_patient(name) for name in names]
     for key, digest in zip(own, digests):
-        a, b = sorted((find(key), find(f"~{digest}")))  # "~" sorts last: a name, not a digest, names the group
+        a, b = sorted(
+            (find(key), find(f"~{digest}"))
+        )  # "~" sorts last: a name, not a digest, names the group
         parent[b] = a
     return [find(key) for key in own]
 
@@ -301,10 +352,11 @@ def _patient(name):
 
 
 def assign_splits(keys: Sequence[str], labels: torch.Tensor) -> torch.Tensor:
-    """60 % train, 20 % val, 20 % test of every class -> (N,) int64 of 0, 1, 2; a key is never divided.
+    """60 % train, 20 % val, 20 % test of every class -> (N,) of 0, 1, 2; no key is divided.
 
-    The order within a class is that of the keys' hashes, so it depends on neither the listing's order nor a random
-    generator; the classes are merged in proportion, so the whole is cut at 60 % and 80 % to the image.
+    The order within a class is that of the keys' hashes, so it depends on neither the listing's
+    order nor a random generator; the classes are merged in proportion, so the whole is cut at 60 %
+    and 80 % to the image.
     """
     members = {}
     for i, key in enumerate(keys):
