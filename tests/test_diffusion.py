@@ -466,6 +466,13 @@ def test_callback_sees_every_step_and_its_last_guess_is_the_result():
     torch.testing.assert_close(seen[-1][2], x)
 
 
+def test_sampling_starts_from_noise_of_the_schedules_own_size():
+    starts, noise = [], torch.randn(3, 1, generator=torch.Generator().manual_seed(0))
+    diffusion.sample(best_denoiser("simple"), (3, 1), Schedule.simple(), steps=2,
+                     callback=lambda t, x_t, x0_hat: starts.append(x_t), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(starts[0], 1.5 * noise)
+
+
 def test_one_step_from_pure_noise_keeps_the_digits_of_x0():
     """At the end of the cosine schedule sqrt(alpha_bar) is 5e-5: eps alone would give x0 off by 1e-3."""
     def model(x_t, t, y):
