@@ -639,12 +639,14 @@ def test_a_held_out_set_of_noisy_copies_does_not_make_samples_look_real(world):
 
 
 def test_each_image_counts_once_and_copies_are_noted(world):
-    sets, notes = usable(folder(world[0][[*range(40), 0]]), folder(world[0][[3, *range(40, 80), 41]]),
+    labels = torch.arange(42) % 2
+    sets, notes = usable(folder(world[0][[*range(40), 0]]), folder(world[0][[3, *range(40, 80), 41]], labels),
                          folder(world[0][80:120]))
     assert [len(s.images) for s in sets] == [40, 40, 40]
     assert notes[:2] == ["train: images dropped, 1 copies of another in the set",
                          "held-out: images dropped, 1 also training images and 1 copies of another in the set"]
     assert sets[1].names == [f"x{i}.png" for i in range(1, 41)], "names stay with their images"
+    assert torch.equal(sets[1].labels, labels[1:41]), "and labels too"
 
 
 def odd(kind, path, image):
