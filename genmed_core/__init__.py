@@ -9,6 +9,7 @@ from genmed_core import runtime
 runtime.notice_another_clone()
 runtime.configure_threads()
 runtime.keep_freed_memory()
+runtime.usable_compiler_cache()
 
 __version__ = "0.1.0"
 __all__ = ["runtime"]

@@ -12,6 +12,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -359,3 +360,21 @@ def machine() -> str:
     bf16 = "bf16" if has_fast_bf16(used) else "no fast bf16"
     torch_version = torch.__version__.split("+")[0]
     return f"{where}, {bf16}, torch {torch_version}, Python {platform.python_version()}"
+
+
+def usable_compiler_cache() -> None:
+    """Where TORCHINDUCTOR_CACHE_DIR cannot be written, let torch keep its cache elsewhere.
+
+    torch itself raises there, at the first optimiser, whether anything is compiled or not.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    wanted = os.environ.get(name)
+    if not wanted:
+        return
+    try:
+        Path(wanted).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=wanted).close()
+    except OSError as err:
+        del os.environ[name]
+        print(f"note: {name}={wanted!r} cannot be written ({err.strerror}); "
+              "torch.compile keeps what it compiles in its usual temporary folder.")

@@ -62,13 +62,14 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     Where not the losses but networks were compiled, the mode names them: "compile: G, D".
     """
     step.load_state_dict(start)  # also the learning rates, which a TrainStep takes over from its optimisers
-    options = {"batches": step.batches, "model": step.model, "schedule": step.schedule, "ema": step._ema_decay}
+    options = {"batches": step.batches, "model": step.model, "schedule": step.schedule,
+               "ema": step.average and step.average.decay}
     twin = kernels.TrainStep(step.updates, mode=mode, steps_per_launch=launch, threads=step.threads, **options)
     twin.load_state_dict(start)
     with monkeypatch.context() as patch:
         patch.setattr(runtime, "has_fast_bf16", lambda device=None: bf16)
         history = train.fit(twin, steps, reports=20)
-    compiled = [name for name, network in twin.model.named_children() if network in twin._compiled_forwards]
+    compiled = list(getattr(twin.running, "forwards", ()))
     ran = f"{twin.mode}: {', '.join(compiled)}" if compiled else twin.mode
     ends = ran, history.logs, weights(twin.model), weights(twin.ema_model)
     step.load_state_dict(start)

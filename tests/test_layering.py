@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["errors", "runtime", "cache", "imagefiles", "kernels", "synthetic", "radiographs", "data", "nets",
-          "diffusion", "train", "metrics", "audit", "plots", "widgets", "chapters", "distributed"]
+          "diffusion", "progress", "history", "checkpoints", "train", "metrics", "audit", "plots", "widgets",
+          "chapters", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
 
 

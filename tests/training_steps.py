@@ -7,14 +7,14 @@ from torch.nn import functional as F
 from genmed_core import diffusion, kernels, metrics, nets
 
 
-def autoencoder(images, labels, *, device="cpu", mode="eager", seed=0, lr=3e-3, **options):
+def autoencoder(images, labels, *, device="cpu", mode="eager", seed=0, lr=3e-3, noise=0.1, **options):
     """One player, noise in the loss, AdamW with a schedule: -> model, step."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 64)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
 
     def loss_fn(batch):
-        noisy = batch.x + 0.1 * torch.randn_like(batch.x)
+        noisy = batch.x + noise * torch.randn_like(batch.x)
         loss = F.mse_loss(model(noisy), batch.x.flatten(1))
         return loss, {"mse": loss.detach()}
 

@@ -1,113 +1,117 @@
-"""Shares of a batch: the rows that one of several processes takes, or a part of a batch too large for memory.
+"""Shares of a batch: the images that one of several processes takes, or parts of a batch too large.
 
-Random numbers are drawn for the whole batch from one stream, and each share keeps its own rows. So the shares
-together see the noise that one process with the whole batch would have seen, and every process draws the same
-amount: their streams never part.
+Each share draws its own noise from its own stream, as data-parallel training does everywhere. The
+gradients of shares are averaged, which is the whole batch's gradient where the loss is a mean over
+the batch; `check_mean` refuses another.
 """
 
-from contextlib import contextmanager, nullcontext
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import distributed
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
+from torch import distributed, nn
 
-# what draws numbers of a given size; what draws one for each element of its arguments; what fills a tensor
-_SIZED = {torch.randn, torch.rand, torch.randint}
-_LIKE = {torch.randn_like, torch.rand_like, torch.randint_like, torch.bernoulli, torch.normal, F.dropout, F.dropout2d,
-         torch.Tensor.bernoulli}
-_FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_, torch.Tensor.exponential_,
-            torch.Tensor.random_}
+if TYPE_CHECKING:
+    from genmed_core.kernels.step import TrainStep, Update
 
-_shares = []
+T = TypeVar("T")
+DRAWS = 16  # of the noise in a loss, before it is judged; 7 standard errors are a chance of 1e-5
 
 
-class _WholeBatchNoise(TorchFunctionMode):
-    """Inside, random tensors with a dimension as long as the share are drawn for the whole batch, and cut."""
-
-    def __init__(self, start, stop, total):
-        super().__init__()
-        self.start, self.length, self.total = start, stop - start, total
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func in _SIZED:
-            return self._sized(func, args, kwargs)
-        if func in _LIKE or func in _FILLING:
-            return self._elementwise(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _sized(self, func, args, kwargs):
-        """randn(B, 3), randn((B, 3)), randint(0, 10, (B, 3)), and the same with size=."""
-        bounds = ()
-        if func is torch.randint:
-            bounds, args = [a for a in args if isinstance(a, int)], [a for a in args if not isinstance(a, int)]
-        size = tuple(kwargs["size"] if "size" in kwargs else args[0] if args and not isinstance(args[0], int) else args)
-        axis = self._axis(size)
-        if axis is not None:
-            size = (*size[:axis], self.total, *size[axis + 1 :])
-        out = func(*bounds, **{**kwargs, "size": size})
-        return out if axis is None else out.narrow(axis, self.start, self.length)
-
-    def _elementwise(self, func, args, kwargs):
-        """randn_like(x), bernoulli(p), dropout(x): on x among zeros, which stand for the other shares' rows."""
-        ours = args[0] if args else kwargs["input"]
-        axis = self._axis(ours.shape)
-        if axis is None:
-            return func(*args, **kwargs)
-        among = [self._embed(a, ours.shape, axis) for a in args]
-        out = func(*among, **{k: self._embed(v, ours.shape, axis) for k, v in kwargs.items()})
-        out = out.narrow(axis, self.start, self.length)
-        return ours.copy_(out) if func in _FILLING else out
-
-    def _axis(self, shape):
-        return next((i for i, n in enumerate(shape) if n == self.length), None)
-
-    def _embed(self, x, shape, axis):
-        if not isinstance(x, torch.Tensor) or x.shape != shape:
-            return x
-        whole = x.new_zeros((*shape[:axis], self.total, *shape[axis + 1 :]))
-        return whole.slice_scatter(x, axis, self.start, self.start + self.length)
-
-
-@contextmanager
-def rows(start, stop, total):
-    """Inside, a loss works on the rows start..stop of a batch of `total`, with their part of its noise."""
-    _shares.append((start, stop, total))
-    try:
-        with nullcontext() if stop - start == total else _WholeBatchNoise(start, stop, total):
-            yield
-    finally:
-        _shares.pop()
-
-
-def place(B):
-    """Where B rows stand in the whole batch -> (number of the first, size of the whole); (0, B) outside `rows`."""
-    if not _shares or _shares[-1][1] - _shares[-1][0] != B:
-        return 0, B  # a batch of its own
-    return _shares[-1][0], _shares[-1][2]
-
-
-def parts(start, stop, count):
-    """The rows start..stop in `count` parts, as equal as can be -> list of (start, stop)."""
+def split(start: int, stop: int, count: int) -> list[tuple[int, int]]:
+    """The range start..stop in `count` parts, as equal as can be."""
     edges = [start + (stop - start) * i // count for i in range(count + 1)]
     return list(zip(edges, edges[1:]))
 
 
-# --- several processes --------------------------------------------------------------------------------------
+def of_batch(step: TrainStep, update: Update,
+             index: torch.Tensor) -> list[tuple[torch.Tensor, float]]:
+    """The images of a batch that this process takes, part by part, each with its weight.
+
+    Raises ValueError where there are several shares and the loss is no mean over the batch.
+    """
+    if step.parts == 1 and processes() == 1:
+        return [(index, 1.0)]
+    if not step.batches.sharded:
+        first, last = split(0, len(index), processes())[rank()]
+        index = index[first:last]
+    parts = [(index[i:j], (j - i) / len(index)) for i, j in split(0, len(index), step.parts)]
+    if id(update) not in step.found_mean:
+        check_mean(step, update, parts[0][0])
+        step.found_mean.add(id(update))
+    return parts
 
 
-def processes():
+def why_whole(step: TrainStep) -> str | None:
+    """Why a batch cannot be taken in twice as many parts, in a clause; None where it can."""
+    if step.batches_per_step > 1:
+        return "several updates take turns in a step"
+    if normalises_batches(step.model):
+        return "batch normalisation needs the whole batch at once"
+    if processes() > 1:
+        return "several processes share it already"
+    if 2 * step.parts > step.batches.batch_size:
+        return "even single images are too large"
+    return None
+
+
+def check_mean(step: TrainStep, update: Update, index: torch.Tensor) -> None:
+    """Refuse a loss that is no mean over the batch, where gradients of shares are averaged.
+
+    The loss of the images `index` (B,) is held against the mean over its two halves, with several
+    draws of noise for each. Training goes on as if nothing had been computed. Raises ValueError.
+    """
+    if len(index) < 2:
+        return
+    before = step.state.snapshot()
+    halves = [index[start:stop] for start, stop in split(0, len(index), 2)]
+    differences, wholes = [], []
+    try:
+        for _ in range(DRAWS):
+            whole = _value(step, update, index)
+            parts = [_value(step, update, half) * len(half) / len(index) for half in halves]
+            wholes.append(whole)
+            differences.append(whole - sum(parts))
+    finally:
+        step.state.restore(before)
+    off, size = abs(fmean(differences)), abs(fmean(wholes))
+    error = stdev(differences) / DRAWS**0.5
+    if off > 7 * error + 1e-3 * size:
+        raise ValueError(
+            f"the loss is no mean over the batch: on {len(index)} images it is "
+            f"{fmean(wholes):.4g}, the mean of its two halves "
+            f"{fmean(wholes) - fmean(differences):.4g}. A batch can be shared or taken in parts "
+            "only with a mean: write .mean() for .sum(), or choose a batch_size that fits.")
+
+
+def _value(step: TrainStep, update: Update, index: torch.Tensor) -> float:
+    loss, _ = update.plain_loss(step.batches.gather(index))
+    return float(loss.detach())
+
+
+def normalises_batches(model: nn.Module) -> bool:
+    """Whether the model holds batch normalisation, whose statistics are those of a share."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+
+
+# --- several processes ------------------------------------------------------------------------
+
+
+def processes() -> int:
     """How many processes train together (torchrun starts them); 1 outside a process group."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    together = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if together else 1
 
 
-def rank():
+def rank() -> int:
     """The number of this process, from 0."""
     return distributed.get_rank() if processes() > 1 else 0
 
 
-def average(values):
+def average(values: torch.Tensor) -> torch.Tensor:
     """The mean of a tensor over all processes."""
     if processes() == 1:
         return values
@@ -116,14 +120,14 @@ def average(values):
     return values / processes()
 
 
-def anywhere(flag, device="cpu"):
+def anywhere(flag: bool, device: torch.device | str = "cpu") -> bool:
     """Whether the flag is set in any process: all of them must ask."""
     if processes() == 1:
         return flag
     return bool(average(torch.tensor(float(flag), device=device)) > 0)
 
 
-def from_first(value):
+def from_first(value: T) -> T:
     """The first process's value, in every process; what the others pass is not looked at."""
     box = [value]
     if processes() > 1:
@@ -131,16 +135,17 @@ def from_first(value):
     return box[0]
 
 
-class SharedLoss(torch.nn.Module):
+class SharedLoss(nn.Module):
     """A loss and the parameters it trains, as the module that DistributedDataParallel wants.
 
-    Its hooks average the gradients of these parameters over all processes while the backward pass still runs, and
-    its making gives every process the weights of the first.
+    Its hooks average the gradients of these parameters over all processes while the backward pass
+    still runs, and its making gives every process the weights of the first.
     """
 
-    def __init__(self, loss_fn, parameters):
+    def __init__(self, loss_fn: Callable[..., Any], parameters: list[nn.Parameter]):
         super().__init__()
-        self.loss_fn, self.learned = loss_fn, torch.nn.ParameterList(parameters)
+        self.loss_fn = loss_fn
+        self.learned = nn.ParameterList(parameters)
 
-    def forward(self, batch):
+    def forward(self, batch: Any) -> Any:
         return self.loss_fn(batch)

@@ -69,14 +69,14 @@ def test_a_loss_that_cannot_be_captured_runs_eagerly_and_says_so(digits_like, ca
     """item() is refused in the rehearsal; synchronize() breaks the recording itself, noise and all."""
     model, step = autoencoder(*digits_like, device="cuda", mode="graph")
     reference, plain = autoencoder(*digits_like, device="cuda", mode="eager")
-    loss = step._losses[0]
+    loss = step.updates[0].loss_fn
 
     def peeks(batch):
         value, logs = loss(batch)
         wait(value)
         return value, logs
 
-    step._losses[0] = peeks
+    step.updates[0].loss_fn = peeks
     train.fit(step, 40)
     train.fit(plain, 40)
     assert "cannot be captured" in capsys.readouterr().out and step.mode == "eager"
@@ -86,13 +86,13 @@ def test_a_loss_that_cannot_be_captured_runs_eagerly_and_says_so(digits_like, ca
 def test_out_of_memory_while_capturing_halves_the_batch(digits_like, capsys):
     model, step = cvae(*digits_like, device="cuda", mode="graph", bf16=False)
     reference, plain = cvae(*digits_like, device="cuda", mode="eager", bf16=False)
-    loss, limit = step._losses[0], torch.cuda.get_device_properties(0).total_memory
+    loss, limit = step.updates[0].loss_fn, torch.cuda.get_device_properties(0).total_memory
 
     def hungry(batch):
         torch.empty(limit * len(batch.x) // 20, dtype=torch.uint8, device="cuda")  # 32 rows want 1.6 times the memory
         return loss(batch)
 
-    step._losses[0] = hungry
+    step.updates[0].loss_fn = hungry
     train.fit(step, 40)
     train.fit(plain, 40)
     assert "each batch now passes in 2 parts" in capsys.readouterr().out and step.mode == "eager"
