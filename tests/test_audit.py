@@ -579,7 +579,7 @@ def bounds(low, high):
     ({"utility": {"gap": bounds(0.04, 0.08)}}, "trains", "flag"),
     ({"utility": {"gap": bounds(0, 0.04)}}, "trains", "pass"),
     ({"utility": {"gain": bounds(-0.08, -0.01)}}, "helps", "flag"),
-    ({"utility": {"gain": bounds(0, 0.04)}}, "helps", "pass"),
+    ({"utility": {"gain": bounds(-0.02, 0.04)}}, "helps", "pass"),
     ({"near_synthetic": 1}, "copies", "pass"), ({"near_synthetic": 10}, "copies", "flag"),
     ({"near_synthetic": 10, "near_held_out": 10}, "copies", "pass"), ({"copies": bounds(0.11, 0.2)}, "copies", "flag"),
     ({"copies": bounds(0.11, 0.2), "close_to_held_out": bounds(0.05, 0.3)}, "copies", "pass"),
