@@ -45,18 +45,14 @@ def fit(step: TrainStep, steps: int, *, title: str = "training", reports: int = 
     Called again on the same step it goes on where it stopped. reports: how often in a full
     training the logs are read. checkpoint: a file (relative to `runtime.runs_dir()`) that training
     is saved to at every report and resumed from. callback(step, means): called after every report.
-
     A batch too large for memory is taken in parts from then on (`TrainStep.halve`). After any
-    error the state is that of the last report, and the error says so. Of several processes that
-    train together, the first saves and all stop together, at a report.
-
+    error the state is that of the last report, and the error says so.
     Raises TrainingStopped after the notebook's stop button, TrainingDiverged for NaN and infinity
     in losses, weights or moments, CheckpointError for a file that cannot be used or replaced.
     """
     __tracebackhide__ = True
-    for name, value in (("steps", steps), ("reports", reports)):
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number, 1 or more")
+    _check_count("steps", steps)
+    _check_count("reports", reports)
     step.history, step.total = step.history or History(), steps
     file = None if checkpoint is None else Checkpoint(checkpoint)
     if file is not None:
@@ -70,8 +66,8 @@ def fit(step: TrainStep, steps: int, *, title: str = "training", reports: int = 
         while step.count < steps:
             if shares.anywhere(interrupt.asked, step.device):
                 _stop(step, steps, file, good)
-            means = _interval(step, min(every - step.count % every, steps - step.count),
-                              interrupt, good)
+            n = min(every - step.count % every, steps - step.count)
+            means = _interval(step, n, interrupt, good)
             if means is None:
                 continue
             bar.update(step.count, _note(means))
@@ -81,6 +77,11 @@ def fit(step: TrainStep, steps: int, *, title: str = "training", reports: int = 
             if callback is not None:
                 callback(step, means)
     return step.history
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name}={value!r}: give a whole number, 1 or more")
 
 
 def _interval(step: TrainStep, n: int, interrupt: "_Interrupt",
