@@ -17,15 +17,20 @@ INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}
     "02_vae": {"LATENT, HIDDEN = 8, 128": "LATENT, HIDDEN = 4, 32", "CONV_LATENT = 16": "CONV_LATENT = 8"},
     "03_cvae": {"LATENT = 8": "LATENT = 4"},
     "07_simple_diffusion": {"SIGMA, T = 0.3, 25": "SIGMA, T = 0.4, 10"},
+    "08_ddpm": {"T = 1000": "T = 200", "unet = nets.UNet()": "unet = nets.UNet(widths=(8, 16))"},
 }
-QUICKER = {"03_cvae": {"steps=1500": "steps=5"}}
+QUICKER = {  # and what takes time there, whatever the constants
+    "03_cvae": {"steps=1500": "steps=5"},
+    "08_ddpm": {"n=128, rounds=8": "n=8, rounds=1",
+                'metrics.load_weights(nets.UNet(), "ddpm_digits")': "nets.UNet(widths=(8, 16))"},
+}
 SIZES = {"train": 1000, "val": 300, "test": 500}
 
 
 @pytest.fixture
 def small_world(monkeypatch):
     """Few steps, few digits, few samples: what takes time in a chapter and does not depend on its constants."""
-    for name, value in (("BUDGET", "0.002"), ("DATA_SOURCE", "embedded"), ("THREADS", "1")):
+    for name, value in (("BUDGET", "0.008"), ("DATA_SOURCE", "embedded"), ("THREADS", "1")):
         monkeypatch.setenv(f"GENMED_{name}", value)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     digits, report, sample = data.digits, metrics.sample_report, diffusion.sample
