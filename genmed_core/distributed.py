@@ -4,10 +4,12 @@ r"""Train a chapter on several processes, from its own cells.
         -m genmed_core.distributed chapters/09_ldm_cxr.py
 
 Every process runs the chapter's code cells, down to the last one that trains, on its own GPU, or
-all of them on the processor. Each `TrainStep` takes its share of every batch,
-`DistributedDataParallel` averages the gradients, and the weights, their moving average and the
-losses are those of one process with the whole batch. Only the first process prints, saves and
-records; with --rest it then goes on alone through the remaining cells.
+all of them on the processor. Each `TrainStep` takes its share of every batch and draws its own
+noise, and `DistributedDataParallel` averages the gradients. A loss without noise takes the course
+that it takes in one process with the whole batch, to rounding; one with noise takes it in
+distribution. A loss that is no mean over the batch is refused (`kernels.shares.check_mean`). Only
+the first process prints, saves and records; with --rest it then goes on alone through the remaining
+cells.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from genmed_core.kernels import shares
 def process_group() -> Iterator[None]:
     """Join the processes that torchrun started: by NCCL on a GPU each, or by gloo on processors.
 
-    Raises RuntimeError where torchrun did not start this process.
+    Raises RuntimeError where torchrun did not start this process, or it has no GPU of its own.
     """
     if "LOCAL_RANK" not in os.environ:
         raise RuntimeError("start this with: python -m torch.distributed.run --nproc-per-node 2 "
