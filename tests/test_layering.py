@@ -1,6 +1,7 @@
 """Imports in genmed_core point one way, and chapters import the core and never each other."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,24 @@ def core_files():
 
 def layer(path):
     return path.relative_to(ROOT / "genmed_core").parts[0].removesuffix(".py")
+
+
+def test_readme_lists_the_core_from_top_to_bottom():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text[text.index("\ngenmed_core/ ") : text.index("\ndata/ ")]
+    listed = [line.split()[0].removesuffix(".py").rstrip("/") for line in block.strip().splitlines()[1:]]
+    assert [name for name in reversed(listed) if name != "weights"] == LAYERS
+
+
+def test_links_in_the_readme_lead_to_files():
+    for page in ("README.md", ".github/CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"):
+        path = ROOT / page
+        prose = re.sub(r"`[^`\n]*`", "", path.read_text(encoding="utf-8"))
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose)
+        assert not [link for link in links if not (path.parent / link).exists()], page
+    chapters = {p.name for p in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb")}
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(chapters/(\d\d_\w+\.ipynb)\)", text)) == chapters
 
 
 @pytest.mark.parametrize("path", core_files(), ids=lambda p: p.relative_to(ROOT).as_posix())
