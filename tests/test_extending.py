@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import torch
 import yaml
 from benchmarks import scoreboard
 from chapter_steps import study
+from training_steps import autoencoder, gan, weights
 
-from genmed_core import chapters, metrics, runtime
+from genmed_core import chapters, kernels, metrics, runtime, train
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -37,6 +39,43 @@ def test_a_new_metric_is_one_entry(request):
         "noise", report=report, samples=x[:20], real=x[20:], train_seconds=1, sample_seconds=1, parameters=1)
     (model,) = json.loads((runtime.runs_dir() / "results" / "04_gan.json").read_text())["models"]
     assert model["mean_gap"] == report["mean_gap"] and model["floor"]["mean_gap"] == report["floor"]["mean_gap"]
+
+
+# --- a training mode is one class -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [autoencoder, gan])
+def test_a_new_training_mode_is_one_class(make, digits_like, request, capsys):
+    """Steps in pairs, whose images are looked up at once: with schedule, noise, two players and reports as ever."""
+    taken = []
+
+    class Pairs(kernels.Mode):
+        name = "pairs"
+
+        def advance(self, most):
+            step, steps = self.step, min(2, most)
+            for index in step.batches.take(steps * step.batches_per_step).split(step.batches_per_step):
+                step.rates.apply(step.count, step.total)
+                step.take_step(index)
+                step.state.count += 1
+            taken.append(steps)
+            return steps
+
+    request.addfinalizer(lambda: kernels.MODES.pop("pairs"))
+    ends = []
+    for mode in ("eager", "pairs"):
+        _, step = make(*digits_like, mode=mode)
+        logs = train.fit(step, 22, reports=2).logs
+        assert step.mode == mode and step.count == 22
+        ends.append((weights(step.model), logs))
+    assert taken == [2, 2, 2, 2, 2, 1] * 2
+    assert torch.equal(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
+
+    Pairs.obstacle = classmethod(lambda cls, step: "pairs want an even number")
+    _, step = make(*digits_like, mode="pairs")
+    assert step.mode == "eager" and "note: pairs want an even number; running eagerly" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="choose one of auto, eager, compile, graph, pairs"):
+        make(*digits_like, mode="twos")
 
 
 # --- a data set is one reader ---------------------------------------------------------------------------
@@ -219,3 +258,8 @@ def test_a_new_layer_is_one_entry(request):
     x = torch.randn(3, 2)
     drawn = widgets.LatentExplorer(decoder).decode(x).flatten(1)
     assert torch.allclose(drawn, decoder(x), atol=1e-3)
+
+
+def test_contributing_points_to_the_test_of_each_kind():
+    shown = set(re.findall(r"`(test_a_new_\w+)`", (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    assert shown == {name for name in globals() if name.startswith("test_a_new_")}
