@@ -86,7 +86,8 @@ def mmd2(x: torch.Tensor, y: torch.Tensor, bandwidths: Sequence[float]) -> torch
     def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         lengths = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
         squared = (lengths - 2 * a @ b.T).clamp(min=0)
-        return sum(torch.exp(-squared / (2 * s**2)) for s in bandwidths) / len(bandwidths)
+        kernels = [torch.exp(-squared / (2 * s**2)) for s in bandwidths]
+        return sum(kernels[1:], kernels[0]) / len(kernels)
 
     def mean_of_others(k: torch.Tensor) -> torch.Tensor:
         return (k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))

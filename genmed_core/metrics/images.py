@@ -4,17 +4,24 @@ import math
 
 import torch
 
+from genmed_core.data import ImageSet
 from genmed_core.metrics import checks
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, section 3.2
+Images = ImageSet | torch.Tensor
 
 
-def as_images(images: object, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+def pixels(images: Images) -> torch.Tensor:
+    """The images themselves, out of an ImageSet where they are in one."""
+    return images if isinstance(images, torch.Tensor) else images.images
+
+
+def as_images(images: Images, shape: tuple[int, ...] | None = None) -> torch.Tensor:
     """ImageSet, uint8 or float images -> float (N, C, H, W) in [0, 1].
 
     shape: the (C, H, W) that is wanted, None for any. ValueError for anything else.
     """
-    x = getattr(images, "images", images)
+    x = pixels(images)
     if x.ndim != 4 or (shape is not None and x.shape[1:] != shape):
         wanted = "C, H, W" if shape is None else ", ".join(map(str, shape))
         raise ValueError(f"expected images (N, {wanted}), got {tuple(x.shape)}")
@@ -38,11 +45,11 @@ def grey_levels(x: torch.Tensor) -> torch.Tensor:
 
 
 def similarity(
-    x: object, labels: torch.Tensor | None = None, *, pairs: int = 2000, seed: int = 0
+    images: Images, labels: torch.Tensor | None = None, *, pairs: int = 2000, seed: int = 0
 ) -> float:
     """How alike two samples are: mean multi-scale structural similarity of random pairs.
 
-    x: ImageSet or images (N, C, H, W), uint8 or float in [0, 1], 14 pixels or more; labels (N,)
+    images: an ImageSet or (N, C, H, W), uint8 or float in [0, 1], 14 pixels or more; labels (N,)
     int64: pairs of one class only, and the mean over the classes with two or more samples -> float.
     High means little variety, 1 copies. It says nothing about quality: noise is dissimilar too, so
     look at the real images' value. As many of the five scales as leave 7 pixels; a negative
@@ -50,7 +57,7 @@ def similarity(
     4.2; torchmetrics.
     """
     checks.at_least("pairs", pairs, 1)
-    x = as_images(x).cpu()
+    x = as_images(images).cpu()
     if labels is None:
         groups = [torch.arange(len(x))]
     else:

@@ -26,7 +26,8 @@ def log_normal(z: torch.Tensor, mu: torch.Tensor, logvar: torch.Tensor) -> torch
 
 @torch.no_grad()
 def iwae_bound(
-    x: torch.Tensor, encode: Callable, decode: Callable, *, samples: int, chunk: int = 50
+    x: torch.Tensor, encode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    decode: Callable[[torch.Tensor], torch.Tensor], *, samples: int, chunk: int = 50,
 ) -> torch.Tensor:
     """The importance-weighted bound on log p(x), nats per image.
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from genmed_core import runtime
 from genmed_core.data import OF_PATIENTS, OWN_FILMS
-from genmed_core.metrics.images import as_images
+from genmed_core.metrics.images import Images, as_images, pixels
 from genmed_core.metrics.readers import DIGITS, Reader
 from genmed_core.metrics.registry import Comparison, measured, numbers
 from genmed_core.metrics.results import Results
@@ -49,7 +49,7 @@ class Expectations:
         value = _number(name, value)
         if value is None and not (low is None and high is None):
             raise ValueError(f"{name}: a value is needed on {self.source}, which has a bar")
-        met = (low is None and high is None) or _within(value, low, high)
+        met = value is None or low is high is None or _within(value, low, high)
         if value is not None:
             record = {"name": name, "value": value, "below": high, "above": low, "met": met}
             self.records[name] = record
@@ -88,7 +88,7 @@ class Expectations:
         return self._results.write(self.source, records, models)
 
     def model(
-        self, name: str, *, report: dict, samples: torch.Tensor, real: object,
+        self, name: str, *, report: dict, samples: torch.Tensor, real: Images,
         train_seconds: float, sample_seconds: float, parameters: nn.Module | float,
         labels: torch.Tensor | None = None, note: str = "", reader: Reader = DIGITS,
     ) -> None:
@@ -113,7 +113,7 @@ class Expectations:
             raise ValueError(f"{name}: {', '.join(bad)} must be positive numbers")
         figures = _figures(report)
         binarised = bool(report.get("binarised"))
-        x, x_real = as_images(samples), getattr(real, "images", real)
+        x, x_real = as_images(samples), pixels(real)
         if binarised:
             x_real = (as_images(x_real) > 0.5).float()
         labels = _labels(x, labels, reader)

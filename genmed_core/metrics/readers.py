@@ -1,19 +1,20 @@
 """What reads: networks of our own that judge images, and the features of all distances."""
 
 import functools
+from collections.abc import Hashable
 from typing import Protocol
 
 import torch
-from torch import nn
 
 from genmed_core import runtime
 from genmed_core.metrics import checks
-from genmed_core.metrics.images import as_images
+from genmed_core.metrics.images import Images, as_images
 from genmed_core.metrics.variety import class_shares
 from genmed_core.metrics.weights import load_weights
+from genmed_core.nets import DigitClassifier
 
 
-class Reader(Protocol):
+class Reader(Hashable, Protocol):
     """What a report needs of the network that looks at images. Digits have ours, `DigitReader`."""
 
     shape: tuple[int, int, int]  # (C, H, W) of the images that it reads
@@ -55,10 +56,8 @@ DIGITS = DigitReader()
 
 
 @functools.cache
-def digit_classifier(device: str = "cpu") -> nn.Module:
+def digit_classifier(device: str = "cpu") -> DigitClassifier:
     """The network of our reader of digits, loaded once for each device."""
-    from genmed_core.nets import DigitClassifier
-
     return load_weights(DigitClassifier(), "digit_classifier").to(device)
 
 
@@ -72,7 +71,7 @@ def read_digits(x: torch.Tensor) -> torch.Tensor:
     return DIGITS.read(x.float())
 
 
-def digit_features(x: object, batch_size: int = 100) -> torch.Tensor:
+def digit_features(x: Images, batch_size: int = 100) -> torch.Tensor:
     """What our reader of digits sees just before it decides: the space of all distances.
 
     x: ImageSet, or images (N, 1, 28, 28), uint8 or float in [0, 1] -> (N, 128) float32, on x's
@@ -82,7 +81,7 @@ def digit_features(x: object, batch_size: int = 100) -> torch.Tensor:
 
 
 def class_coverage(
-    x: object, *, classes: int = 10, share: float = 0.03, reader: Reader = DIGITS
+    x: Images, *, classes: int = 10, share: float = 0.03, reader: Reader = DIGITS
 ) -> dict:
     """How samples spread over the classes that a reader sees, as `class_shares` says it.
 

@@ -31,22 +31,28 @@ class Comparison:
     image_labels: torch.Tensor | None = None  # (n,)
     known_classes: int = 10  # that the reader tells apart
 
+    def parts(self, *names: str) -> list[torch.Tensor]:
+        """The parts of these names, for a measure that needs them."""
+        return [getattr(self, name) for name in names]
+
     @functools.cached_property
     def manifold(self) -> tuple[float, float]:
         """Precision and recall, of as many reals as samples."""
-        n = min(len(self.real), len(self.fake))
-        return variety.precision_recall(self.real[:n], self.fake[:n])
+        real, fake = self.parts("real", "fake")
+        n = min(len(real), len(fake))
+        return variety.precision_recall(real[:n], fake[:n])
 
     @functools.cached_property
     def balls(self) -> tuple[float, float]:
         """Density and coverage, of as many reals as samples."""
-        n = min(len(self.real), len(self.fake))
-        return variety.density_coverage(self.real[:n], self.fake[:n])
+        real, fake = self.parts("real", "fake")
+        n = min(len(real), len(fake))
+        return variety.density_coverage(real[:n], fake[:n])
 
     @functools.cached_property
     def spread(self) -> dict:
         """Shares of the classes, how many there are, and their entropy."""
-        return variety.class_shares(self.fake_labels, classes=self.known_classes)
+        return variety.class_shares(*self.parts("fake_labels"), classes=self.known_classes)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Measure:
     spread: str = ""
     short: str | None = ""  # the heading
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.better not in ("lower", "higher", "floor"):
             raise ValueError(f"better={self.better!r}: give 'lower', 'higher' or 'floor'")
 
@@ -115,22 +121,24 @@ def numbers(scores: dict) -> dict[str, float]:
 
 
 def _diversity(c: Comparison) -> float:
-    return variety.within_class_diversity(c.fake, c.fake_labels, c.real, c.real_labels)
+    return variety.within_class_diversity(
+        *c.parts("fake", "fake_labels", "real", "real_labels"))
 
 
 def _read_as_asked(c: Comparison) -> float:
-    return (c.fake_labels.cpu() == c.asked.cpu()).double().mean().item()
+    read, asked = c.parts("fake_labels", "asked")
+    return (read.cpu() == asked.cpu()).double().mean().item()
 
 
 LABELS = ("fake", "real", "fake_labels", "real_labels")
 
 for _measure in (
     Measure("fd", "Fréchet distance", "lower",
-            lambda c: distances.frechet_distance(c.real, c.fake),
+            lambda c: distances.frechet_distance(*c.parts("real", "fake")),
             format=".1f", spread="fd_sd", short="FD"),
     Measure("fd_ratio", "times the floor", "lower", format=".1f", short="× floor"),
     Measure("kid", "kernel distance", "lower",
-            lambda c: distances.kernel_distance(c.real, c.fake),
+            lambda c: distances.kernel_distance(*c.parts("real", "fake")),
             format=".1f", spread="kid_sd", short="KID"),
     Measure("precision", "precision", "higher", lambda c: c.manifold[0], short=None),
     Measure("recall", "recall", "higher", lambda c: c.manifold[1]),
@@ -144,9 +152,10 @@ for _measure in (
     Measure("read_accuracy", "read as asked", "higher", _read_as_asked, ("fake_labels", "asked"),
             format=".1%"),
     Measure("similarity_in_class", "MS-SSIM in class", "floor",
-            lambda c: images.similarity(c.images, c.image_labels), ("images", "image_labels")),
+            lambda c: images.similarity(*c.parts("images", "image_labels")),
+            ("images", "image_labels")),
     Measure("similarity", "MS-SSIM of any two", "floor",
-            lambda c: images.similarity(c.images), ("images",)),
+            lambda c: images.similarity(*c.parts("images")), ("images",)),
     Measure("detail", "fine detail", "floor"),  # the audit measures it, on films
     Measure("neighbour", "neighbour", "floor"),  # chapter 9 does
 ):

@@ -7,7 +7,7 @@ import torch
 
 from genmed_core.metrics import checks
 from genmed_core.metrics.distances import frechet_distance
-from genmed_core.metrics.images import as_images
+from genmed_core.metrics.images import Images, as_images, pixels
 from genmed_core.metrics.readers import DIGITS, Reader
 from genmed_core.metrics.registry import MEASURES, Comparison, measured
 
@@ -33,7 +33,7 @@ def look(x: torch.Tensor, reader: Reader) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _look_at_real(
-    images: object, binarised: bool, reader: Reader
+    images: Images, binarised: bool, reader: Reader
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x = as_images(images, reader.shape)
     return look((x > 0.5).float() if binarised else x, reader)
@@ -44,8 +44,8 @@ _look_once = functools.lru_cache(maxsize=4)(_look_at_real)
 
 
 def real_reference(
-    real: object, *, held_out: object = None, n: int = 2000, binarised: bool = False, seed: int = 0,
-    reader: Reader = DIGITS,
+    real: Images, *, held_out: Images | None = None, n: int = 2000, binarised: bool = False,
+    seed: int = 0, reader: Reader = DIGITS,
 ) -> RealReference:
     """What samples are compared with, and the floor: what n real images score in their place.
 
@@ -56,7 +56,7 @@ def real_reference(
     """
     checks.at_least("n", n, LEAST)
     parts = [real] if held_out is None else [real, held_out]
-    sizes = [len(getattr(part, "images", part)) for part in parts]
+    sizes = [len(pixels(part)) for part in parts]
     needed = 2 * n if held_out is None else n
     if min(sizes) < needed:
         raise ValueError(
@@ -107,8 +107,9 @@ def _scores(
 
 
 def sample_report(
-    fake: object, real: object, labels: torch.Tensor | None = None, *, held_out: object = None,
-    n: int | None = None, binarised: bool | None = None, reader: Reader | None = None,
+    fake: Images, real: Images | RealReference, labels: torch.Tensor | None = None, *,
+    held_out: Images | None = None, n: int | None = None, binarised: bool | None = None,
+    reader: Reader | None = None,
 ) -> dict:
     """All measures of sample quality, each with its floor: what n real images score in their place.
 
@@ -133,7 +134,7 @@ def sample_report(
     return report | scores | {"fd_ratio": scores["fd"] / real.floor["fd"]}
 
 
-def _reference(real: object, settings: dict) -> RealReference:
+def _reference(real: Images | RealReference, settings: dict) -> RealReference:
     if isinstance(real, RealReference):
         if settings:
             raise ValueError(
@@ -174,12 +175,12 @@ def report_table(reports: dict[str, dict]) -> str:
     A row for each measure; one column for each floor among them (grey and binarised data have their
     own) and one for each report.
     """
-    columns = {}
+    floors = {}
     for report in reports.values():
-        columns[id(report["floor"])] = (
+        floors[id(report["floor"])] = (
             "real, " + ("binarised" if report["binarised"] else "grey"), report["floor"]
         )
-    columns = [*columns.values(), *reports.items()]
+    columns = [*floors.values(), *reports.items()]
     rows = [["measure", *(name for name, _ in columns)], ["---"] + ["---:"] * len(columns)]
     for measure in MEASURES.values():
         cells = [measure.text(scores) for _, scores in columns]

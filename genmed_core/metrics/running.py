@@ -7,10 +7,11 @@ from torch import nn
 
 from genmed_core import runtime
 from genmed_core.metrics import checks
+from genmed_core.metrics.images import Images, pixels
 
 
 def mean_over(
-    images: object, fn: Callable, *, batch_size: int = 1000,
+    images: Images, fn: Callable[[torch.Tensor], torch.Tensor], *, batch_size: int = 1000,
     device: torch.device | str | None = None,
 ) -> float | torch.Tensor:
     """Mean of fn(x) -> (B,) or (B, k) over every image, the short last batch weighted rightly.
@@ -18,17 +19,17 @@ def mean_over(
     images: ImageSet or uint8 (N, 1, H, W); x is float in [0, 1] on `device` -> float, or (k,).
     """
     checks.at_least("batch_size", batch_size, 1)
-    images = getattr(images, "images", images)
-    if not len(images):
+    data = pixels(images)
+    if not len(data):
         raise ValueError("no images to take a mean over")
     device = runtime.device() if device is None else torch.device(device)
-    total = 0.0
+    total = torch.tensor(0.0, dtype=torch.float64)
     with torch.no_grad():
-        for part in images.split(batch_size):
+        for part in data.split(batch_size):
             x = part.to(device)
             x = x.float() / 255 if x.dtype == torch.uint8 else x
             total = total + fn(x).sum(0).double()
-    mean = total / len(images)
+    mean = total / len(data)
     return mean.item() if mean.ndim == 0 else mean.cpu()
 
 

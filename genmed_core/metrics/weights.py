@@ -4,12 +4,14 @@ import contextlib
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from genmed_core import runtime
 
+Network = TypeVar("Network", bound=nn.Module)
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
 
 
@@ -45,7 +47,7 @@ def save_weights(model: nn.Module, name: str, **facts: object) -> Path:
     return path
 
 
-def load_weights(model: nn.Module, name: str) -> nn.Module:
+def load_weights(model: Network, name: str) -> Network:
     """Load `<name>.safetensors` (stored as float16) into `model`, and return it in eval mode.
 
     Raises WeightsError naming the file and the remedy.
@@ -72,7 +74,7 @@ def weights_facts(name: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _stored(name: str) -> Iterator:
+def _stored(name: str) -> Iterator[Any]:
     """The open file of stored weights; what goes wrong with it becomes a WeightsError."""
     from safetensors import SafetensorError, safe_open
 
