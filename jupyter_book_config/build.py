@@ -231,9 +231,9 @@ def run_ahead(sources: Path, names: list[str], cache_path: str) -> None:
             waiting[path] = notebook
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a kernel's warning about a debugger nobody uses
     if len(waiting) > 1:
-        os.environ.setdefault("GENMED_THREADS", "1")
+        preset("GENMED_THREADS", "1")
     if runtime.budget_factor() < 1:  # figures that nobody judged must not replace those of a full training
-        os.environ.setdefault("GENMED_RUNS", str(BUILD / "runs"))
+        preset("GENMED_RUNS", str(BUILD / "runs"))
     failed = []
     with ThreadPoolExecutor(2) as pool:
         jobs = {path: pool.submit(single_nb_execution, notebook, cwd=str(sources), timeout=-1,
@@ -273,6 +273,15 @@ def configuration(execute: str, bundled: Path | None) -> dict:
     return settings
 
 
+def preset(name: str, value: str) -> None:
+    """Give a setting a value for the notebooks, unless it has one; an empty variable has none."""
+    try:
+        if runtime.setting(name) is None:
+            os.environ[name] = value
+    except runtime.SettingError as problem:
+        raise BookError(str(problem)) from None
+
+
 def workplace(source: Path, out: Path) -> Path:
     """out/_build, made if need be; BookError where nothing can be built."""
     if not source.is_dir():
@@ -293,7 +302,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
-    os.environ.setdefault("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
+    preset("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
     toc, names = table_of_contents(source, chapters)
     found = [problem for name in names for problem in notebooks.problems(source / f"{name}.py")]
     if found:

@@ -311,7 +311,7 @@ def main() -> None:
                 refuse_edited(source)
     except ChapterError as error:
         sys.exit(f"error: {error}")
-    os.environ.setdefault("GENMED_THREADS", "1")
+    os.environ["GENMED_THREADS"] = os.environ.get("GENMED_THREADS", "").strip() or "1"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a kernel's warning about a debugger nobody uses
     os.environ["GENMED_PUBLIC"] = "1"  # no film of a patient may be stored
     failed = build_all(picked, options.workers, options.overwrite)

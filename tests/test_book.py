@@ -530,6 +530,26 @@ def test_pages_of_an_earlier_build_of_more_chapters_are_taken_away(tmp_path, mon
     assert {path.name for path in html.glob("*.html")} == {"01_sliders.html", "measuring.html"}
 
 
+@pytest.mark.parametrize("given, taken", [(None, "1"), ("", "1"), ("  ", "1"), ("1", "1"), ("0", "0")])
+def test_films_of_patients_are_left_out_unless_the_setting_says_otherwise(tmp_path, monkeypatch, given, taken):
+    source = one_chapter(tmp_path)
+    monkeypatch.setenv("GENMED_PUBLIC", given or "")
+    if given is None:
+        monkeypatch.delenv("GENMED_PUBLIC")
+    seen = []
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    monkeypatch.setattr(builder.subprocess, "run", lambda *arguments, **settings: (
+        seen.append(os.environ["GENMED_PUBLIC"]) or subprocess.CompletedProcess([], 0)))
+    builder.build(source=source, out=tmp_path, execute="off")
+    assert seen == [taken]
+
+
+def test_a_setting_that_cannot_be_read_ends_the_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENMED_PUBLIC", "perhaps")
+    with pytest.raises(builder.BookError, match="GENMED_PUBLIC='perhaps': give 1 or 0"):
+        builder.build(source=one_chapter(tmp_path), out=tmp_path, execute="off")
+
+
 @pytest.mark.parametrize("picked", [["99"], ["1", "99"], ["1x"], ["01_sli"], ["0"], ["-1"]])
 def test_chapters_that_do_not_exist_are_refused(own_chapter, picked):
     with pytest.raises(builder.BookError, match="there is no chapter .*those that exist: 01_sliders"):
