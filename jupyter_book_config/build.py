@@ -257,7 +257,7 @@ def configuration(execute: str, bundled: Path | None) -> dict:
     settings = yaml.safe_load((HERE / "_config.yml").read_text(encoding="utf-8"))
     settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
     settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
-    settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE)}
+    settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE), "plain_docstrings": str(HERE)}
     sphinx = settings["sphinx"]["config"]
     sphinx["html_static_path"] = [str(HERE / "_static")]
     if bundled is None:
