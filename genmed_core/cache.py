@@ -13,20 +13,18 @@ from genmed_core import runtime
 
 Tensors = dict[str, torch.Tensor]
 Notes = dict[str, str]
-_KEPT: dict[
-    Path, tuple[Tensors, Notes]
-] = {}  # the newest result that could not be written: splits share it
+# the newest result that could not be written: splits share it
+_KEPT: dict[Path, tuple[Tensors, Notes]] = {}
 
 
 def progress(what: str, total: int) -> Callable[[int], None]:
     """-> tell(done), which prints "what: done of total" once its last line is five seconds old."""
     told = time.monotonic()
 
-    def tell(done):
+    def tell(done: int) -> None:
         nonlocal told
-        if (
-            time.monotonic() - told > 5
-        ):  # plain lines: they look the same in a terminal, Jupyter and the book
+        # plain lines: they look the same in a terminal, Jupyter and the book
+        if time.monotonic() - told > 5:
             print(f"{what}: {done:,} of {total:,}", flush=True)
             told = time.monotonic()
 
@@ -52,7 +50,7 @@ def cached(
     return found
 
 
-def _load(path):
+def _load(path: Path) -> tuple[Tensors, Notes] | None:
     """Tensors and notes of a file in the cache, or None and a line where it is damaged."""
     from safetensors import SafetensorError, safe_open
 
@@ -69,7 +67,7 @@ def _load(path):
     return tensors, notes
 
 
-def _save(path, tensors, notes):
+def _save(path: Path, tensors: Tensors, notes: Notes) -> None:
     """Write a result into the cache, or keep it in memory and say so."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -88,7 +86,7 @@ def _save(path, tensors, notes):
         )
 
 
-def _checksum(tensors):
+def _checksum(tensors: Tensors) -> str:
     """Checksum over all tensors, in the order of their names."""
     total = 0
     for name in sorted(tensors):

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import urllib.request
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,19 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
 from genmed_core import runtime
-from genmed_core.cache import cached, progress
+from genmed_core.cache import Notes, Tensors, cached, progress
 from genmed_core.errors import DataError
 from genmed_core.radiographs import (
     CXR_CLASSES,
     FOLDER,
     KAGGLE_SIZE,
+    Films,
     find_database,
     read_database,
 )
 from genmed_core.synthetic.strokes import stroke_digits
 
+Files = dict[str, Path]  # MNIST's, by name
 SPLITS = ("train", "val", "test")
 DIGITS = tuple("0123456789")
 # split -> (drawings, seed): three seeds, so that no drawing is in two splits
@@ -95,9 +97,9 @@ class ImageSet:
     labels: torch.Tensor
     classes: tuple[str, ...]
     source: str
-    factors: dict[str, torch.Tensor] | None = None
+    factors: Mapping[str, torch.Tensor] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.images, self.labels = _as_bytes(self.images), torch.as_tensor(self.labels)
         n = len(self.images)
         if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
@@ -108,13 +110,13 @@ class ImageSet:
             raise ValueError(f"labels must lie in 0..{last}, one of {self.classes}")
         for name, column in (self.factors or {}).items():
             if column.shape != (n,):
-                found = tuple(column.shape)
-                raise ValueError(f"factor {name!r} must have shape ({n},), not {found}")
+                shape = tuple(column.shape)
+                raise ValueError(f"factor {name!r} must have shape ({n},), not {shape}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n, _, height, width = self.images.shape
         what = f"{n:,} images {height}x{width}, {len(self.classes)} classes"
         return f"ImageSet({what}, source={self.source!r})"
@@ -131,7 +133,10 @@ class ImageSet:
             self.images[index], self.labels[index], self.classes, self.source, factors)
 
 
-def _as_bytes(images):
+Reader = Callable[..., tuple[ImageSet, str]]  # see READERS
+
+
+def _as_bytes(images: torch.Tensor) -> torch.Tensor:
     """Images as uint8 (N, 1, H, W), or ValueError."""
     images = torch.as_tensor(images)
     if images.dim() != 4 or images.shape[1] != 1:
@@ -148,7 +153,7 @@ def _as_bytes(images):
     return images.to(torch.uint8)
 
 
-def _kind(tensor):
+def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
@@ -232,7 +237,7 @@ def load(name: str, split: str = "train", source: str = "auto", **options: Any) 
     _one_of("data set", name, READERS)
     _one_of("split", split, SPLITS)
     _one_of("source", source, ("auto", *READERS[name]))
-    why, absent = "as asked", None
+    why, absent = "as asked", DataError(f"{name} has no reader")
     for key in _order(READERS[name], source):
         try:
             images, words = READERS[name][key](split, **options)
@@ -245,7 +250,7 @@ def load(name: str, split: str = "train", source: str = "auto", **options: Any) 
     raise absent
 
 
-def _order(readers, source):
+def _order(readers: Mapping[str, Reader], source: str) -> list[str]:
     """Which readers to try, one after the other."""
     if source != "auto":
         return [source]
@@ -253,7 +258,7 @@ def _order(readers, source):
     return [forced] if forced in readers else list(readers)
 
 
-def _one_of(what, value, choices):
+def _one_of(what: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{what} {value!r} is not known; choose one of {known}")
@@ -262,7 +267,7 @@ def _one_of(what, value, choices):
 # --- folders --------------------------------------------------------------------------------------
 
 
-def _data_folder():
+def _data_folder() -> Path:
     """$GENMED_DATA, which must exist, or data/ beside the chapters."""
     folder = runtime.path_setting("GENMED_DATA", "data")
     if _named() and not os.path.isdir(folder):
@@ -272,18 +277,18 @@ def _data_folder():
     return folder
 
 
-def _named():
+def _named() -> bool:
     return runtime.setting("GENMED_DATA") is not None
 
 
-def _shown(folder, place):
+def _shown(folder: Path, place: Path) -> str:
     """A place in the data folder as notebooks print it, without the paths of this machine."""
     base = "$GENMED_DATA" if _named() else "data"
     inner = place.relative_to(folder).as_posix()
     return base if inner == "." else f"{base}/{inner}"
 
 
-def _entries(folder):
+def _entries(folder: Path) -> list[Path]:
     """What a folder holds, sorted; nothing for what is no folder."""
     try:
         return sorted(folder.iterdir()) if os.path.isdir(folder) else []
@@ -295,18 +300,18 @@ def _entries(folder):
 # --- the readers ----------------------------------------------------------------------------------
 
 
-def _stroke_digits(split):
+def _stroke_digits(split: str) -> tuple[ImageSet, str]:
     n, seed = STROKE_SPLITS[split]
     images, labels, factors = stroke_digits(n, seed=seed)
     return ImageSet(images[:, None], labels, DIGITS, "strokes", factors), "embedded stroke drawings"
 
 
-def _phantoms(split, size):
+def _phantoms(split: str, size: int) -> tuple[ImageSet, str]:
     from genmed_core.synthetic import _common, phantom  # here: digits should not wait for it
 
     n, seed = PHANTOM_SPLITS[split]
 
-    def draw():
+    def draw() -> tuple[Tensors, Notes]:
         print(f"cxr {split}: drawing {n:,} phantoms, once", flush=True)
         tell = progress(f"cxr {split}: phantoms drawn", n)
         images, labels, factors = phantom.cxr_phantom(n, size=size, seed=seed, tell=tell)
@@ -315,7 +320,7 @@ def _phantoms(split, size):
         tensors |= {"images": images.reshape(n, 1, size, size), "labels": numbers[labels]}
         return tensors, {"names": "|".join(factors)}
 
-    code = b"".join(Path(module.__file__).read_bytes() for module in (phantom, _common))
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (phantom, _common))
     recipe = hashlib.sha256(code).hexdigest()
     tensors, notes = cached("phantom", [n, size, seed, CXR_CLASSES, recipe], draw)
     factors = {name: tensors[f"factor {name}"] for name in notes["names"].split("|")}
@@ -323,7 +328,7 @@ def _phantoms(split, size):
     return ImageSet(images, labels, CXR_CLASSES, "phantom", factors), "embedded phantoms"
 
 
-def _films(split, size):
+def _films(split: str, size: int) -> tuple[ImageSet, str]:
     """X-rays from the database's folder or from films of the reader's own."""
     if runtime.setting("GENMED_PUBLIC"):
         why = "these outputs are to be published"
@@ -344,7 +349,7 @@ def _films(split, size):
     return data, _what_films(films, _shown(folder, place))
 
 
-def _what_films(films, where):
+def _what_films(films: Films, where: str) -> str:
     """Which X-rays these are, for the printed line, and what is missing among them."""
     words = f"X-rays of the COVID-19 Radiography Database from {where}"
     if films.own:
@@ -359,7 +364,7 @@ def _what_films(films, where):
     return words
 
 
-def _mnist(split):
+def _mnist(split: str) -> tuple[ImageSet, str]:
     folder = _data_folder()
     files, where = _find_mnist(folder)
     return _read_mnist(files, split), f"MNIST images from {where}"
@@ -367,7 +372,7 @@ def _mnist(split):
 
 # data set -> {source: reader}, in the order in which "auto" tries them. A reader takes the split
 # and the options of `load`; it gives an ImageSet and words for the printed line, or raises Absent.
-READERS: dict[str, dict[str, Callable[..., tuple[ImageSet, str]]]] = {
+READERS: dict[str, dict[str, Reader]] = {
     "digits": {"mnist": _mnist, "embedded": _stroke_digits},
     "cxr": {"database": _films, "embedded": _phantoms},
 }
@@ -376,15 +381,14 @@ READERS: dict[str, dict[str, Callable[..., tuple[ImageSet, str]]]] = {
 # --- MNIST ----------------------------------------------------------------------------------------
 
 
-def _find_mnist(folder):
+def _find_mnist(folder: Path) -> tuple[Files, str]:
     """Paths of MNIST's four files and a name for where they lie; raises Absent where none is."""
     found = [(place, _mnist_files(place)) for place in _mnist_places(folder)]
     place, files = max(found, key=lambda item: len(item[1]))  # the first of the fullest
     if len(files) == len(MNIST_MD5):
         return files, _shown(folder, place)
-    raw, where = None, "GENMED_OFFLINE forbids the download"
-    if not runtime.setting("GENMED_OFFLINE"):
-        raw, where = _download_mnist(folder)
+    raw, where = ((None, "GENMED_OFFLINE forbids the download")
+                  if runtime.setting("GENMED_OFFLINE") else _download_mnist(folder))
     if raw is not None:
         return _mnist_files(raw), where
     if files:
@@ -400,9 +404,9 @@ def _find_mnist(folder):
                  "source='embedded' needs no files.")
 
 
-def _mnist_places(folder):
+def _mnist_places(folder: Path) -> list[Path]:
     """Folders in which MNIST's files may lie: MNIST/raw, MNIST, raw or the folder itself."""
-    def inside(place, name):
+    def inside(place: Path, name: str) -> list[Path]:
         return [path for path in _entries(place) if path.name.lower() == name]
 
     outer = inside(folder, "mnist")
@@ -410,12 +414,12 @@ def _mnist_places(folder):
     return [*raw, *outer, folder]
 
 
-def _mnist_files(place):
+def _mnist_files(place: Path) -> Files:
     """Those of MNIST's files that a folder holds -> {name: path}.
 
     Unpacked or as .gz; with a dot before idx, as some archives have it; in a folder of its name.
     """
-    found = {}
+    found: Files = {}
     for path in _entries(place):  # "x" comes before "x.gz"
         name = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
         if os.path.isdir(path):
@@ -425,7 +429,7 @@ def _mnist_files(place):
     return found
 
 
-def _read_mnist(files, split):
+def _read_mnist(files: Files, split: str) -> ImageSet:
     """Read and verify one split from the paths of the files -> ImageSet."""
     part = "t10k" if split == "test" else "train"
     names = [f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"]
@@ -444,14 +448,14 @@ def _read_mnist(files, split):
     return data if split == "test" else data.subset(_train_or_val(len(data), split))
 
 
-def _train_or_val(n, split):
+def _train_or_val(n: int, split: str) -> torch.Tensor:
     """Sorted indices of MNIST's n training images that make up a split."""
     order = np.random.RandomState(MNIST_SEED).permutation(n)  # the one that numpy froze for good
     chosen = order[:MNIST_VAL] if split == "val" else order[MNIST_VAL:]
     return torch.from_numpy(np.sort(chosen))
 
 
-def _read_bytes(path):
+def _read_bytes(path: Path) -> bytearray:
     """Contents of a file, unpacked if it is a .gz -> bytearray."""
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
@@ -463,7 +467,7 @@ def _read_bytes(path):
         raise DataError(f"{path}: cannot be read ({error.strerror}). Make it readable.") from error
 
 
-def _parse_idx(content, path, dims):
+def _parse_idx(content: bytearray, path: Path, dims: int) -> torch.Tensor:
     """Contents of an idx file of unsigned bytes with `dims` axes -> uint8 tensor.
 
     torchvision's reader asserts, without a message, and cannot read what is not on disk.
@@ -487,7 +491,7 @@ def _parse_idx(content, path, dims):
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)
 
 
-def _looks_like(content):
+def _looks_like(content: bytearray) -> str:
     """What a file that is not ours seems to be, in words."""
     head = bytes(content[:64]).lstrip().lower()
     if not head:
@@ -495,7 +499,7 @@ def _looks_like(content):
     return next((name for mark, name in FOREIGN.items() if head.startswith(mark)), "a foreign file")
 
 
-def _again(path):
+def _again(path: Path) -> str:
     return f"Copy it anew, or move it out of {path.parent}, and it is downloaded again."
 
 
@@ -503,7 +507,7 @@ def _again(path):
 
 
 @functools.cache  # once per process: neither a failure nor a temporary copy is worth a second try
-def _download_mnist(folder):
+def _download_mnist(folder: Path) -> tuple[Path | None, str]:
     """Fetch MNIST's files, all or none, into folder/MNIST/raw -> that folder or None, and words.
 
     Where the folder cannot be written, the files stay in a temporary one until the process ends.
@@ -527,10 +531,11 @@ def _download_mnist(folder):
     return Path(scratch.name) / "raw", f"a temporary download ({target} cannot take it)"
 
 
-_KEPT = []  # temporary folders in use; removed when the process ends
+# temporary folders in use; removed when the process ends
+_KEPT: list[tempfile.TemporaryDirectory] = []
 
 
-def _copy_missing(source, target):
+def _copy_missing(source: Path, target: Path) -> bool:
     """Move files into `target`, beside what lies there -> whether `target` holds MNIST then."""
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -544,7 +549,7 @@ def _copy_missing(source, target):
     return len(_mnist_files(target)) == len(MNIST_MD5)
 
 
-def _fetch_mnist(raw):
+def _fetch_mnist(raw: Path) -> None:
     """Download MNIST's files, unpacked, from the first mirror that has them, or raise OSError."""
     for mirror in MNIST.mirrors:
         with contextlib.suppress(OSError, RuntimeError):
@@ -554,21 +559,21 @@ def _fetch_mnist(raw):
     raise OSError("no mirror of MNIST answers")
 
 
-def _knock(mirror):
+def _knock(mirror: str) -> None:
     """See whether a mirror answers; torchvision would try every address and protocol in turn."""
     urllib.request.urlopen(mirror + MNIST.resources[0][0], timeout=STALL).close()
 
 
-def _fetch_from(mirror, raw):
+def _fetch_from(mirror: str, raw: Path) -> None:
     for name, md5 in MNIST.resources:
         download_and_extract_archive(mirror + name, raw, md5=md5, remove_finished=True)
 
 
-def _within(seconds, work, *args):
+def _within(seconds: float, work: Callable[..., object], *args: object) -> None:
     """Run work(*args) in a thread and wait at most so long: a name look-up knows no timeout."""
-    outcome = []
+    outcome: list[object] = []
 
-    def run():
+    def run() -> None:
         try:
             outcome.append(work(*args))
         except Exception as error:

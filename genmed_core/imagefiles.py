@@ -36,7 +36,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in entries if not os.path.isdir(path))
 
 
-def _suffix(name):
+def _suffix(name: str) -> str:
     return "" if name.startswith(".") else Path(name).suffix.lower()  # "._COVID-1.png": a Mac's
 
 
@@ -49,7 +49,7 @@ def grey8(image: Image.Image) -> Image.Image:
     spans 128 of the 256 levels or more. What is transparent lies on black. Raises Unusable for 16
     bits in each of several channels, of which Pillow would keep eight.
     """
-    deep = any("16" in str(tile[3]) for tile in image.tile)
+    deep = any("16" in str(tile[3]) for tile in getattr(image, "tile", []))
     image.load()
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image).astype(np.int64)))
@@ -61,7 +61,7 @@ def grey8(image: Image.Image) -> Image.Image:
     return image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L")
 
 
-def _eight_bits(values):
+def _eight_bits(values: np.ndarray) -> np.ndarray:
     """Whole numbers (H, W) -> uint8 (H, W), by the rule of `grey8`."""
     low, high = int(values.min()), int(values.max())
     depth = next(bits for bits in DEPTHS if high < 2**bits)
@@ -88,20 +88,12 @@ def read_image(
     except Unusable as error:
         return str(error)
     except UnidentifiedImageError:
-        return (
-            "empty"
-            if path.stat().st_size == 0
-            else "not a PNG or JPEG image, whatever its name says"
-        )
+        empty = path.stat().st_size == 0
+        return "empty" if empty else "not a PNG or JPEG image, whatever its name says"
     except PermissionError:
         return "cannot be read; make it readable"
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # Pillow raises all of them
+    # Pillow raises all of them
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         nowhere = path.is_symlink() and not path.exists()
-        return (
-            "a link to a file that is not there" if nowhere else f"truncated or damaged ({error})"
-        )
+        why = "a link to a file that is not there"
+        return why if nowhere else f"truncated or damaged ({error})"

@@ -1,9 +1,13 @@
 """Networks that two or more chapters share, too long for a cell. Chapters show their source."""
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 class DigitClassifier(nn.Module):
@@ -30,7 +34,7 @@ class DigitClassifier(nn.Module):
         return self.head(self.features(x))
 
 
-def _conv(channels_in, channels_out):
+def _conv(channels_in: int, channels_out: int) -> nn.Sequential:
     conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.ReLU())
 
@@ -215,7 +219,7 @@ class SelfAttention(nn.Module):
         return x + self.out(h).transpose(1, 2).view(B, C, H, W)
 
 
-def _attend(q, k, v):
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k' / sqrt(d)) v; on a CPU by plain products.
 
     In bfloat16 the backward pass of torch's fused kernel for CPUs costs a third of a U-Net's step.
@@ -273,7 +277,8 @@ class UNet(nn.Module):
         return self.leave(self.up(h, e)).float()
 
 
-def _starts_at_zero(layer):
+def _starts_at_zero(layer: Layer) -> Layer:
     nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

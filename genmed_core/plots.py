@@ -7,14 +7,15 @@ or (N, H, W): floats, of which [0, 1] is shown and the rest cut, or whole number
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Integral, Real
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as _Figure
+from matplotlib.rcsetup import cycler
 from PIL import Image
 
 # Okabe & Ito 2008: told apart with every common kind of colour blindness
@@ -22,25 +23,26 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 SYNTHETIC = "synthetic, not for diagnosis"
 BLANK = 0.85  # grey of gaps and of places without an image
 Images = torch.Tensor | np.ndarray
-_STYLE = {
+Labels = Sequence[str] | None
+_STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 10.5, "axes.labelsize": 10,
     "figure.dpi": 110, "savefig.dpi": 110, "figure.facecolor": "white", "image.cmap": "gray",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS), "lines.linewidth": 1.8, "legend.frameon": False,
+    "axes.prop_cycle": cycler(color=COLOURS), "lines.linewidth": 1.8, "legend.frameon": False,
 }
 
 
 class Figure(_Figure):
     """A matplotlib Figure that a notebook shows as PNG, whatever the backend."""
 
-    def _repr_png_(self):
+    def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         with mpl.rc_context(_STYLE):
             self.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.05)
         return _palette_png(buffer)
 
 
-def _palette_png(png):
+def _palette_png(png: io.BytesIO) -> bytes:
     """The same picture in 256 colours: half the bytes in a notebook, no difference to the eye."""
     buffer = io.BytesIO()
     picture = Image.open(png).convert("RGB")
@@ -50,8 +52,8 @@ def _palette_png(png):
 
 
 def figure(width: float = 7.0, height: float = 3.0, rows: int = 1, columns: int = 1,
-           **options: object) -> tuple[Figure, Axes | np.ndarray]:
-    """A Figure in the project's style, sizes in inches -> figure, axes (one axis, or an array)."""
+           **options: Any) -> tuple[Figure, Any]:
+    """A Figure in the project's style, sizes in inches -> figure, its Axes or an array of them."""
     for name, value in {"width": width, "height": height}.items():
         if not isinstance(value, Real) or not 0 < value < 100:
             raise ValueError(f"{name}={value!r}: give inches above 0 and below 100, such as 7")
@@ -61,7 +63,7 @@ def figure(width: float = 7.0, height: float = 3.0, rows: int = 1, columns: int 
     return fig, axes
 
 
-def _as_images(images):
+def _as_images(images: Any) -> np.ndarray:
     """Any images -> float numpy (N, H, W) in [0, 1]; ValueError for what is not grey images."""
     images = getattr(images, "images", images)
     if isinstance(images, (list, tuple)) and len(images):
@@ -76,7 +78,7 @@ def _as_images(images):
     return (_unit_range(x) if len(x) else x.float()).clamp(0, 1).numpy()
 
 
-def _unit_range(x):
+def _unit_range(x: torch.Tensor) -> torch.Tensor:
     """Grey levels as floats whose range shown is [0, 1]: bytes, in any type, are divided by 255."""
     low, high = float(x.min()), float(x.max())
     if not math.isfinite(low + high):
@@ -101,7 +103,8 @@ def tile(images: Images, rows: int, columns: int, gap: int = 1) -> np.ndarray:
     return _page(list(x), x.shape[1:], rows, columns, gap)
 
 
-def _page(pictures, size, rows, columns, gap=1):
+def _page(pictures: Sequence[np.ndarray | None], size: Sequence[int], rows: int, columns: int,
+          gap: int = 1) -> np.ndarray:
     """Pictures of one size in reading order; None leaves a place blank."""
     for name, value, least in (("rows", rows, 1), ("columns", columns, 1), ("gap", gap, 0)):
         if not isinstance(value, Integral) or value < least:
@@ -134,7 +137,8 @@ def show_grids(groups: Mapping[str, Images], *, columns: int = 5, rows: int | No
                row_labels: Sequence[str] | None = None) -> Figure:
     """Several grids side by side at one grey range: {title: images}, row_labels beside each."""
     rows = _rows_for(max(groups.values(), key=len, default=()), rows, columns)
-    pages = {title: tile(images, rows, columns) for title, images in groups.items()}
+    pages: dict[str | None, np.ndarray] = {
+        title: tile(images, rows, columns) for title, images in groups.items()}
     return _show(pages, rows, columns, width, note, row_labels)
 
 
@@ -142,25 +146,26 @@ def show_rows(groups: Mapping[str, Images], *, columns: int = 10, width: float =
               title: str | None = None, note: str | None = None) -> Figure:
     """A labelled row for each entry of {label: images}: its first `columns`, blank where fewer."""
     rows = {label: _as_images(images) for label, images in groups.items()}
-    sizes = {x.shape[1:] for x in rows.values()}
-    if len(sizes) != 1 or not any(len(x) for x in rows.values()):
+    size, *others = {x.shape[1:] for x in rows.values()} or [()]
+    if others or not any(len(x) for x in rows.values()):
         found = {label: x.shape for label, x in rows.items()}
         raise ValueError(f"rows must hold images, all of one size; these are {found}")
-    pictures = []
+    pictures: list[np.ndarray | None] = []
     for x in rows.values():
         pictures += [*x[:columns], *[None] * (columns - len(x))]
-    pages = {title: _page(pictures, *sizes, len(rows), columns)}
+    pages = {title: _page(pictures, size, len(rows), columns)}
     return _show(pages, len(rows), columns, width, note, list(rows))
 
 
-def _rows_for(images, rows, columns):
+def _rows_for(images: Sized, rows: int | None, columns: int) -> int:
     """As many rows as the images need, unless given."""
     if len(images) == 0 or columns < 1:
         raise ValueError(f"{len(images)} images in columns={columns}: give 1 or more of each")
     return math.ceil(len(images) / columns) if rows is None else rows
 
 
-def _show(pages, rows, columns, width, note, row_labels, column_labels=None):
+def _show(pages: Mapping[str | None, np.ndarray], rows: int, columns: int, width: float,
+          note: str | None, row_labels: Labels, column_labels: Labels = None) -> Figure:
     """{title: page} side by side, their rows and columns labelled, small print under them."""
     tallest = max(page.shape[0] / page.shape[1] for page in pages.values())
     height = width / len(pages) * tallest + (0.35 if any(pages) else 0)
@@ -178,7 +183,8 @@ def _show(pages, rows, columns, width, note, row_labels, column_labels=None):
     return fig
 
 
-def _label(set_ticks, name, labels, count, pixels):
+def _label(set_ticks: Callable[..., object], name: str, labels: Labels, count: int,
+           pixels: int) -> None:
     """A label at the middle of each of `count` rows or columns of a page."""
     labels = list(labels or [])
     if labels and len(labels) != count:

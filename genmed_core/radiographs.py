@@ -25,17 +25,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from genmed_core.cache import cached, progress
+from genmed_core.cache import Notes, Tensors, cached, progress
 from genmed_core.errors import DataError
 from genmed_core.imagefiles import Unusable, grey8, image_files, read_image
 
 FOLDER = "COVID-19_Radiography_Dataset"
-CXR_CLASSES = (
-    "COVID",
-    "Lung Opacity",
-    "Normal",
-    "Viral Pneumonia",
-)  # alphabetical, as PyHealth numbers them
+# alphabetical, as PyHealth numbers them
+CXR_CLASSES = ("COVID", "Lung Opacity", "Normal", "Viral Pneumonia")
 CLASS_FOLDERS = "COVID, Lung_Opacity, Normal, Viral Pneumonia"
 # how the database's versions spell its classes and itself, in small letters without signs
 CLASS_NAMES = {"covid": 0, "covid19": 0, "lungopacity": 1, "normal": 2, "viralpneumonia": 3}
@@ -112,9 +108,9 @@ def find_database(folder: Path) -> Path | None:
     return None
 
 
-def _named_as_database(folder, depth=3):
+def _named_as_database(folder: Path, depth: int = 3) -> list[Path]:
     """Folders below with the database's names, also in each other or in Kaggle's archive/."""
-    found = []
+    found: list[Path] = []
     for path in _entries(folder) if depth else []:
         name = _letters(path.name)
         if os.path.isdir(path) and (DATABASE_NAMES.fullmatch(name) or name == "archive"):
@@ -125,14 +121,9 @@ def _named_as_database(folder, depth=3):
 
 def class_folders(place: Path) -> list[tuple[Path, int]]:
     """The folders of classes in `place`, in any spelling of the database, each with its number."""
-    folders = [
-        path
-        for path in _entries(place)
-        if _letters(path.name) in CLASS_NAMES and os.path.isdir(path)
-    ]
-    return sorted(
-        ((path, CLASS_NAMES[_letters(path.name)]) for path in folders), key=lambda found: found[1]
-    )
+    names = [(path, _letters(path.name)) for path in _entries(place) if os.path.isdir(path)]
+    folders = [(path, CLASS_NAMES[name]) for path, name in names if name in CLASS_NAMES]
+    return sorted(folders, key=lambda found: found[1])
 
 
 def list_images(place: Path) -> list[ImageFile]:
@@ -154,18 +145,14 @@ def list_images(place: Path) -> list[ImageFile]:
     return found
 
 
-def _images_in(class_folder):
+def _images_in(class_folder: Path) -> Path:
     """Where the images of a class are: its folder images/, else itself."""
-    inside = [
-        path
-        for path in _entries(class_folder)
-        if _letters(path.name) == "images" and os.path.isdir(path)
-    ]
-    places = [*inside, class_folder]
+    named = [path for path in _entries(class_folder) if _letters(path.name) == "images"]
+    places = [*filter(os.path.isdir, named), class_folder]
     return next((place for place in places if image_files(place)), places[0])
 
 
-def _stamped(path, name, number):
+def _stamped(path: Path, name: str, number: int) -> ImageFile:
     try:
         stat = path.stat()
     except OSError:  # a link to nowhere: reading it will say so
@@ -173,7 +160,7 @@ def _stamped(path, name, number):
     return ImageFile(path, name, number, stat.st_size, stat.st_mtime_ns)
 
 
-def _entries(folder):
+def _entries(folder: Path) -> list[Path]:
     """What a folder holds, sorted, hidden things apart; nothing for what is no folder."""
     if not os.path.isdir(folder):
         return []
@@ -183,23 +170,21 @@ def _entries(folder):
         raise DataError(f"{folder}: cannot be read ({error.strerror}). Make it readable") from error
 
 
-def _inside(folder):
+def _inside(folder: Path) -> str:
     """The first few names in a folder, in words."""
     names = [path.name for path in _entries(folder)]
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(names[:4]) + more if names else "nothing"
 
 
-def _letters(name):
+def _letters(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _is_its_archive(path):
+def _is_its_archive(path: Path) -> bool:
     """Whether a file is the database still packed, by its name or by what is in a zip."""
-    if (
-        path.suffix.lower() not in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
-        or not path.is_file()
-    ):
+    packed = path.suffix.lower() in (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz")
+    if not packed or not path.is_file():
         return False
     if "covid" in path.name.lower() and "radiography" in path.name.lower():
         return True
@@ -225,16 +210,16 @@ def read_database(place: Path, size: int) -> Films:
     )
 
 
-def _decode_all(files, size):
+def _decode_all(files: list[ImageFile], size: int) -> tuple[Tensors, Notes]:
     """Decode on all cores -> tensors and notes for the cache. Raises DataError."""
-    images, digests, bad = np.empty((len(files), size, size), np.uint8), {}, {}
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    images = np.empty((len(files), size, size), np.uint8)
+    digests: dict[int, str] = {}
+    bad: dict[int, str] = {}
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     tell = progress("X-rays read, once", len(files))
-    with ThreadPoolExecutor(
-        cores
-    ) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
+    # Pillow lets go of Python's lock while it decodes and resizes
+    with ThreadPoolExecutor(cores) as pool:
         for i, outcome in enumerate(pool.map(lambda file: _decode(file, size), files)):
             if isinstance(outcome, str):
                 bad[i] = outcome
@@ -244,30 +229,25 @@ def _decode_all(files, size):
     _judge(files, bad)
     good = list(digests)
     labels = torch.tensor([files[i].label for i in good])
-    splits = assign_splits(
-        patients([files[i].name for i in good], [digests[i] for i in good]), labels
-    )
+    keys = patients([files[i].name for i in good], list(digests.values()))
+    splits = assign_splits(keys, labels)
     left_out = [f"{files[i].name}: {reason}" for i, reason in bad.items()]
-    tensors = {
-        "images": torch.from_numpy(images[good])[:, None],
-        "labels": labels,
-        "splits": splits,
-    }
+    pictures = torch.from_numpy(images[good])[:, None]
+    tensors = {"images": pictures, "labels": labels, "splits": splits}
     return tensors, {"left_out": json.dumps(left_out)}
 
 
-def _decode(file, size):
+def _decode(file: ImageFile, size: int) -> tuple[np.ndarray, str] | str:
     """One image -> (uint8 (size, size), digest of its pixels), or why it cannot be used."""
-    outcome = read_image(
-        file.path, size, functools.partial(_film, least=size, of_database=file.of_database)
-    )
+    as_film = functools.partial(_film, least=size, of_database=file.of_database)
+    outcome = read_image(file.path, size, as_film)
     if isinstance(outcome, str):
         return outcome
     small, grey = outcome
     return small, hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
 
 
-def _film(image, *, least, of_database):
+def _film(image: Image.Image, *, least: int, of_database: bool) -> Image.Image:
     """An open image -> the film, 8-bit grey and square, or Unusable."""
     shape = f"{image.width}x{image.height} pixels"
     if of_database and image.size not in ITS_SIZES:
@@ -276,9 +256,8 @@ def _film(image, *, least, of_database):
     if min(image.size) < least:
         raise Unusable(f"{shape}, fewer than the {least} asked for")
     grey = grey8(image)
-    if not image.mode.startswith(
-        ("I", "L", "1")
-    ):  # a few are grey pictures saved so: channels that agree
+    # a few are grey pictures saved so: channels that agree
+    if not image.mode.startswith(("I", "L", "1")):
         channels = np.asarray(image.convert("RGB")).astype(np.int16)
         if (channels.max(2) - channels.min(2)).mean() > COLOUR:
             raise Unusable(f"in colour ({image.mode}); save it as grey if it is an X-ray at all")
@@ -287,17 +266,15 @@ def _film(image, *, least, of_database):
     return grey if of_database else _square(grey)
 
 
-def _square(grey):
+def _square(grey: Image.Image) -> Image.Image:
     """The whole film in the middle of a black square."""
     side = max(grey.size)
-    return (
-        grey
-        if grey.width == grey.height
-        else ImageOps.pad(grey, (side, side), Image.Resampling.BILINEAR)
-    )
+    if grey.width == grey.height:
+        return grey
+    return ImageOps.pad(grey, (side, side), Image.Resampling.BILINEAR)
 
 
-def _judge(files, bad):
+def _judge(files: list[ImageFile], bad: dict[int, str]) -> None:
     """Raise DataError when the unusable images are too many to be left out."""
     for number, name in enumerate(CXR_CLASSES):
         of_class = [i for i, file in enumerate(files) if file.label == number]
@@ -315,7 +292,7 @@ def _judge(files, bad):
         )
 
 
-def _remedy(file):
+def _remedy(file: ImageFile) -> str:
     mended = "Copy it anew from the Kaggle archive" if file.of_database else "Mend it"
     return f"{mended}, or move it out of {file.path.parent}"
 
@@ -329,23 +306,22 @@ def patients(names: Sequence[str], digests: Sequence[str]) -> list[str]:
     names "class folder/file.png"; the Kaggle names (COVID-12.png) tell of no patient, and then an
     image stands for itself and for its exact copies.
     """
-    parent = {}
+    parent: dict[str, str] = {}
 
-    def find(key):
+    def find(key: str) -> str:
         while parent.setdefault(key, key) != key:
             key = parent[key]
         return key
 
     own = [_patient(name) for name in names]
     for key, digest in zip(own, digests):
-        a, b = sorted(
-            (find(key), find(f"~{digest}"))
-        )  # "~" sorts last: a name, not a digest, names the group
+        # "~" sorts last: a name, not a digest, names the group
+        a, b = sorted((find(key), find(f"~{digest}")))
         parent[b] = a
     return [find(key) for key in own]
 
 
-def _patient(name):
+def _patient(name: str) -> str:
     stem = Path(name).stem
     found = next((m for m in (pattern.search(stem) for pattern in PATIENT) if m), None)
     return f"patient {found[1].lower()}" if found else name
@@ -358,13 +334,13 @@ def assign_splits(keys: Sequence[str], labels: torch.Tensor) -> torch.Tensor:
     order nor a random generator; the classes are merged in proportion, so the whole is cut at 60 %
     and 80 % to the image.
     """
-    members = {}
+    members: dict[str, list[int]] = {}
     for i, key in enumerate(keys):
         members.setdefault(key, []).append(i)
     ranks = {key: hashlib.sha256(key.encode()).hexdigest() for key in members}
     totals = torch.bincount(labels, minlength=1).tolist()
     seen, places = [0] * len(totals), []
-    for key in sorted(members, key=ranks.get):
+    for key in sorted(members, key=ranks.__getitem__):
         label, n = int(labels[members[key][0]]), len(members[key])
         places.append(((seen[label] + n / 2) / totals[label], ranks[key], key))
         seen[label] += n

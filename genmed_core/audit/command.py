@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="genmed-audit", description=__doc__)
     whats = ("what the generator was fitted to", "real images that it never saw", "its samples")
     for name, what in zip(SETS, whats):
@@ -44,7 +44,7 @@ def _parser():
     return parser
 
 
-def _run(options):
+def _run(options: argparse.Namespace) -> dict:
     places = [options.train, options.held_out, options.synthetic]
     _check_places(places)
     generator(options.seed, options.limit)
@@ -56,7 +56,7 @@ def _run(options):
     return audit(*folders, seed=options.seed)
 
 
-def _check_places(places):
+def _check_places(places: list[Path]) -> None:
     """Raises AuditError where one folder is another, or lies in it."""
     for a in places:
         for b in places:
@@ -67,7 +67,7 @@ def _check_places(places):
                                  "three folders apart")
 
 
-def _check_target(path):
+def _check_target(path: Path) -> None:
     """Raises AuditError where no report can be written: better now than after an hour's work."""
     folder = path.resolve().parent
     if path.is_dir():
@@ -81,7 +81,7 @@ def _check_target(path):
             pass
 
 
-def _is_report(path):
+def _is_report(path: Path) -> bool:
     try:
         text = path.read_text(encoding="utf-8")
         return not text or {"verdicts", "counts", "bars"} <= set(json.loads(text))
@@ -89,7 +89,7 @@ def _is_report(path):
         return False
 
 
-def _write(path, text):
+def _write(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():  # /dev/stdout
         path.write_text(text, encoding="utf-8")
         return

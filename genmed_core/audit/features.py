@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from genmed_core.audit.folders import SIZE
 
 
-def _filters():
+def _filters() -> torch.Tensor:
     """24 random filters of 5x5, without mean and of unit length: (24, 1, 5, 5)."""
     filters = torch.randn(24, 1, 5, 5, generator=torch.Generator().manual_seed(0))
     filters -= filters.mean((2, 3), keepdim=True)

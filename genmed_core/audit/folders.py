@@ -70,7 +70,7 @@ def read_folder(folder: Path | str, *, limit: int | None = None, seed: int = 0) 
     return Folder(images, [names[i] for i in good], classes, labels, left_out)
 
 
-def _check_count(folder, good, left_out):
+def _check_count(folder: Path, good: int, left_out: list[str]) -> None:
     files = good + len(left_out)
     if len(left_out) > BAD_SHARE * files:
         raise AuditError(f"{folder}/{left_out[0]}. {len(left_out)} of {files} files cannot be "
@@ -80,7 +80,7 @@ def _check_count(folder, good, left_out):
                          "some hundreds for intervals that tell anything")
 
 
-def _list(folder):
+def _list(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     """[(path, class number)] and the class names of a folder."""
     flat = image_files(folder)
     # a class of the database: its masks are no samples
@@ -105,7 +105,7 @@ def _list(folder):
     return files, [name.replace("_", " ") for name in classes]
 
 
-def _read(path):
+def _read(path: Path) -> np.ndarray | str:
     """One image -> uint8 (SIZE, SIZE), or why it cannot be used."""
     outcome = read_image(path, SIZE, _as_grey)
     return outcome if isinstance(outcome, str) else outcome[0]
@@ -116,8 +116,9 @@ def _as_grey(image: Image.Image) -> Image.Image:
     short, long = sorted(image.size)
     if short < SHORTEST or long > LONGEST * short:
         raise Unusable(f"{image.width}x{image.height} pixels, too small or too long")
-    if getattr(image, "n_frames", 1) > 1:
-        raise Unusable(f"animated, {image.n_frames} frames; save each as an image of its own")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise Unusable(f"animated, {frames} frames; save each as an image of its own")
     return grey8(image)
 
 
@@ -140,7 +141,7 @@ def usable(train: Folder, held_out: Folder, synthetic: Folder) -> tuple[list[Fol
     return sets, notes
 
 
-def _check_samples(images, held_out):
+def _check_samples(images: torch.Tensor, held_out: set[str]) -> list[str]:
     """Notes on samples that are not what they should be. Raises AuditError."""
     digests, n = _digests(images), len(images)
     if len(set(digests[~_flat(images).numpy()])) < 2:
@@ -155,9 +156,13 @@ def _check_samples(images, held_out):
     return notes + [f"synthetic: only {different} of {n} images differ"] * (different < n)
 
 
-def _different(folder, name, known):
+def _different(
+    folder: Folder, name: str, known: set[str]
+) -> tuple[Folder, list[str], set[str]]:
     """A real set, each image once and none of those known; notes on the others; all its digests."""
-    keep, seen, dropped = [], set(), Counter()
+    keep: list[int] = []
+    seen: set[str] = set()
+    dropped: Counter[str] = Counter()
     for i, (digest, flat) in enumerate(zip(_digests(folder.images), _flat(folder.images))):
         if flat:
             dropped["of one grey level"] += 1
@@ -177,11 +182,11 @@ def _different(folder, name, known):
     return folder.select(keep), notes, seen
 
 
-def _flat(images):
+def _flat(images: torch.Tensor) -> torch.Tensor:
     pixels = images.flatten(1)
     return pixels.amin(1) == pixels.amax(1)
 
 
-def _digests(images):
+def _digests(images: torch.Tensor) -> np.ndarray:
     contents = (x.numpy().tobytes() for x in images)
     return np.array([hashlib.blake2b(c, digest_size=16).hexdigest() for c in contents])

@@ -29,7 +29,7 @@ def bootstrap(statistic: Callable, samples: tuple, rng: np.random.Generator) -> 
 
 def auc(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> Interval:
     """Probability that a member scores above a non-member; and the hits at 1 % false alarms."""
-    def area(x, y):
+    def area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         test = mannwhitneyu(x, y, axis=-1, method="asymptotic")
         return test.statistic / (x.shape[-1] * y.shape[-1])
 
@@ -40,7 +40,7 @@ def auc(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> In
 
 def median_ratio(above: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> Interval:
     """Ratio of two medians."""
-    def ratio(x, y):
+    def ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.median(x, axis=-1) / np.median(y, axis=-1).clip(1e-6)
 
     return bootstrap(ratio, (above, below), rng)
@@ -65,7 +65,7 @@ def equal_share(hits: np.ndarray, clusters: np.ndarray, odds: float,
     return found | {"neighbours": len(total)}
 
 
-def _at_equal_sizes(share, odds):
+def _at_equal_sizes(share: np.ndarray, odds: float) -> np.ndarray:
     return share / (share + odds * (1 - share))
 
 

@@ -17,7 +17,7 @@ def fingerprints(images: torch.Tensor) -> torch.Tensor:
     return (detail / (spread + 0.5 * typical + 1e-3))[:, 0]
 
 
-def _blurred(x):
+def _blurred(x: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(F.pad(x, (4, 4, 4, 4), mode="reflect"), 9, 1)
 
 
@@ -46,13 +46,13 @@ def nearest(
     return torch.cat(distances).clamp(min=0), torch.cat(indices)
 
 
-def _coarse(prints):
+def _coarse(prints: torch.Tensor) -> torch.Tensor:
     """Fingerprints on an 8x8 grid, unit vectors whose products are correlations -> (N, 64)."""
     small = F.avg_pool2d(prints[:, None], 4).flatten(1)
     return F.normalize(small - small.mean(1, keepdim=True), dim=1)
 
 
-def _coarse_likeness(query, known):
+def _coarse_likeness(query: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Correlations at the best of nine shifts: a shifted copy must be among the candidates."""
     alike = _coarse(query) @ known
     moved = F.pad(query, (2, 2, 2, 2), mode="replicate")
@@ -63,7 +63,7 @@ def _coarse_likeness(query, known):
     return alike
 
 
-def _aligned(queries, candidates):
+def _aligned(queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
     """Best correlation of each query's middle with windows of its candidates.
 
     (b, 32, 32), (b, K, 32, 32) -> (b, K).
@@ -81,6 +81,6 @@ def _aligned(queries, candidates):
     return correlation.flatten(2).amax(2)
 
 
-def _window_mean(x, width):
+def _window_mean(x: torch.Tensor, width: int) -> torch.Tensor:
     """One axis at a time, which is five times faster."""
     return F.avg_pool2d(F.avg_pool2d(x, (1, width), 1), (width, 1), 1)

@@ -1,5 +1,7 @@
 """Fidelity, variety and usefulness of samples, beside what training images score in their place."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from genmed_core.audit.folders import Folder
 from genmed_core.audit.intervals import interval, resampled
 from genmed_core.audit.questions import BARS, Finding, question, shown
 
-Tensors = list[torch.Tensor] | tuple[torch.Tensor, ...]
+Tensors = Sequence[torch.Tensor]
 LEAST_OF_CLASS = 5  # images in every set
 
 
@@ -25,7 +27,7 @@ def quality(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor, images: 
     n, m = min(len(real), len(fake), most), min(len(held), most)
     held = held[rng.permutation(len(held))[:m]]
     detail = max(fine_detail(images[1]), 1e-9)
-    result = {"n": n, "reference_n": m}
+    result: dict = {"n": n, "reference_n": m}
     for name, features, pictures in (("synthetic", fake, images[2]), ("floor", real, images[0])):
         drawn = [features[rng.permutation(len(features))[:n]] for _ in range(draws)]
         found = [metrics.measured(metrics.Comparison(some, held)) for some in drawn]
@@ -45,7 +47,8 @@ def utility(features: Tensors, labels: Tensors, classes: int, rng: np.random.Gen
     n = min(len(real), len(fake), most)
     a, b = rng.permutation(len(real))[:n], rng.permutation(len(fake))[:n]
     sets = {"real": (real[a], y[a]), "synthetic": (fake[b], y_fake[b])}
-    sets["both"] = tuple(map(torch.cat, zip(*sets.values())))
+    both, y_both = map(torch.cat, zip(*sets.values()))
+    sets["both"] = both, y_both
     of_class = F.one_hot(y_held, classes).numpy().astype(float)
     weights, accuracy = resampled(len(held), rng), {}
     for name, (x, target) in sets.items():
@@ -83,13 +86,13 @@ def usefulness(sets: list[Folder], features: Tensors, notes: list[str],
     return utility(chosen, labels, len(classes), rng) | {"class_names": classes}
 
 
-def _classes(folder):
+def _classes(folder: Folder) -> set[str]:
     counts = folder.labels.bincount(minlength=len(folder.classes))
     return {name for name, n in zip(folder.classes, counts) if n >= LEAST_OF_CLASS}
 
 
 @question("Do the samples look real?")
-def _looks_real(report):
+def _looks_real(report: dict) -> Finding:
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
     ratio, detail = synthetic["fd"] / floor["fd"], synthetic["detail"]
     low, high = BARS["detail"]
@@ -99,7 +102,7 @@ def _looks_real(report):
 
 
 @question("Are they as varied as real ones?")
-def _varied(report):
+def _varied(report: dict) -> Finding:
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
     cover = synthetic["coverage"] / max(floor["coverage"], 1e-9)
     bar = BARS["coverage"]
@@ -107,7 +110,7 @@ def _varied(report):
 
 
 @question("Can they train a classifier?")
-def _trains(report):
+def _trains(report: dict) -> Finding | None:
     if not (found := report["utility"]):
         return None
     because = (f"balanced accuracy {found['synthetic']['value']:.2f}, from real images "
@@ -116,7 +119,7 @@ def _trains(report):
 
 
 @question("Do they help beside real ones?", bad="harm")
-def _helps(report):
+def _helps(report: dict) -> Finding | None:
     if not (found := report["utility"]):
         return None
     gain = found["gain"]

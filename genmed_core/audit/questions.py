@@ -1,12 +1,14 @@
 """What an audit asks. A question is one entry: what it reads of a report, bar, answers."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from genmed_core.audit.intervals import Interval
 
-BARS = {"fd": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
-        "closer": 0.55, "copies": 0.10, "membership": 0.55}
+BARS: dict[str, Any] = {
+    "fd": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
+    "closer": 0.55, "copies": 0.10, "membership": 0.55,
+}
 ALPHA = 0.01  # accepted chance of a false alarm
 
 
@@ -19,21 +21,24 @@ class Finding(NamedTuple):
     good: str | None = None  # another word for the good answer
 
 
+Find = Callable[[dict], Finding | None]
+
+
 class Question(NamedTuple):
     """A question, its answers, and how it is answered: report -> Finding, None if not asked."""
 
     text: str
     good: str
     bad: str
-    find: Callable[[dict], Finding | None]
+    find: Find
 
 
 QUESTIONS: list[Question] = []
 
 
-def question(text: str, good: str = "yes", bad: str = "no") -> Callable:
+def question(text: str, good: str = "yes", bad: str = "no") -> Callable[[Find], Find]:
     """Adds the function below it to what every audit asks."""
-    def add(find):
+    def add(find: Find) -> Find:
         QUESTIONS.append(Question(text, good, bad, find))
         return find
 
@@ -53,7 +58,7 @@ def shown(found: Interval) -> str:
 
 
 @question("Is the held-out set a fair control?")
-def _control(report):
+def _control(report: dict) -> Finding:
     found = report["privacy"]["control"]
     because = f"held-out images nearest to their own: {shown(found)}"
     return Finding(above(found, BARS["control"], 0.75), because, f"above {BARS['control']} is not")
@@ -65,7 +70,7 @@ def judge(report: dict) -> list[dict]:
     verdict: "pass", "flag" or "unclear". Nothing passes against a held-out set that is no fair
     control, which is asked first.
     """
-    judged = []
+    judged: list[dict] = []
     for asked in QUESTIONS:
         if (finding := asked.find(report)) is None:
             continue

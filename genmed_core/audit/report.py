@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 
 from genmed_core.audit import attacks
 from genmed_core.audit.attacks import ATTACKS, privacy
@@ -29,10 +30,13 @@ def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0) 
     features = [random_features(x) for x in images]
     project = leading_directions(features[1])
     features = [project(x) for x in features]
-    report = {"counts": {name: len(x) for name, x in zip(SETS, images)}, "notes": notes,
-              "bars": BARS, "seed": seed, "quality": quality(*features, images, rng),
-              "utility": usefulness(sets, features, notes, rng),
-              "privacy": privacy(*map(fingerprints, images), rng)}
+    real, held, fake = features
+    report: dict = {"counts": {name: len(x) for name, x in zip(SETS, images)}, "notes": notes,
+                    "bars": BARS, "seed": seed}
+    report["quality"] = quality(real, held, fake, images, rng)
+    report["utility"] = usefulness(sets, features, notes, rng)
+    known, strangers, samples = map(fingerprints, images)
+    report["privacy"] = privacy(known, strangers, samples, rng)
     for pair in report["privacy"]["closest"]:
         pair["synthetic"] = sets[2].names[pair["synthetic"]]
         pair["train"] = sets[0].names[pair["train"]]
@@ -49,7 +53,7 @@ def table(report: dict) -> str:
     return "\n".join(lines + notes + [""] * bool(notes) + verdicts)
 
 
-def _measures(report):
+def _measures(report: dict) -> Iterator[str]:
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
     yield f"{'':34}{'synthetic':>12}{'real (floor)':>14}"
     for key, measure in MEASURES.items():
@@ -62,11 +66,11 @@ def _measures(report):
         yield f"{'... on real and synthetic':34}{useful['both']['value']:12.2f}"
 
 
-def _number(value):
+def _number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
-def _privacy(found):
+def _privacy(found: dict) -> Iterator[str]:
     for attack in ATTACKS:
         for key, heading in attack.headings.items():
             yield f"{heading:34}{shown(found[key]):>26}"

@@ -21,7 +21,8 @@ class Neighbours:
         # the larger set
         self.sets = {"train": train, "held-out": held, "synthetic": fake, "some": some,
                      "real": torch.cat([train, held])}
-        self.rng, self.found = rng, {}
+        self.rng = rng
+        self.found: dict[tuple[str, str], Nearest] = {}
 
     def nearest(self, of: str, among: str) -> Nearest:
         """The nearest image of one set for each of another."""
@@ -37,19 +38,22 @@ def search(queries: torch.Tensor, references: torch.Tensor,
     return distance.numpy(), index.numpy()
 
 
+Run = Callable[[Neighbours], dict]
+
+
 class Attack(NamedTuple):
     """An attack: Neighbours -> figures for the report; which of them its table shows, in words."""
 
-    run: Callable[[Neighbours], dict]
+    run: Run
     headings: dict[str, str]
 
 
 ATTACKS: list[Attack] = []
 
 
-def attack(**headings: str) -> Callable:
+def attack(**headings: str) -> Callable[[Run], Run]:
     """Adds the function below it to the attacks of every audit."""
-    def add(run):
+    def add(run: Run) -> Run:
         ATTACKS.append(Attack(run, headings))
         return run
 
@@ -59,7 +63,8 @@ def attack(**headings: str) -> Callable:
 def privacy(train: torch.Tensor, held: torch.Tensor, fake: torch.Tensor,
             rng: np.random.Generator, most: int = 3000) -> dict:
     """What every attack finds, from the fingerprints (N, 32, 32) of the three sets."""
-    neighbours, found = Neighbours(train, held, fake, rng, most), {}
+    neighbours = Neighbours(train, held, fake, rng, most)
+    found: dict = {}
     for each in ATTACKS:
         found |= each.run(neighbours)
     return found

@@ -27,7 +27,7 @@ def closer(neighbours: Neighbours) -> dict:
 
 
 @question("Are they closer to training images?", good="no", bad="yes")
-def _closer(report):
+def _closer(report: dict) -> Finding:
     found, ratio = report["privacy"]["closer"], report["privacy"]["ratio_train"]
     because = f"share {shown(found)}, honest 0.5; distance ratio {shown(ratio)}"
     return Finding(above(found, BARS["closer"], 0.65), because, f"above {BARS['closer']} is")

@@ -34,11 +34,11 @@ def copies(neighbours: Neighbours) -> dict:
         "near_held_out": int((strangers < near).sum()), "closest": closest}
 
 
-def _strangeness(neighbours):
+def _strangeness(neighbours: Neighbours) -> np.ndarray:
     """Distance to the nearest real image, over that image's own, for some are close to many."""
     distance, index = neighbours.nearest("synthetic", "real")
-    met, where = np.unique(index, return_inverse=True)
-    met = torch.from_numpy(met)
+    numbers, where = np.unique(index, return_inverse=True)
+    met = torch.from_numpy(numbers)
     real = neighbours.sets["real"]
     usual, _ = search(real[met], real, own=met)
     return distance / usual[where].clip(1e-4)
@@ -57,14 +57,15 @@ def among_closest(closeness: np.ndarray, neighbours: np.ndarray, n: int, m: int)
         near = np.unique(neighbours[order[:math.ceil(share * len(order))]])
         k, hits = len(near), int((near < n).sum())
         held = k - hits
-        test = fisher_exact([[hits, n - hits], [held, m - held]], alternative="greater")
+        counts = np.array([[hits, n - hits], [held, m - held]])
+        test = fisher_exact(counts, alternative="greater")
         found.append({"share": share, "neighbours": k, "train": hits, "expected": k * n / (n + m),
                       "chance": float(test.pvalue)})
     return found
 
 
 @question("Are there copies of training images?", good="no", bad="yes")
-def _copies(report):
+def _copies(report: dict) -> Finding:
     found, counts = report["privacy"], report["counts"]
     near, m = found["near_synthetic"], counts["synthetic"]
     by_chance = (found["near_held_out"] + 1) / (counts["held-out"] + 1)

@@ -23,7 +23,7 @@ def membership(neighbours: Neighbours) -> dict:
 
 
 @question("Can membership be inferred?", good="no", bad="yes")
-def _membership(report):
+def _membership(report: dict) -> Finding:
     found, bar = report["privacy"]["membership"], BARS["membership"]
     measured = f"AUC {shown(found)}, honest 0.5"
     return Finding(above(found, bar, 0.65), measured, f"above {bar} it can")
