@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ VARIANCES = ("posterior", "beta")
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Steps = Tensor | int  # int64 (B,), or one step for the whole batch
 Range = tuple[float, float]
+Function = Callable[..., tuple[Tensor, ...]]  # of tensors
 Device = torch.device | str
 
 
@@ -50,14 +52,14 @@ class Schedule:
                  alpha: Tensor | Sequence[float] | None = None, *, prior_std: float = 1.0):
         shrinks_by_beta = alpha is None
         beta = torch.as_tensor(beta, dtype=torch.float64)
-        alpha = 1 - beta if shrinks_by_beta else torch.as_tensor(alpha, dtype=torch.float64)
+        alpha = 1 - beta if alpha is None else torch.as_tensor(alpha, dtype=torch.float64)
         _check_betas(beta, alpha)
         _check_number("prior_std", prior_std, positive=True)
         alpha_bar = alpha.cumprod(0)
-        noise_var = [0.0]
+        noise = [0.0]
         for a, b in zip(alpha.tolist(), beta.tolist()):
-            noise_var.append(a * noise_var[-1] + b)
-        noise_var = beta.new_tensor(noise_var[1:])
+            noise.append(a * noise[-1] + b)
+        noise_var = beta.new_tensor(noise[1:])
         steps = torch.stack([beta, alpha, alpha_bar, noise_var], dim=1)  # (T, 4)
         clean = steps.new_tensor([[0.0, 1.0, 1.0, 0.0]])
         self._exact = torch.cat([clean, steps])  # (T + 1, 4): row t + 1 is step t, row 0 the image
@@ -111,15 +113,15 @@ class Schedule:
         """beta, alpha, alpha_bar and noise_var at steps t (B,) in -1..T-1, each float64 (B,)."""
         return self._at(_steps(t, self, lowest=-1))
 
-    def _at(self, t):
+    def _at(self, t: Tensor) -> tuple[Tensor, ...]:
         return self._exact.index_select(0, t + 1).unbind(1)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         first, last = self.alpha_bar[0], self.alpha_bar[-1]
         return f"Schedule(T={self.T}, alpha_bar {first:.3g}..{last:.3g}, std {self.prior_std:.3g})"
 
 
-def _check_betas(beta, alpha):
+def _check_betas(beta: Tensor, alpha: Tensor) -> None:
     if beta.ndim != 1 or len(beta) == 0 or alpha.shape != beta.shape:
         raise ValueError(f"beta {tuple(beta.shape)}, alpha {tuple(alpha.shape)}: give both as (T,)")
     possible = (beta > 0) & beta.isfinite() & (alpha > 0) & (alpha <= 1)
@@ -129,7 +131,7 @@ def _check_betas(beta, alpha):
                          "above 0, alphas above 0 and at most 1; without alphas, betas below 1")
 
 
-def _note_what_is_left(beta, left):
+def _note_what_is_left(beta: Tensor, left: float) -> None:
     """Say so where x_T still shows the image: sampling would start from what training never saw."""
     if left > 0.01:
         factor = math.ceil(-10 / math.log(left))  # takes alpha_bar below exp(-10), as in DDPM
@@ -276,7 +278,8 @@ def ddim_step(x_t: Tensor, t: Steps, t_prev: Tensor | int, eps_hat: Tensor, sche
     return _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise)
 
 
-def _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise):
+def _ddim(x0_hat: Tensor, eps_hat: Tensor, t: Tensor, t_prev: Tensor, schedule: Schedule,
+          eta: float, noise: Tensor | None) -> Tensor:
     """`ddim_step` from both guesses: eps alone loses digits of x0_hat where alpha_bar is tiny."""
     _, _, alpha_bar, v = schedule._at(t)
     _, _, alpha_bar_prev, v_prev = schedule._at(t_prev)
@@ -340,8 +343,8 @@ def guided(model: Model, x_t: Tensor, t: Tensor, y: Tensor | None, guidance: flo
     model is called again with y = None. At a given x_t, eps, x0 and v are linear in one another:
     any can be mixed.  Ho and Salimans 2022, eq. 6, with guidance = 1 + w.
     """
-    if null is not None and null != getattr(model, "null", null):
-        raise ValueError(f"null={null}: this network's label for 'no label' is {model.null}")
+    if null is not None and null != (known := getattr(model, "null", null)):
+        raise ValueError(f"null={null}: this network's label for 'no label' is {known}")
     if guidance is None:
         return _output(model, x_t, t, y)
     _check_number("guidance", guidance)
@@ -383,7 +386,7 @@ def sample(model: Model, shape: Sequence[int], schedule: Schedule, *, steps: int
     x = _start(shape, x_T, schedule, device, generator)
     y = _labels(y, len(x), model, device)
 
-    def step_down(x, t, t_prev, noise):
+    def step_down(x: Tensor, t: Tensor, t_prev: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         output = guided(model, x, t, y, guidance, null)
         x0_hat, eps_hat = predict(output, x, t, schedule, predicts=predicts, clip=clip)
         return _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise), x0_hat
@@ -401,7 +404,7 @@ def sample(model: Model, shape: Sequence[int], schedule: Schedule, *, steps: int
     return x.clone() if graph else x
 
 
-def _captured(step_down, device, *, keep):
+def _captured(step_down: Function, device: Device, *, keep: bool) -> Function:
     """`step_down` as a CUDA graph, captured at its first call; where that cannot be, itself.
 
     A replay writes its results where the last one did; keep=True copies them, for a callback that
@@ -410,9 +413,9 @@ def _captured(step_down, device, *, keep):
     if not _has_graphs(device):
         print("note: a CUDA graph needs a CUDA GPU; sampling eagerly, which gives the same result.")
         return step_down
-    replay = None
+    replay: Function | None = None
 
-    def take_step(*tensors):
+    def take_step(*tensors: Tensor) -> tuple[Tensor, ...]:
         nonlocal replay
         if replay is None:
             try:
@@ -428,11 +431,11 @@ def _captured(step_down, device, *, keep):
     return take_step
 
 
-def _has_graphs(device):
+def _has_graphs(device: Device) -> bool:
     return torch.device(device).type == "cuda"
 
 
-def _capture(function, tensors):
+def _capture(function: Function, tensors: Sequence[Tensor]) -> Function:
     """A function of tensors as a CUDA graph: copies its arguments in, replays, returns the results.
 
     Random numbers that the model itself draws are those that it would have drawn uncaptured.
@@ -440,7 +443,7 @@ def _capture(function, tensors):
     inputs = [tensor.clone() for tensor in tensors]
     graph, outputs = cuda_graphs.capture(lambda: function(*inputs), inputs[0].device)
 
-    def replay(*tensors):
+    def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
         for kept, new in zip(inputs, tensors):
             kept.copy_(new)
         graph.replay()
@@ -494,17 +497,17 @@ def prior_bits(x0: Tensor, schedule: Schedule) -> Tensor:
 
 @torch.no_grad()
 def bits_per_dim(model: Model, x0: Tensor, schedule: Schedule,
-                 **options: object) -> tuple[Tensor, Tensor]:
+                 **options: Any) -> tuple[Tensor, Tensor]:
     """The whole bound on -log2 p(x0), summed over all T steps with one draw of noise each.
 
     x0 (B, C, H, W) -> (total (B,), terms (T, B)), total = terms.sum(0) + prior_bits. Calls the
     model T times; options go to `vlb_terms`.  Ho et al. 2020, eq. 5.
     """
-    terms = []
+    each = []
     with _evaluating(model):
         for t in range(schedule.T):
-            terms.append(vlb_terms(model, x0, t, schedule, **options))
-    terms = torch.stack(terms)  # (T, B)
+            each.append(vlb_terms(model, x0, t, schedule, **options))
+    terms = torch.stack(each)  # (T, B)
     return terms.sum(0) + prior_bits(x0, schedule), terms
 
 
@@ -529,25 +532,27 @@ def discretised_gaussian(x: Tensor, mean: Tensor, std: Tensor, *, data_range: Ra
     return log_upper + torch.log(-torch.expm1(log_ratio))
 
 
-def _gaussian_kl(mean, var, mean_hat, var_hat):
+def _gaussian_kl(mean: Tensor, var: Tensor, mean_hat: Tensor | float,
+                 var_hat: Tensor | float) -> Tensor:
     """KL(N(mean, var) || N(mean_hat, var_hat)), elementwise, in nats."""
     return 0.5 * (torch.log(var_hat / var) + (var + (mean - mean_hat) ** 2) / var_hat - 1)
 
 
-def _mean_bits(nats):
+def _mean_bits(nats: Tensor) -> Tensor:
     return nats.flatten(1).mean(1) / math.log(2)
 
 
 # --- helpers --------------------------------------------------------------------------------------
 
 
-def _over(values, x):
+def _over(values: Tensor, x: Tensor) -> Tensor:
     """values (B,) float64 -> (B, 1, ..., 1) in the precision of x, but never below float32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return values.to(dtype).view(-1, *(1,) * (x.ndim - 1))
 
 
-def _draw(shape, device, generator, how=torch.randn, dtype=torch.float32):
+def _draw(shape: Sequence[int], device: Device | None, generator: torch.Generator | None,
+          how: Callable[..., Tensor] = torch.randn, dtype: torch.dtype = torch.float32) -> Tensor:
     """Random numbers drawn where the generator lives, so that its seed means the same anywhere."""
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator={generator!r}: give torch.Generator().manual_seed(0), or None")
@@ -556,7 +561,7 @@ def _draw(shape, device, generator, how=torch.randn, dtype=torch.float32):
     return numbers if device is None else numbers.to(device)
 
 
-def _output(model, x_t, t, y):
+def _output(model: Model, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
     """What the model returns, in the precision of x_t."""
     output = model(x_t, t, y)
     shape = getattr(output, "shape", type(output).__name__)
@@ -565,7 +570,7 @@ def _output(model, x_t, t, y):
     return output.to(x_t.dtype)
 
 
-def _device(model, schedule, device):
+def _device(model: Model, schedule: Schedule, device: Device | None) -> torch.device:
     if device is not None:
         return torch.device(device)
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
@@ -589,27 +594,29 @@ def _evaluating(model: Model) -> Iterator[None]:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _readable(t):
+def _readable(t: Tensor) -> bool:
     """Whether t can be looked at without waiting for a device or breaking a compiled graph."""
     return t.is_cpu and t.numel() > 0 and not torch.compiler.is_compiling()
 
 
-def _steps(t, schedule, B=1, *, name="t", lowest=0):
+def _steps(t: Steps, schedule: Schedule, B: int = 1, *, name: str = "t",
+           lowest: int = 0) -> Tensor:
     """Steps as an int64 tensor, all from `lowest` to T - 1; a plain int becomes (B,)."""
     first, last = lowest, schedule.T - 1
-    if isinstance(t, Integral) and not isinstance(t, bool):
+    if isinstance(t, int | Integral) and not isinstance(t, bool):
         if not first <= t <= last:
             raise ValueError(f"{name}={t}: steps go from {first} to {last}")
         return torch.full((B,), t, device=schedule.device)
     kind = getattr(t, "dtype", type(t).__name__)
-    if kind != torch.int64:
+    if not isinstance(t, Tensor) or kind != torch.int64:
         raise TypeError(f"{name} must be a tensor (B,) of int64, or an int; got {kind}")
     if _readable(t) and not (t.min() >= first and t.max() <= last):
         raise ValueError(f"{name} holds {t.min()}..{t.max()}: steps go from {first} to {last}")
     return t
 
 
-def _checked(t, x, schedule, *, name="t", lowest=0, **like_x):
+def _checked(t: Steps, x: Tensor, schedule: Schedule, *, name: str = "t", lowest: int = 0,
+             **like_x: Tensor | None) -> Tensor:
     """Check x, t and tensors that must have the shape of x; return t as int64 (B,)."""
     if not x.is_floating_point():
         raise TypeError(f"images must be float, got {x.dtype}: convert uint8 with x.float() / 255")
@@ -625,7 +632,8 @@ def _checked(t, x, schedule, *, name="t", lowest=0, **like_x):
     return t
 
 
-def _start(shape, x_T, schedule, device, generator):
+def _start(shape: Sequence[int], x_T: Tensor | None, schedule: Schedule, device: Device,
+           generator: torch.Generator | None) -> Tensor:
     """The noise that sampling starts from: x_T, or a draw of it."""
     if not isinstance(shape, Sequence) or len(shape) == 0:
         raise ValueError(f"shape={shape!r}: give the sizes of the images, (B, C, H, W)")
@@ -640,11 +648,11 @@ def _start(shape, x_T, schedule, device, generator):
     return x_T.to(device)
 
 
-def _labels(y, B, model, device):
+def _labels(y: Tensor | None, B: int, model: Model, device: Device) -> Tensor | None:
     """Labels (B,) on the device, None for none; any type of whole numbers will do."""
     if y is None:
         return None
-    kind = getattr(y, "dtype", type(y).__name__)
+    kind: Any = getattr(y, "dtype", type(y).__name__)
     shape = tuple(getattr(y, "shape", ()))
     if not isinstance(y, Tensor) or kind.is_floating_point or kind == torch.bool or shape != (B,):
         raise ValueError(f"y is {kind} {shape}: give one label an image, int64 ({B},)")
@@ -655,7 +663,7 @@ def _labels(y, B, model, device):
     return y.to(device, torch.int64)
 
 
-def _check_whole(name, value, least, most=None):
+def _check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
     if torch.compiler.is_compiling():
         return
     whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -664,19 +672,20 @@ def _check_whole(name, value, least, most=None):
         raise ValueError(f"{name}={value!r}: give a whole number, {limits}")
 
 
-def _check_number(name, value, low=-math.inf, high=math.inf, *, positive=False):
+def _check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf, *,
+                  positive: bool = False) -> None:
     number = isinstance(value, Real) and math.isfinite(value)
     if not number or not low <= value <= high or (positive and value <= 0):
         limits = "above 0" if positive else f"from {low} to {high}"
         raise ValueError(f"{name}={value!r}: give a finite number {limits}")
 
 
-def _check_choice(name, value, choices):
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name}={value!r}: choose from {', '.join(choices)}")
 
 
-def _range(name, pair):
+def _range(name: str, pair: Range) -> Range:
     if not isinstance(pair, Sequence) or len(pair) != 2 or not pair[0] < pair[1]:
         raise ValueError(f"{name}={pair!r}: give (low, high) with low < high, such as (-1, 1)")
     return pair
