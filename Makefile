@@ -12,7 +12,7 @@ ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
 $(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
 endif
 
-.PHONY: setup renew lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes scoreboard weights pins clean
+.PHONY: setup renew lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -69,6 +69,10 @@ bench-gpu: setup
 
 bench-strokes: setup
 	$(RUN) -m pytest -q -s tests/benchmarks/test_strokes_read_mnist.py
+
+# one stored experiment, named by its file: make study STUDY=prior
+study: setup
+	$(RUN) tests/benchmarks/studies/$(or $(STUDY),$(error name one: make study STUDY=NAME, a file of tests/benchmarks/studies)).py $(ARGS)
 
 scoreboard: setup
 	$(RUN) tests/benchmarks/scoreboard.py run $(CHAPTERS)
