@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genmed_core import runtime
 from genmed_core.kernels import cuda_graphs
 
 PREDICTS = ("eps", "x0", "v")
@@ -272,7 +273,7 @@ def ddim_step(x_t: Tensor, t: Steps, t_prev: Tensor | int, eps_hat: Tensor, sche
     t = _checked(t, x_t, schedule, eps_hat=eps_hat, noise=noise)
     t_prev = _checked(t_prev, x_t, schedule, name="t_prev", lowest=-1)
     _check_number("eta", eta, 0, 1)
-    if _readable(t) and bool((t_prev >= t).any()):
+    if runtime.readable(t) and bool((t_prev >= t).any()):
         raise ValueError("t_prev must be below t for every image")
     x0_hat, eps_hat = predict(eps_hat, x_t, t, schedule, clip=clip)
     return _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise)
@@ -594,11 +595,6 @@ def _evaluating(model: Model) -> Iterator[None]:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _readable(t: Tensor) -> bool:
-    """Whether t can be looked at without waiting for a device or breaking a compiled graph."""
-    return t.is_cpu and t.numel() > 0 and not torch.compiler.is_compiling()
-
-
 def _steps(t: Steps, schedule: Schedule, B: int = 1, *, name: str = "t",
            lowest: int = 0) -> Tensor:
     """Steps as an int64 tensor, all from `lowest` to T - 1; a plain int becomes (B,)."""
@@ -610,7 +606,7 @@ def _steps(t: Steps, schedule: Schedule, B: int = 1, *, name: str = "t",
     kind = getattr(t, "dtype", type(t).__name__)
     if not isinstance(t, Tensor) or kind != torch.int64:
         raise TypeError(f"{name} must be a tensor (B,) of int64, or an int; got {kind}")
-    if _readable(t) and not (t.min() >= first and t.max() <= last):
+    if runtime.readable(t) and not (t.min() >= first and t.max() <= last):
         raise ValueError(f"{name} holds {t.min()}..{t.max()}: steps go from {first} to {last}")
     return t
 

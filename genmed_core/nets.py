@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from genmed_core import runtime
+
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
@@ -95,7 +97,7 @@ class LabelEmbedding(nn.Embedding):
     """A vector for each label 0 to classes - 1; on a CPU labels out of range raise ValueError."""
 
     def forward(self, y: Tensor) -> Tensor:
-        if y.is_cpu and not torch.compiler.is_compiling():
+        if runtime.readable(y):
             whole = not y.is_floating_point() and y.dtype != torch.bool
             if y.ndim != 1 or not whole or ((y < 0) | (y >= self.num_embeddings)).any():
                 raise ValueError(f"labels must be int64 (B,) from 0 to {self.num_embeddings - 1}: "

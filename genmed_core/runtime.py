@@ -329,6 +329,11 @@ def autocast(device: str | torch.device, enabled: bool = True) -> contextlib.Abs
     return contextlib.nullcontext()
 
 
+def readable(x: torch.Tensor) -> bool:
+    """Whether x can be looked at without waiting for a device or breaking a compiled graph."""
+    return x.is_cpu and x.numel() > 0 and not torch.compiler.is_compiling()
+
+
 def _cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_steps import weights
 
-from genmed_core import chapters, diffusion, kernels, runtime, train
+from genmed_core import chapters, kernels, runtime, train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,10 +98,10 @@ class _Listener(TorchDispatchMode):
 def questions(step):
     """What the losses of a step, and their gradients, ask the device for; a CUDA graph can hold none of it.
 
-    Checks that are made on a processor only (of t by the core, of classes by torch's one_hot) are left out.
+    Checks that are made on a processor only (by the core's `readable`, of classes by torch's one_hot) are left out.
     """
     state, listener = step.state_dict(), _Listener()
-    with (mock.patch.object(diffusion, "_readable", lambda t: False), step.noise_stream(), listener,
+    with (mock.patch.object(runtime, "readable", lambda x: False), step.noise_stream(), listener,
           mock.patch.object(torch.nn.functional, "one_hot", lambda y, n: torch.eye(n, dtype=torch.int64)[y])):
         for update in step.updates:
             loss, _ = update.loss_fn(step.batches.next())

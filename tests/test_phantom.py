@@ -284,7 +284,7 @@ def test_disease_whitens_the_lungs_and_severity_adds_to_it():
     ({"classes": 4}, ValueError, "4 is not known"),
     ({"classes": [0, 1, -1]}, ValueError, "-1 is not known"),
     ({"classes": [0, 1, 0.5]}, ValueError, "0.5 is not known"),
-    ({"classes": [0, 1]}, ValueError, "2 of them for n = 3"),
+    ({"classes": [0, 1]}, ValueError, "2 for n = 3 images"),
 ])
 def test_bad_inputs_are_named(arguments, error, words):
     with pytest.raises(error, match=words):
