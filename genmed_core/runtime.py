@@ -331,6 +331,8 @@ def autocast(device: str | torch.device, enabled: bool = True) -> contextlib.Abs
 
 def readable(x: torch.Tensor) -> bool:
     """Whether x can be looked at without waiting for a device or breaking a compiled graph."""
+    import torch
+
     return x.is_cpu and x.numel() > 0 and not torch.compiler.is_compiling()
 
 
