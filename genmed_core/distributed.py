@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 from genmed_core import chapters, runtime
+from genmed_core.chapters import cells as code_cells
+from genmed_core.chapters import run as run_cells
 from genmed_core.kernels import shares
 
 
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rest", action="store_true",
                         help="then run the other cells, in the first process alone")
     options = parser.parse_args(arguments)
-    cells = chapters.cells(options.chapter)
+    cells = code_cells(options.chapter)
     last = chapters.last_training(cells)
     if last < 0:
         raise SystemExit(f"{options.chapter} trains nothing: no cell calls train.fit")
@@ -74,9 +76,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 silence = stack.enter_context(open(os.devnull, "w"))
                 stack.enter_context(contextlib.redirect_stdout(silence))
             print(f"{shares.processes()} processes, each with its share of every batch")
-            chapters.run(cells[: last + 1], namespace, options.chapter.name)
+            run_cells(cells[: last + 1], namespace, options.chapter.name)
         if options.rest and first:
-            chapters.run(cells[last + 1 :], namespace, options.chapter.name)
+            run_cells(cells[last + 1 :], namespace, options.chapter.name)
     return namespace
 
 
