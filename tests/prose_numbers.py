@@ -54,15 +54,16 @@ UNNUMBERED = [
     re.compile(r"^\*\*(?:Exercise )?\d+(?:\.\d+)?[.* (]", re.M), re.compile(r"^\s*\d+\.\s", re.M),
     re.compile(r"\((?:[A-Z]\.)?\d+\.\d+[a-z]?(?:(?:,|\s|and|to|–|-)+\d+\.\d+[a-z]?)*\)"),
     re.compile(r"\b\d+(?:\.\d+){2,}\b"), NAMED,
-    re.compile(r"\b[A-Z_]+=\S+|\b\d+(?:-|\s)bits?\b|\b\d+-year"), re.compile(r"\b\d+(?:\s*[x×]\s*\d+)+\b"), re.compile(r"\b\d+(?:st|nd|rd|th)\b")]
+    re.compile(r"\b[A-Z_]+=\S+|\b\d+(?:-|\s)bits?\b|\b\d+-year"),
+    re.compile(r"\b\d+(?:\s*[x×]\s*\d+)+\b"), re.compile(r"\b\d+(?:st|nd|rd|th)\b")]
 ROUGHLY = re.compile(r"\b(?:about|some|nearly|almost|roughly|around|over|than|under|least|most|like|above|below)\s+$")
-STOP = set(
-    "about above after again all also and another are because been before below best better between both but can could "
-    "does each even every first for from half has have here how into its itself just last less like little many mean "
-    "more most much must nearly never not number numbers once one only other our out over own same see should small "
-    "some still such take than that the their them then there these they this those three through time times under "
-    "until upon use used very was well were what when where which while whose will with without would you your test "
-    "image images digit digits model models chapter real".split())
+STOP = frozenset(re.findall(r"\w+", """
+    about above after again all also and another are because been before below best better between both but can could
+    does each even every first for from half has have here how into its itself just last less like little many mean
+    more most much must nearly never not number numbers once one only other our out over own same see should small
+    some still such take than that the their them then there these they this those three through time times under
+    until upon use used very was well were what when where which while whose will with without would you your test
+    image images digit digits model models chapter real"""))
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def numbers(text: str) -> Iterator[tuple[Number, re.Match]]:
         factor = 10.0 ** int((match["power"] or "e0")[1:])
         if match["scale"]:
             factor *= 1e6 if "million" in match["scale"] else 1e9
-        yield Number(match[0].strip(), value * factor, 0.5 * 10.0**-places * factor, match["percent"] is not None), match
+        half = 0.5 * 10.0**-places * factor
+        yield Number(match[0].strip(), value * factor, half, match["percent"] is not None), match
 
 
 def words(text: str) -> frozenset[str]:
@@ -225,8 +227,9 @@ def printed(text: str, part: int) -> Iterator[Source]:
             label = words(" ".join(cells[:2]))
             for i, cell in enumerate(cells):
                 column = columns[i] if i < len(columns) else ""
+                shares = "%" in column + cells[min(1, len(cells) - 1)]
                 for number, _ in numbers(cell):
-                    yield Source(number, label | words(column), part, shares="%" in column + cells[min(1, len(cells) - 1)])
+                    yield Source(number, label | words(column), part, shares=shares)
             continue
         head = line if not re.search(r"\d\.\d", line) else head
         for number, _ in numbers(line):

@@ -49,7 +49,8 @@ def missing(text, *outputs, code=""):
 @pytest.mark.parametrize("text", [
     "Our recall is 0.85, or 85 %.", "The distance is 114.9, about 115, 12 times the floor.", "Recall: 0.853.",
     "97.4 % (97 %) are read as asked.", "The distance of the book's is about 4,600.", "Between 85 and 88 % in recall.",
-    "See figure 4.17, (4.16), exercises 4.13 and 4.14, section 8.4.17, in 2014.", "Of 28 x 28 pixels, $0.87$ and `0.87`.",
+    "See figure 4.17, (4.16), exercises 4.13 and 4.14, section 8.4.17, in 2014.",
+    "Of 28 x 28 pixels, $0.87$ and `0.87`.",
     "It printed 0.87. <!-- from the textbook -->", "It printed 0.87.\n\n<!-- from Goodfellow 2014 -->"])
 def test_a_number_that_stands_in_an_output_is_founded(text):
     assert missing(text, REPORT) == []
@@ -91,7 +92,7 @@ def other(number, generator):
 
 
 def planted(generator):
-    """False numbers among the words of true ones: in prose that repeats a measured number, and on the outputs' own lines.
+    """False numbers among the words of true ones, in prose that repeats a number and on the outputs' own lines.
 
     Yields the page, the part, the words around and the false number. A line of output is the hardest place: nothing
     tells the number from its neighbours in the same table, all of which share its words.
