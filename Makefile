@@ -46,7 +46,7 @@ unit: setup
 	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks -n 2 --dist loadfile
 
 chapters: setup
-	GENMED_THREADS=1 $(RUN) -m pytest -q $(NEWEST_FIRST) --durations 3 --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 -n 2 --dist loadscope
+	GENMED_THREADS=1 $(RUN) -m pytest -q $(NEWEST_FIRST) --durations 3 --nbval-lax --nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 1800 -n 2 --dist loadscope
 
 site: setup
 	$(RUN) -m pytest -q tests/test_book.py

@@ -235,7 +235,8 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if _tidy(output)]
+            for output in cell["outputs"]:
+                _tidy(output)
         if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
             cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # JupyterLab folds it away
     notebook.metadata.pop("widgets", None)
@@ -243,23 +244,16 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
     notebook.metadata["genmed"] = {"source_sha256": sha256(text), "cells_sha256": cells_sha256(notebook)}
 
 
-def _tidy(output: nbformat.NotebookNode) -> bool:
-    """Make an output fit to be stored -> whether it is to be stored at all.
-
-    Without a kernel a slider is dead: its still picture is left, if it has one, and what to do. A table of promises
-    lives in a widget alone, since its values differ from run to run; it is left out.
-    """
+def _tidy(output: nbformat.NotebookNode) -> None:
+    """Without a kernel a stored slider is dead: leave its still picture, if it has one, and what to do."""
     if WIDGET in output.get("data", {}):
         del output["data"][WIDGET]
-        if not output["data"]:
-            return False
         output["metadata"]["genmed"] = {"still": True}
         if "image/png" not in output["data"]:
             output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}
     if len(output.get("data", {}).get("image/png", "")) > LARGE:
         output["data"]["image/jpeg"] = _as_jpeg(output["data"].pop("image/png"))
     output.get("metadata", {}).pop("transient", None)
-    return True
 
 
 def is_still(output: nbformat.NotebookNode) -> bool:

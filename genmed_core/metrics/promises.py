@@ -11,7 +11,7 @@ from genmed_core.metrics.images import Images, as_images, pixels
 from genmed_core.metrics.readers import DIGITS, Reader
 from genmed_core.metrics.registry import Comparison, measured, numbers
 from genmed_core.metrics.results import Results
-from genmed_core.metrics.scorecard import Promise, Scorecard
+from genmed_core.metrics.scorecard import Scorecard
 
 Bar = float | dict[str, float | None] | None
 
@@ -23,12 +23,13 @@ class Expectations:
     >>> expect("test -ELBO, nats per image", 101.2, below={"mnist": 102, "strokes": 90})
 
     `below` and `above` are a number, or one for each data source; None for a source promises
-    nothing there. The printed line names all bars and not the value, so it is the same in every run
-    that passes; in a notebook the values stand in a table below the cell, and broken promises raise
-    there, when all of the cell have been judged. With GENMED_BUDGET below 1 nothing is promised:
-    values are printed and recorded, and not judged. A value that only one source allows to be
-    measured is None for the others, whose bar must be None too, and is not recorded there. A
-    promise made again replaces itself.
+    nothing there. The printed line says the value, the bars of all sources, how far the value is
+    from the nearest bar of its own (negative beyond it), and whether the promise was kept; nbval
+    compares it without value and margin (tests/nbval.cfg), so that it is the same in every run that
+    passes. In a notebook broken promises raise when the cell ends and all of it have been judged.
+    With GENMED_BUDGET below 1 nothing is promised: values are printed and recorded, and not judged.
+    A value that only one source allows to be measured is None for the others, whose bar must be
+    None too, and is not recorded there. A promise made again replaces itself.
     """
 
     def __init__(self, chapter: str, *, source: str):
@@ -55,16 +56,14 @@ class Expectations:
             self.records[name] = record
             self._write()
         words = _in_words(below, above)
-        broken = ""
+        line = f"{name}: {_found(value)}, promised {words}"
         if why_not := self._why_not_judged():
-            answer = f"{_found(value)}, not judged, for {why_not}"
-        elif met:
-            answer = "kept where promised" if "nothing promised" in words else "yes"
-        else:
-            answer = "no"
-            broken = f"{name} is {value:.4g} on {self.source}; promised: {words}"
-        print(f"{name}: {words}: {answer}")
-        self._scorecard.add(Promise(name, value, low, high, answer, broken))
+            print(f"{line}: not judged, for {why_not}")
+            return
+        kept = "kept where promised" if "nothing promised" in words else "yes"
+        print(f"{line}: margin {_margin(value, low, high)}: {kept if met else 'no'}")
+        if not met:
+            self._scorecard.add(f"{name} is {value:.4g} on {self.source}; promised: {words}")
 
     def _why_not_judged(self) -> str:
         """Empty where values are judged."""
@@ -149,6 +148,15 @@ def _within(value: float, low: float | None, high: float | None) -> bool:
     """True for a finite value strictly between the bars that there are."""
     above = low is None or value > low
     return math.isfinite(value) and above and (high is None or value < high)
+
+
+def _margin(value: float | None, low: float | None, high: float | None) -> str:
+    """How far a value lies on the good side of the nearest bar."""
+    if value is None or low is high is None:
+        return "none"
+    gaps = [value - low] if low is not None else []
+    gaps += [high - value] if high is not None else []
+    return f"{min(gaps):.3g}"
 
 
 def _in_words(below: Bar, above: Bar) -> str:
