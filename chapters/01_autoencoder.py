@@ -24,7 +24,7 @@
 # - say what squared and absolute error each ask for, and which of the two would overlook a rare finding;
 # - build the denoising and the k-sparse variant, and find units that have died;
 # - test whether a code helps a classifier that has few labels, with repeats and an error bar;
-# - explain, with a measurement, why an autoencoder is not a generative model.
+# - make a generator of a decoder and a distribution of codes, and measure what the distribution is worth.
 #
 # Running time: about a minute and a quarter on one core of an Intel Xeon, most of it training; measured by `make
 # notebooks`. No GPU, no account and no network are needed. What the book is about, and how to use its notebooks, is
@@ -67,6 +67,10 @@ print("one image:", tuple(x_train.shape[1:]), x_train.dtype, "from", x_train.min
 plots.show_grid(x_test[:20], columns=10)
 
 # %% [markdown]
+# **Figure 1.1.** The first twenty test digits.
+#
+# The digits of figure 1.1 are from the test set (LeCun et al. 1998, where it is MNIST).
+#
 # ## The idea: copy the input through a narrow place
 #
 # Nobody tells us what to predict, so we let the image predict itself. An **encoder** $f_\phi$ turns $x$ into a short
@@ -78,7 +82,7 @@ plots.show_grid(x_test[:20], columns=10)
 #
 # With $d = 784$ the problem is empty: the identity solves it. With $d = 32$ it is not. The pair has to find out which
 # images occur at all and spend its 32 numbers on telling *those* apart. The narrow place, the **bottleneck**, is what
-# makes copying worth learning from.
+# makes copying worth learning from (Hinton and Salakhutdinov 2006).
 #
 # ### The opponent: principal component analysis
 #
@@ -120,10 +124,14 @@ print(f"PCA, {CODE} numbers:  {pca_error:.4f}")
 # %% [markdown]
 # ## The model
 #
-# The textbook's autoencoder has one hidden layer on either side, 784–128–32–128–784, and a rectifier,
-# $\mathrm{ReLU}(a) = \max(a, 0)$, after each of them, also after the code. Two switches are ours. `code_relu=False`
-# takes the rectifier off the code. `mean` starts the network where PCA starts, at the mean image: it is subtracted
-# from the input, and the bias of the last layer is set so that the untrained decoder draws roughly the mean.
+# The textbook's autoencoder has one hidden layer on either side, 784–128–32–128–784, a rectifier,
+# $\mathrm{ReLU}(a) = \max(a, 0)$, after each of them, also after the code; it ends linearly. Ours ends in a sigmoid,
+# which keeps every pixel between 0 and 1: what is called the book's below is the book's but for its end. Two switches
+# are ours too. `code_relu=False` takes the rectifier off the code. `mean` starts the network where PCA starts, at the
+# mean image: it is subtracted from the input, and the bias of the last layer is set so that the untrained decoder draws
+# roughly the mean.
+#
+# <!-- from the textbook -->
 
 # %%
 class AutoEncoder(nn.Module):
@@ -180,8 +188,9 @@ def train_model(model, loss, title, *, images=train_set, steps=STEPS, batch_size
 histories = {}
 
 # %% [markdown]
-# We train three networks of the same size, for the same number of steps, on the same batches: the book's, the book's
-# without the rectifier on the code, and the book's, rectifier included, started from the mean image.
+# We train three networks of the same size, for the same number of steps, on the same batches: the book's (with a
+# sigmoid at the end), the book's without the rectifier on the code, and the book's, rectifier included, started from
+# the mean.
 
 # %%
 torch.manual_seed(SEED)
@@ -201,11 +210,14 @@ plots.show_rows({"original": x_test[:10], "PCA": pca_decode(pca_encode(x_test[:1
                  "no ReLU": signed(x_test[:10]), "from mean": ae(x_test[:10])})
 
 # %% [markdown]
-# What does the rectifier on the code do? It makes every $z_i \ge 0$, so a unit can only add its part of a picture and
-# never take it away, and it lets a unit be silent. It can also kill. Where $w^\top h + b < 0$ for *every* image,
-# the unit's output is 0 and so is its gradient, and nothing that happens to it later can bring it back except a
-# change in the layer below. Such a **dead unit** is a number of the code we pay for and do not get. We count the
-# units that are silent on all training images, and how many speak for one image on average.
+# **Figure 1.2.** Ten test digits and four kinds of copy from 32 numbers each.
+#
+# Figure 1.2 shows copies of unlike sharpness. What does the rectifier on the code do? It
+# makes every $z_i \ge 0$, so a unit can only add its part of a picture and never take it away, and it lets a unit be
+# silent. It can also kill. Where $w^\top h + b < 0$ for *every* image, the unit's output is 0 and so is its gradient,
+# and nothing that happens to it later can bring it back except a change in the layer below. Such a **dead unit** is a
+# number of the code we pay for and do not get. We count the units that are silent on all training images, and how many
+# speak for one image on average.
 
 # %%
 def census(model):
@@ -225,6 +237,8 @@ for name, model in {"book": book, "no ReLU": signed, "from mean": ae}.items():
 plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error per pixel, thousandths")
 
 # %% [markdown]
+# **Figure 1.3.** Test error of PCA and of three autoencoders, 32 numbers each.
+#
 # The book's network has lost about half of its code, and in a training as short as this it is no better than PCA. What
 # all images have in common, the mean image, pushes each unit the same way for all of them, and units pushed below zero
 # stay there. Without the rectifier no unit of the code can die. With it, and with the mean taken out, few units or none
@@ -236,6 +250,8 @@ plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_lab
                   y_label="squared error per pixel", log_y=True, lines={"PCA (test)": pca_error})
 
 # %% [markdown]
+# **Figure 1.4.** Training error of the three networks on a logarithmic axis; the dashed line is PCA's test error.
+#
 # ## Squared or absolute error: the mean or the median
 #
 # The loss decides what the decoder draws where the code leaves doubt. Suppose that images with the same code have
@@ -268,11 +284,13 @@ plots.show_rows({"mean": torch.stack([x.mean(0) for x in classes]),
                  "median": torch.stack([x.median(0).values for x in classes])})
 
 # %% [markdown]
-# The same holds for the networks. From scratch, absolute error trains badly: most pixels are paper, so the blank page
-# is nearly the median of everything, and its gradient is as weak for a bad miss as for a slight one. So we take two
-# copies of the trained autoencoder and train one further on squared, the other on absolute error, for equally many
-# steps. Each is judged by both measures, and by the share of pixels that are neither ink nor paper (between 0.1 and
-# 0.9).
+# **Figure 1.5.** Mean and median of all training images of a digit, pixel by pixel.
+#
+# The medians of figure 1.5 are crisper and thinner. The same holds for the networks. From scratch, absolute error
+# trains badly: most pixels are paper, so the blank page is nearly the median of everything, and its gradient is as weak
+# for a bad miss as for a slight one. So we take two copies of the trained autoencoder and train one further on squared,
+# the other on absolute error, for equally many steps. Each is judged by both measures, and by the share of pixels that
+# are neither ink nor paper (between 0.1 and 0.9).
 
 # %%
 def absolute_error(model, x):
@@ -293,9 +311,11 @@ for name, x_hat in {"original": x_test, **copies}.items():
 plots.show_rows({"original": x_test[20:30], "MSE": copies["MSE"][20:30], "L1": copies["L1"][20:30]})
 
 # %% [markdown]
+# **Figure 1.6.** Ten test digits and their copies after further training on squared and on absolute error.
+#
 # Each wins by its own measure, as (1.3) says it must. The absolute error's copies have cleaner paper and fewer grey
-# pixels, which looks like quality and is partly a habit of leaving out what is uncertain. No loss is innocent:
-# choose it by the mistake you can bear.
+# pixels (figure 1.6), which looks like quality and is partly a habit of leaving out what is uncertain. No loss is
+# innocent: choose it by the mistake you can bear.
 #
 # ## Walking between two codes
 #
@@ -320,8 +340,10 @@ fade = (1 - t.view(-1, 1, 1, 1).to(device)) * a + t.view(-1, 1, 1, 1).to(device)
 plots.show_rows({"codes": walk, "pixels": fade})
 
 # %% [markdown]
-# Near the ends the strokes do move. Halfway the decoder draws neither a 3 nor an 8 but a smudge; a later section
-# measures such midpoints.
+# **Figure 1.7.** From a 3 to an 8: decoded along the line between the codes, and pixels faded over.
+#
+# Near the ends of the upper row of figure 1.7 the strokes do move. Halfway the decoder draws neither a 3 nor an 8 but a
+# smudge; a later section measures such midpoints.
 
 # %%
 explorer
@@ -384,9 +406,12 @@ plots.show_rows({"clean": x_test[:10], "Gaussian": noisy["Gaussian"][:10],
                  "denoised ": dae_salt(noisy["salt and pepper"][:10])})
 
 # %% [markdown]
-# A plain autoencoder already removes most of the noise, because noise does not fit through the bottleneck. But it has
-# never been told what to do with such inputs, and its error stays three to four times that of its copies of clean ones.
-# Training on either noise helps against both, and the right one helps most.
+# **Figure 1.8.** Ten test digits spoilt in two ways, and what the network trained on that noise makes of them.
+#
+# Figure 1.8 shows the two networks that know their noise. A plain autoencoder removes most of it too, because noise
+# does not fit through the bottleneck. But it has never been told what to do with such inputs, and its error is a
+# multiple of that of its copies of clean ones. Training on either noise helps against both, and the right one helps
+# most.
 #
 # Watch the copies as the noise grows. At low levels the network recovers *this* digit; at high levels it draws *a*
 # digit, clean and plausible, and not always the one that was there. **A denoised medical image that looks clean is no
@@ -454,11 +479,13 @@ plots.show_grid(0.5 + 0.5 * pictures / pictures.abs().amax((1, 2, 3), keepdim=Tr
                 title="what the forty busiest units add (white) and take away (black)")
 
 # %% [markdown]
+# **Figure 1.9.** Columns of the k-sparse decoder's weights, each scaled to its own largest entry.
+#
 # The dead units never win a place among the 24, for any image, and die of the same cause as those under the rectifier:
 # no gradient reaches a loser.
 #
-# Some of these pictures are outlines of a digit, many are several strokes laid over each other, none is a single
-# dot: a unit is a correction that a whole group of images can use. Try $k = 5$, and the pictures become clearer
+# Some of the pictures in figure 1.9 are outlines of a digit, many are several strokes laid over each other, none is a
+# single dot: a unit is a correction that a whole group of images can use. Try $k = 5$, and the pictures become clearer
 # prototypes, at the price of a larger error.
 #
 # ## Do codes help when labels are few?
@@ -509,7 +536,9 @@ ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=5)
 fig
 
 # %% [markdown]
-# Read it honestly.
+# **Figure 1.10.** Accuracy minus that of the pixels on the same labelled images, mean and deviation over five draws.
+#
+# Read figure 1.10 honestly.
 # - Squeezing 784 pixels into 32 numbers costs a linear classifier little, and gains it little. PCA does as well as the
 #   plain autoencoder, though its copies are much worse: **a better copy is not a better description.** The loss paid
 #   for pixels, and pixels are what it bought.
@@ -525,14 +554,19 @@ fig
 # a stronger opponent than pixels.
 
 # %% [markdown]
-# ## Why this is not a generative model
+# ## From a decoder to a generator: the prior is the model
 #
 # The decoder makes an image of any 32 numbers. So draw numbers at random, decode, and have new digits? The trouble is
-# *which* numbers. Nothing in (1.1) says where codes should lie, and the decoder has been trained at the codes of real
-# images and nowhere else. We try five kinds of random code, from ignorant to well-informed: normal noise through a
-# rectifier; each unit uniform over its range; each unit drawn from the values that it takes for real images, but
-# independently of the others; a Gaussian with the codes' mean and covariance, through the rectifier; and points midway
-# between the codes of two images of different classes.
+# *which* numbers. Nothing in (1.1) says where codes should lie. It cannot: doubling every code and halving the
+# decoder's first weights leaves the loss unchanged, so the loss does not even fix their scale (exercise 5). A generator
+# is a decoder *and* a distribution of codes, its **prior** $p(z)$, and an autoencoder is only half of one.
+#
+# The other half can be supplied afterwards: look at the codes of the training images, and fit a distribution to them
+# (Ghosh et al. 2020). How good a generator that makes depends on how well the distribution fits. We try four, from
+# ignorant to better informed: normal noise through a rectifier, which knows nothing of the codes; each unit uniform
+# over its range; each unit drawn from the values that it takes for real images, but independently of the others; and a
+# single Gaussian with the codes' mean and covariance, through the rectifier. Points midway between the codes of two
+# images of different classes show what lies between.
 
 # %%
 torch.manual_seed(SEED + 3)
@@ -556,15 +590,19 @@ decoded = {name: ae.decode(z) for name, z in codes.items()}
 plots.show_rows({name: x[:10] for name, x in decoded.items()})
 
 # %% [markdown]
-# To put a number on it we ask a classifier of digits that reads real ones well (it ships with the project). It gives
-# ten probabilities $p_k$ to each image. Their entropy $H(p) = -\sum_k p_k \ln p_k$ is 0 where it is certain and
-# $\ln 10 \approx 2.30$ nats where it has no idea. But certainty is not enough: a decoder that draws one smudge for
-# every code, and a judge that is sure the smudge is an 8, would score perfectly. So we also ask how many digits occur,
-# and take the difference of two entropies,
+# **Figure 1.11.** Decoded from the codes of test images, from points midway between two codes, and from draws of four
+# priors; the first ten of each.
+#
+# Figure 1.11 says most of it. To put a number on it we ask a classifier of digits that reads real ones well (it ships
+# with the project). It gives ten probabilities $p_k$ to each image. Their entropy $H(p) = -\sum_k p_k \ln p_k$ is 0
+# where it is certain and $\ln 10 \approx 2.30$ nats where it has no idea. But certainty is not enough: a decoder that
+# draws one smudge for every code, and a judge that is sure the smudge is an 8, would score perfectly. So we also ask
+# how many digits occur, and take the difference of two entropies,
 #
 # $$ I = H(\bar p) - \overline{H(p)} , \tag{1.6} $$
 #
-# where the bar is the mean over images. It is large only if each image reads as one digit *and* all digits occur.
+# where the bar is the mean over images. It is large only if each image reads as one digit *and* all digits occur. With
+# another classifier this is the logarithm of the **inception score** (Salimans et al. 2016).
 
 # %%
 def reading(x):
@@ -579,20 +617,20 @@ for name, (highest, H, information) in readings.items():
     print(f"{name:15s} highest probability {highest:.2f}, entropy {H:.2f}, information (1.6) {information:.2f}")
 
 # %% [markdown]
-# Images of real codes read almost as well as the images themselves. Every kind of random code falls far behind, and
-# knowing the codes' range, their separate distributions or their covariance mends only part of it. The last row shows
-# why certainty is not enough: the judge is sure, and $I$ is next to nothing, for all these codes are short and decode
-# to the same smudge near the mean image. The judge is generous throughout, for it has never seen anything but digits
-# and must call a scribble one of them.
+# Images of real codes read almost as well as the images themselves. The last row shows why certainty is not enough: the
+# judge is sure, and $I$ is nearly nothing, for all these codes are short and decode to much the same smudge near the
+# mean image. Every other kind of random code falls well behind, and knowing the codes' range, their separate
+# distributions or their covariance mends only part of it. (The judge is generous throughout, for it has never seen
+# anything but digits and must call a scribble one of them.)
 #
-# Even the point midway between two real codes is often no digit. So real codes fill a thin, curved, many-armed region
-# of their space. To sample we would need its shape, a distribution $p(z)$, and (1.1) does not supply one. It cannot:
-# doubling every code and halving the decoder's first weights leaves the loss unchanged, so the loss does not even fix
-# the scale (exercise 5).
+# So real codes fill a thin, curved, many-armed region of their space: even the point midway between two of them is
+# often no digit. Nothing is wrong with the decoder. What is missing is a good description of that region, and one
+# Gaussian is a poor one. A richer distribution fitted to the same codes, such as a mixture of many Gaussians, makes a
+# better generator of the same decoder, without one step of training.
 #
 # The main model of every chapter goes on a [scoreboard](scoreboard.md), with its quality, variety and cost. The
-# autoencoder does not belong there; it is the yardstick for those that do. Its row holds 2,000 images decoded from the
-# Gaussian fit.
+# autoencoder is the yardstick there for those that bring their prior with them. Its row holds 2,000 images decoded from
+# the one Gaussian.
 
 # %% tags=["nbval-check-output"]
 generator, root = torch.Generator(device).manual_seed(SEED), torch.linalg.cholesky(covariance).T
@@ -629,10 +667,14 @@ axes[1].set_axis_off()
 fig
 
 # %% [markdown]
-# On the left, real codes gather in arms of unequal width, with bare ground between them, and the axes' units mean
-# nothing. On the right, the decoder's answer at every place of the same window: digits where there were codes, ghosts
-# and blends elsewhere. [Chapter 2](02_vae.ipynb) adds what is missing. It prescribes $p(z)$, and makes the encoder fill
-# it nearly without gaps.
+# **Figure 1.12.** Left, codes of 2,000 test digits, two numbers each; right, what the decoder draws on a lattice over
+# the same window.
+#
+# On the left of figure 1.12, real codes gather in arms of unequal width, with bare ground between them, and the axes'
+# units mean nothing. On the right, the decoder answers at every place of the same window, and between two arms one
+# digit passes into another. Two numbers leave little bare ground; in 32 dimensions nearly all ground is bare.
+# [Chapter 2](02_vae.ipynb) goes the other way round: it names $p(z)$ before training, charges for codes that stray from
+# it, and trains the decoder on noisy codes.
 #
 # ## What this chapter promises
 #
@@ -792,7 +834,7 @@ for name, loss in {"plain": squared_error, "denoising": denoising_error(gaussian
 #
 # For $a > 0$, $\mathrm{ReLU}(a u) = a\,\mathrm{ReLU}(u)$, so the code becomes $az$ and $W(az)/a = Wz$. All these
 # networks have the same loss, and the codes of some are ten times as wide as those of others; no fixed distribution
-# can suit them all. A generative model has to say which distribution its codes follow and train for it.
+# can suit them all. It has to be named before training and trained for, or fitted to the codes afterwards.
 # The same argument works for any invertible map that the layers can express: the geometry of an
 # autoencoder's code space, distances included, is in part an accident.
 #
@@ -859,9 +901,13 @@ for q in (0.1, 0.5, 0.9):
 # - D. Kingma, M. Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv:1312.6114
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document recognition (MNIST).
 #   Proceedings of the IEEE 86, 1998. doi:10.1109/5.726791
+# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. From variational to deterministic autoencoders. ICLR 2020.
+#   arXiv:1903.12436
 # - A. Makhzani, B. Frey. k-Sparse autoencoders. ICLR 2014. arXiv:1312.5663
 # - D. Rezende, S. Mohamed, D. Wierstra. Stochastic backpropagation and approximate inference in deep generative models.
 #   ICML 2014. arXiv:1401.4082
+# - T. Salimans, I. Goodfellow, W. Zaremba, V. Cheung, A. Radford, X. Chen. Improved techniques for training GANs.
+#   NeurIPS 2016. arXiv:1606.03498
 # - J. Sohl-Dickstein et al. Deep unsupervised learning using nonequilibrium thermodynamics. ICML 2015. arXiv:1503.03585
 # - P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol. Extracting and composing robust features with denoising
 #   autoencoders. ICML 2008. doi:10.1145/1390156.1390294

@@ -16,16 +16,16 @@
 # # 2. The variational autoencoder
 #
 # **The question.** The autoencoder of [chapter 1](01_autoencoder.ipynb) squeezes a digit into a few numbers and
-# unfolds it again, but numbers drawn at random unfold into nothing. Can we train a decoder that turns *noise* into
-# digits, and say how probable it finds a digit that it has never seen?
+# unfolds it again, and only a distribution that was fitted to its codes afterwards made it draw. Can we name the
+# distribution *first*, train a decoder that turns its draws into digits, and say how probable the model finds a digit
+# that it has never seen?
 #
 # You will be able to
 # - say why the likelihood of a latent-variable model cannot be computed by sampling, and put a number on the failure;
 # - derive the evidence lower bound (ELBO), its gap, and the closed-form Kullback–Leibler term, and test each of them;
 # - move a gradient through a random draw, and measure what that saves;
 # - train the textbook's model, beat its figure with the same architecture, and beat that with another one;
-# - recognise a latent code that has died, and know two remedies;
-# - walk through the latent space with sliders.
+# - recognise a latent code that has died, and know two remedies.
 #
 # Running time: a little over a minute on one core of an Intel Xeon, most of it training; measured by `make notebooks`.
 
@@ -69,13 +69,17 @@ pixel_mean = train_x.mean(0).to(device)               # (1, 28, 28): how often e
 plots.show_rows({"grey": test_set.images[:10], "binary": test_x[:10]})
 
 # %% [markdown]
+# **Figure 2.1.** The first ten test digits, in grey and cut at 128 of 255.
+#
+# As figure 2.1 shows, little is lost to the eye.
+#
 # ## The idea: codes that are drawn, not stored
 #
 # Suppose an image comes about in two steps. First a **code** $z \in \mathbb{R}^d$ is drawn from a fixed and simple
 # distribution, the **prior** $p(z) = \mathcal{N}(0, I)$. Then a network with weights $\theta$, the **decoder**, turns
 # $z$ into the parameters of a distribution $p_\theta(x \mid z)$ over images, and the image is drawn from it.
-# Generating is easy: draw $z$, decode. Learning is the trouble. We would like to raise the probability of every
-# training image under the model,
+# Generating is easy: draw $z$, decode, draw the pixels. Learning is the trouble. We would like to raise the probability
+# of every training image under the model,
 #
 # $$ p_\theta(x) = \int p_\theta(x \mid z)\, p(z)\, dz, \tag{2.1} $$
 #
@@ -126,11 +130,13 @@ for d in (2, 4, 8, 16):
 plots.show_curves(errors, x_label="samples S from the prior", y_label="estimate − log p(x), nats", log_x=True)
 
 # %% [markdown]
-# Nearly all of the integral comes from the small region of codes that could have produced this $x$. The prior hits it
-# about once in $e^{\mathrm{KL}}$ draws, where KL is the Kullback–Leibler divergence from the **posterior**
-# $p_\theta(z \mid x)$ to the prior; as a rule of thumb that many samples are needed (Chatterjee & Diaconis 2018). That
-# number grows exponentially with the dimension of the code. Until the first hit the estimate is far too low, and
-# nothing warns us.
+# **Figure 2.2.** Estimate (2.2) minus the exact $\log p(x)$ in the linear model, mean of five runs.
+#
+# Figure 2.2 shows it fail from $d = 8$ on. Nearly all of the integral comes from the small region of codes that could
+# have produced this $x$. The prior hits it about once in $e^{\mathrm{KL}}$ draws, where KL is the Kullback–Leibler
+# divergence from the **posterior** $p_\theta(z \mid x)$ to the prior; as a rule of thumb that many samples are needed
+# (Chatterjee & Diaconis 2018). That number grows exponentially with the dimension of the code. Until the first hit the
+# estimate is far too low, and nothing warns us.
 #
 # ## A bound from Jensen
 #
@@ -150,14 +156,15 @@ plots.show_curves(errors, x_label="samples S from the prior", y_label="estimate 
 #    \;-\; \underbrace{\mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p(z)\big)}_{\text{what does the code cost?}} \tag{2.4} $$
 #
 # The first is a reconstruction term. The second is the price, in nats, of a code that says more than the prior
-# does; it also holds the codes where the prior will look for them when we generate. How much did Jensen give away?
+# does; it also pulls the codes to where the prior will look for them when we generate. How much did Jensen give away?
 # Write $p_\theta(x \mid z)\,p(z) = p_\theta(z \mid x)\,p_\theta(x)$ in (2.3), and the answer is exact:
 #
 # $$ \log p_\theta(x) - \mathcal{L}(x)
 #    = \mathrm{KL}\big(q_\phi(z \mid x) \,\|\, p_\theta(z \mid x)\big) \;\ge\; 0. \tag{2.5} $$
 #
-# Raising the ELBO therefore does two things at once: it raises the likelihood, and it draws the encoder towards the
-# true posterior. In the linear model we can hold (2.5) to account, with an encoder that is deliberately a little off:
+# Where the ELBO rises, the likelihood has risen, or the encoder has come nearer to the true posterior, or both. Which
+# of them, the ELBO does not say: a step may raise it and lower the likelihood, where the gap closes by more. In the
+# linear model we can hold (2.5) to account, with an encoder that is deliberately a little off:
 
 # %%
 W, x, sigma = toy(8)
@@ -248,12 +255,14 @@ fig.axes[0].minorticks_off()
 fig
 
 # %% [markdown]
+# **Figure 2.3.** Variance of one draw of each estimator of the same gradient; both axes are logarithmic.
+#
 # The score function knows only *how good* each draw was; the pathwise estimator also knows *in which direction it would
-# have been better*. At $d = 8$ its variance is more than fifty times smaller, so that fifty times fewer draws do, and
-# the ratio grows with $d$. Subtracting the mean of $f$ first, a **baseline**, leaves the average alone, since
-# $\mathbb{E}[\nabla_\phi \log q_\phi] = 0$. It takes most of the excess away at large $d$, and helps nothing where $d$
-# is 1 or 2. That is why one draw per image is enough below, and why discrete codes, which have no path to follow, are
-# hard.
+# have been better*. At $d = 8$ its variance is a small fraction of the other's (figure 2.3), so that as small a
+# fraction of the draws will do, and the ratio grows with $d$. Subtracting the mean of $f$ first, a **baseline**, leaves
+# the average alone, since $\mathbb{E}[\nabla_\phi \log q_\phi] = 0$. It takes most of the excess away at large $d$, and
+# helps nothing where $d$ is 1 or 2. That is why one draw per image is enough below, and why discrete codes, which have
+# no path to follow, are hard.
 #
 # ## The model
 #
@@ -351,6 +360,8 @@ print(f"an untrained model: {ours.mean():.0f} nats an image; pixels at one half:
 # AdamW at a constant rate of 0.002, batches of 256. The textbook trains for 50 epochs; two are enough to see that we
 # rebuilt its recipe. (It sums over the batch where we average. AdamW does not notice: it divides the gradient by its
 # own size.)
+#
+# <!-- from the textbook -->
 
 # %%
 torch.manual_seed(SEED)
@@ -368,7 +379,10 @@ print(f"reconstruction term on the test set after one epoch, nats per image: {nl
 # %% [markdown]
 # The textbook prints sums per batch, 33,421 at this point. What is that per image? Its 10,000 test images make 40
 # batches, 39 of 256 and one of 16, its 60,000 training images 235. So a mean over test batches is to be multiplied by
-# 40 and divided by 10,000. At epoch 40 it prints a test reconstruction of 21,725 and a training KL of 4,286:
+# 40 and divided by 10,000. It counts epochs from 0, so its epoch 40 is the forty-first; there it prints a test
+# reconstruction of 21,725 and a training KL of 4,286:
+#
+# <!-- from the textbook -->
 
 # %% tags=["nbval-check-output"]
 book_nll, book_kl = 21_725 * 40 / 10_000, 4_286 * 235 / 60_000
@@ -428,16 +442,24 @@ plots.show_curves({k: ([s * b / 1000 for s in h.steps], h["loss"]) for k, (h, b)
                   lines={"textbook, 40 epochs (MNIST)": book_nll + book_kl})
 
 # %% [markdown]
+# **Figure 2.4.** Training loss of two recipes for one network; the axis is cut at 95 and 180 nats. The dashed line is
+# what the textbook printed on MNIST after 41 epochs, test reconstruction and training KL. <!-- from the textbook -->
+#
+# The curves of figure 2.4 are training losses; the test set follows.
+#
 # ## Look
 #
 # Reconstructions show the pixel probabilities, the mean of $p_\theta(x \mid z)$ at the code's mean, which is why
-# strokes are soft where the model is unsure. Samples from the prior are the test that the autoencoder failed: most of
-# these are digits, and some lie undecided between two.
+# strokes are soft where the model is unsure (figure 2.5). Samples need no fitting now, for the prior was named before
+# training: most of those in figure 2.6 are digits, and some lie undecided between two.
 
 # %% mystnb={"image": {"alt": "Test digits, and below them their reconstructions, softer but alike"}}
 with torch.no_grad():
     x_hat = torch.sigmoid(vae.decode(vae.encode(test_x[:10])[0]))
 plots.show_rows({"x": test_x[:10], "x_hat": x_hat})
+
+# %% [markdown]
+# **Figure 2.5.** The first ten test digits and the pixel probabilities decoded at their codes' means.
 
 # %% mystnb={"image": {"alt": "Forty digits decoded from random codes: most are legible, some lie between two digits"}}
 torch.manual_seed(SEED)
@@ -446,6 +468,8 @@ with torch.no_grad():
 plots.show_grid(samples, columns=10, title="decoded from z ~ N(0, I), the first forty")
 
 # %% [markdown]
+# **Figure 2.6.** Pixel probabilities decoded from the first forty codes of the prior, none chosen.
+#
 # ## Measure
 #
 # Over all test images, at one draw of the code for each:
@@ -496,8 +520,11 @@ curves = {"naive, z from the prior": (counts, naive), "weighted, z from the enco
 plots.show_curves(curves, x_label="samples per image", y_label="log p(x), nats", log_x=True)
 
 # %% [markdown]
-# One draw from the encoder says more than tens of thousands from the prior. The distance between $\mathcal{L}_1$ and
-# $\mathcal{L}_{1000}$ is a lower estimate of the gap (2.5): what a diagonal Gaussian encoder costs this model.
+# **Figure 2.7.** Two estimates of $\log p(x)$ on the first hundred test digits, against the number of codes drawn.
+#
+# In figure 2.7 one draw from the encoder says more than tens of thousands from the prior. The distance between
+# $\mathcal{L}_1$ and $\mathcal{L}_{1000}$ is a lower estimate of the gap (2.5): what a diagonal Gaussian encoder costs
+# this model.
 #
 # ## Slider: walk through the latent space
 #
@@ -518,12 +545,16 @@ print(f"browser's decoder against torch: largest difference {canvas_error:.4f} g
 plots.show_grid(traversal, columns=11, row_labels=[f"z[{j}]" for j in range(LATENT)],
                 column_labels=[f"{v:.1f}" for v in values])
 
+# %% [markdown]
+# **Figure 2.8.** From the code of one test digit, each row moves one coordinate and leaves the others. The sliders
+# below do the same.
+
 # %%
 explorer
 
 # %% [markdown]
-# Coordinates have no names here. Nothing in (2.4) prefers these axes over rotated ones, except that the encoder's
-# covariance is diagonal; one slider may well change slant and class together.
+# Coordinates have no names here, as the rows of figure 2.8 show. Nothing in (2.4) prefers these axes over rotated ones,
+# except that the encoder's covariance is diagonal; one slider may well change slant and class together.
 #
 # ## A stronger network
 #
@@ -564,9 +595,11 @@ plots.show_grids({f"784-{HIDDEN}-{LATENT}": samples, f"convolutional, d = {CONV_
                  rows=5)
 
 # %% [markdown]
+# **Figure 2.9.** The first forty samples of either model from $\mathcal{N}(0, I)$, as pixel probabilities.
+#
 # A better likelihood does not guarantee prettier samples. A larger code reconstructs better, but leaves more room in
-# the prior where no digit ever lived. Likelihood and looks are different questions, and
-# [chapter 4](04_gan.ipynb) begins with that.
+# the prior where no digit ever lived: compare the two halves of figure 2.9. Likelihood and looks are different
+# questions, and [chapter 4](04_gan.ipynb) begins with that.
 #
 # How good the pictures are is measured too, for the [scoreboard](scoreboard.md) of all chapters. The model
 # knows black and white only, so we cut its probabilities at ½ and hold them against real digits cut likewise.
@@ -618,10 +651,12 @@ ax.set(xticks=[], xlabel="coordinates of the code, sorted by their KL in nats")
 fig
 
 # %% [markdown]
-# **Posterior collapse.** At first all coordinates shrink together. Then, as β grows on, they go out one after the
-# other. A dead coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs nothing, and says
-# nothing. Exercise 6 derives the price at which each one dies. The slider shows what the decoder makes of what is left.
-# Its pictures, called as a plain function, come first:
+# **Figure 2.10.** KL of each coordinate at six prices; its sum is the length of the code, in nats.
+#
+# **Posterior collapse.** Read figure 2.10 downwards. At first all coordinates shrink together. Then, as β grows on,
+# they go out one after the other. A dead coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs
+# nothing, and says nothing. Exercise 6 derives the price at which each one dies. The slider shows what the decoder
+# makes of what is left. Its pictures, called as a plain function, come first:
 
 # %%
 @torch.no_grad()
@@ -687,11 +722,14 @@ plots.show_curves({k: (range(1, len(v[1]) + 1), v[1].sort(descending=True).value
                   x_label="coordinates, sorted by their KL", y_label="KL, nats")
 
 # %% [markdown]
-# The first run has collapsed: its KL is next to nothing, and its loss is that of a model with no code at all, which
-# knows only how often each pixel is on. Our recipe escapes, but about half of the coordinates never come to life.
-# Warm-up lets them find work before the price is due, and several of them keep it. So there are two remedies, a better
-# start with a better optimiser, and warm-up. Neither cures everything; here warm-up gains the bound little. The lesson
-# is to *look at the KL per coordinate*, because the total loss keeps falling politely while the code dies.
+# **Figure 2.11.** KL per coordinate of the three deep models, largest first.
+#
+# The first run of figure 2.11 has collapsed: a KL of about one nat is left, and its loss is no better than that of a
+# model with no code at all, which knows only how often each pixel is on. Our recipe escapes, but many of its
+# coordinates never come to life. Warm-up lets them find work before the price is due, and several of them keep it. So
+# there are two remedies, a better start with a better optimiser, and warm-up. Neither cures everything; here warm-up
+# gains the bound little. The lesson is to *look at the KL per coordinate*, because the total loss keeps falling
+# politely while the code dies.
 #
 # ## A map in two dimensions
 #
@@ -723,9 +761,11 @@ right.set_axis_off()
 fig
 
 # %% [markdown]
-# Classes touch and overlap: the KL pushes all codes towards the origin, so the decoder has something to draw
-# everywhere and passes from one digit to the next without leaving the set of plausible strokes. That is what the
-# autoencoder's latent space lacked.
+# **Figure 2.12.** Left, means of the codes of 2,000 test digits, coloured by class; right, digits decoded on a grid
+# that gives each picture an equal share of the prior.
+#
+# Classes touch and overlap, for the KL pulls all codes towards the origin. But the prior is not filled evenly: on the
+# left of figure 2.12 there are dense arms and thin places between them.
 #
 # ## What this chapter promises
 
@@ -754,14 +794,14 @@ expect("browser's decoder against torch, grey levels of 1", canvas_error, below=
 # <details class="solution"><summary>Solution</summary>
 #
 # An autoencoder maps $x$ to one point and back, and minimises a reconstruction error. Nothing says where the points
-# should lie or what lies between them, so a code drawn at random means nothing: it compresses, but does not generate. A
-# VAE maps $x$ to a *distribution*, draws from it, and pays for each nat of KL between it and the prior. Its loss bounds
-# $-\log p_\theta(x)$, so models can be compared by it; and because noisy codes must decode well and lie under the
-# prior, drawing $z \sim p(z)$ and decoding generates. The price is blur: one distribution has to cover whatever the
-# code leaves open.
+# should lie, so to generate one has to fit a distribution to them afterwards. A VAE maps $x$ to a *distribution*, draws
+# from it, and pays for each nat of KL between it and a prior that was named before. Its loss bounds
+# $-\log p_\theta(x)$, so models can be compared by it, and its decoder has been trained on noisy codes. The price is
+# blur: one distribution has to cover whatever the code leaves open.
 #
 # By the law of total variance a coordinate's variance over all images is $\mathbb{E}[\sigma_j^2] +
-# \operatorname{Var}[\mu_j]$. The code below finds means near 0 and variances near 1.
+# \operatorname{Var}[\mu_j]$. The code below finds means near 0 and variances near 1. That is necessary and far from
+# enough: two moments a coordinate say nothing of holes between the arms of a cloud.
 #
 # </details>
 
@@ -883,7 +923,7 @@ print(f"sum of pixel entropies {entropy:.1f} nats; the collapsed deep model's te
 # \frac{\beta}{2}\left(\frac{\lambda}{u} + \log u\right) + \text{const}$, which falls until $u = \lambda$ and rises
 # after. So $w^2 = \lambda - \beta\sigma^2$ while that is positive, and $w = 0$ from $\beta = \lambda/\sigma^2$ on: a
 # coordinate dies when its price exceeds the variance it explains, measured in noise variances. Strong directions
-# survive longer, which is the staircase in the figure above (Lucas et al. 2019).
+# survive longer, which is the staircase in figure 2.10 (Lucas et al. 2019).
 #
 # </details>
 
@@ -900,10 +940,17 @@ for beta in (0.5, 1.0, 2.0, 3.9, 4.1):
 # %% [markdown]
 # ## Where the sources err
 #
-# **Equation 8.27 of the textbook, the KL between Gaussians.** It lacks the factor ½, has the squared Frobenius norm
-# $\|\Sigma\|_F^2$ where the trace of $\Sigma$ belongs, and is introduced by an integrand, $\log(p/q)$ under $q$, whose
-# average is *minus* the KL. Each can be put to the test. With the norm in place of the trace, the result can even be
-# negative, which no divergence is:
+# **Equation 8.27 of the textbook, the KL between Gaussians.** It is printed as
+# $\frac d2 + \frac12 \ln\det\Sigma - \mu^\top\mu - \lVert\Sigma\rVert^2$, introduced by an integrand, $\log(p/q)$
+# under $q$, whose average is *minus* the KL. Minus (2.6) is
+# $\frac d2 + \frac12 \ln\det\Sigma - \frac12\mu^\top\mu - \frac12 \operatorname{tr}\Sigma$. Hold the two side by side:
+# the factor ½ is lost on the two quadratic terms and only there, and a squared norm stands where the trace belongs. The
+# point that decides is $q = p$, where any divergence is 0. There the printed formula gives $-d/2$. Give it back its
+# ½, and it passes that test, because at $\Sigma = I$ norm and trace agree; a second point tells these two apart. Used
+# as a loss, the printed formula would not even be at its best at the prior: its derivative by a variance $s$,
+# $\frac{1}{2s} - 2s$, vanishes at $s = \frac12$. The cell takes such a second point, and makes each mistake by itself.
+#
+# <!-- from the textbook -->
 
 # %%
 torch.manual_seed(SEED)
@@ -923,9 +970,13 @@ assert abs(right + integrand.mean()) < 0.005
 # 4,055 → 4,170 → 4,243 → 4,286 per batch at epochs 0, 10, 20, 30 and 40, as they should: a code that says
 # more costs more. So they do here, in the textbook's own recipe.
 #
+# <!-- from the textbook -->
+#
 # **The test loss leaves out the KL, and sums per batch hide the short last batch.** The printed test figure is the
 # reconstruction term alone, which always flatters a model with a larger code. And 10,000 images make 39 batches of
 # 256 and one of 16. Divide the printed mean batch by 256, and the model looks two nats better than it is.
+#
+# <!-- from the textbook -->
 
 # %%
 printed_kl = [2988, 4055, 4170, 4243, 4286]
