@@ -190,9 +190,11 @@ def _in_one_place(report):
 AUDIT = '''
 import genmed_core
 import numpy as np, torch
-from genmed_core.audit import privacy, questions, report
+from genmed_core.audit import Known, Neighbours, privacy, questions, report
 assert genmed_core.__file__.startswith({copy!r})
-found = privacy(*torch.randn(3, 12, 32, 32), np.random.default_rng(0))
+images = torch.randint(0, 256, (3, 12, 1, 64, 64), dtype=torch.uint8)
+known = Known(images[0], images[1], np.random.default_rng(0), steps=2)
+found = privacy(Neighbours(known, images[2], np.random.default_rng(0)))
 print(*report._privacy(found), sep="\\n")
 (asked,) = (q for q in questions.QUESTIONS if q.text == "Are they in one place?")
 assert asked.find({{"privacy": found}}).bad and questions.QUESTIONS[0].text.startswith("Is the held-out set")

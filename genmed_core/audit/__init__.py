@@ -1,38 +1,48 @@
 """Are synthetic images faithful, varied, useful and private? An audit of three folders of images.
 
-    genmed-audit --train DIR --held-out DIR --synthetic DIR [--json FILE]
+    genmed-audit --train DIR --held-out DIR --synthetic DIR [--json FILE] [--html FILE]
 
 A folder holds PNG or JPEG images, or a folder of them for each class (<class>/*.png or
 <class>/images/*.png). All are made grey and 64x64. `train` is what the generator was fitted to,
 `held-out` real images of the same kind, of other patients, that it never saw: they show what honest
 samples would score, and every figure stands beside theirs.
 
-What the features see. Fidelity, variety and usefulness: fixed random filters on three scales, their
-energy on a 4x4 grid, 8x8 mean brightness and quantiles, in the held-out set's leading directions.
-They see texture, contrast, blur, layout and exposure, in X-rays of any source. They know no
-anatomy: a heart on the wrong side in right texture, or a missing rib, hardly moves them, and
-nothing below 1/64 of the width is seen. Leading directions favour what varies much, hence blur: the
-energy in fine detail is reported beside them. Privacy: maps of local contrast (32x32), compared by
-correlation over flips and shifts of up to 9 %, blind to brightness and contrast. They see copies,
-also mirrored, shifted, brightened or noisy ones. They do not see a patient in another position or a
-copy rotated by more than a few degrees. A pass is no proof of privacy: it says that these attacks
-fail.
+Verdicts fail closed. A question passes only where the whole 95 % interval lies on the good side of
+its bar; what straddles it is unclear. Every near-duplicate is listed with its pair, and one is
+enough to fail. Planted copies ("canaries") say which kinds would have been seen. A pass is no proof
+of privacy: it says that these attacks failed, and the report ends with what was not tested.
 
-Exit status: 0 after an audit, whatever it found; 1 when its JSON could not be written; 2 when the
+What is seen. Fidelity and variety: fixed random filters on three scales, their energy on a 4x4
+grid, 8x8 mean brightness and quantiles, in the held-out set's leading directions; they know no
+anatomy. Usefulness: a small convolutional network. Privacy: maps of local contrast (32x32), blind
+to brightness and contrast, compared over flips and shifts; an embedding that is trained here to
+know the real images again when turned, zoomed, mirrored and exposed otherwise; and, for copies,
+every sample laid over its candidates at the best pose. A patient at another visit or in another
+position is not known again.
+
+What replaces what: `copies` in a report is the list of copies (it was a share, now `close`); the
+verdict "flag" is "fail"; `privacy` takes `Neighbours`.
+
+Exit status: 0 after an audit, whatever it found; 1 when a report could not be written; 2 when the
 input cannot be used.
 """
 
-from genmed_core.audit.attacks import privacy
+from genmed_core.audit.attacks import Known, Neighbours, privacy
+from genmed_core.audit.canaries import KINDS, canaries, planted
 from genmed_core.audit.command import main
+from genmed_core.audit.embedding import Embedding, train_embedding
 from genmed_core.audit.features import fine_detail, leading_directions, random_features
 from genmed_core.audit.folders import LEAST, SETS, SIZE, AuditError, Folder, read_folder
-from genmed_core.audit.intervals import RESAMPLES, auc, close_share, equal_share
+from genmed_core.audit.intervals import RESAMPLES, auc, equal_share, tail_bar
 from genmed_core.audit.neighbours import fingerprints, nearest
-from genmed_core.audit.quality import quality, utility
+from genmed_core.audit.page import page
+from genmed_core.audit.quality import quality, quality_intervals
 from genmed_core.audit.questions import ALPHA, BARS, judge
-from genmed_core.audit.report import audit, table
+from genmed_core.audit.report import Prepared, audit, prepare, table
+from genmed_core.audit.usefulness import utility
 
-__all__ = ["ALPHA", "BARS", "LEAST", "RESAMPLES", "SETS", "SIZE", "AuditError", "Folder",
-           "auc", "audit", "close_share", "equal_share", "fine_detail",
-           "fingerprints", "judge", "leading_directions", "main", "nearest", "privacy", "quality",
-           "random_features", "read_folder", "table", "utility"]
+__all__ = ["ALPHA", "BARS", "KINDS", "LEAST", "RESAMPLES", "SETS", "SIZE", "AuditError",
+           "Embedding", "Folder", "Known", "Neighbours", "Prepared", "auc", "audit", "canaries",
+           "equal_share", "fine_detail", "fingerprints", "judge", "leading_directions", "main",
+           "nearest", "page", "planted", "prepare", "privacy", "quality", "quality_intervals",
+           "random_features", "read_folder", "table", "tail_bar", "train_embedding", "utility"]

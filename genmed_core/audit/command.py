@@ -4,32 +4,42 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from genmed_core import runtime
-from genmed_core.audit.folders import SETS, AuditError, generator, read_folder
-from genmed_core.audit.report import audit, table
+from genmed_core.audit.folders import SETS, AuditError, Folder, generator, read_folder
+from genmed_core.audit.page import page
+from genmed_core.audit.report import audit, check_effort, table
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line -> exit status: 0 after an audit, 1 without its JSON, 2 for bad input."""
+    """The command line -> exit status: 0 after an audit, 1 without its files, 2 for bad input."""
     options = _parser().parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):  # a terminal may lack the letters of a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        report = _run(options)
+        folders, report = _run(options)
     except (AuditError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(report), flush=True)
+    texts: list[tuple[Path | None, Callable[[], str]]] = [
+        (options.json, lambda: json.dumps(report, indent=1, allow_nan=False)),
+        (options.html, lambda: page(report, folders[0], folders[2]))]
+    written = [_written(path, text) for path, text in texts if path]
+    return 0 if all(written) else 1
+
+
+def _written(path: Path, text: Callable[[], str]) -> bool:
     try:
-        if options.json:
-            _write(options.json, json.dumps(report, indent=1, allow_nan=False))
+        _write(path, text())
     except (OSError, ValueError) as error:
-        print(f"error: {options.json}: not written ({error}); the table above is complete. Make "
+        print(f"error: {path}: not written ({error}); the table above is complete. Make "
               "room or name another file, and run again with the same --seed", file=sys.stderr)
-        return 1
-    return 0
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,22 +48,54 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in zip(SETS, whats):
         parser.add_argument(f"--{name}", required=True, type=Path, metavar="DIR", help=what)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at there; "
+                        "it shows pictures of the real images, so keep it where they are kept")
     parser.add_argument("--limit", type=int, default=5000,
                         help="most held-out and synthetic images (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument("--effort", type=float, default=1.0, metavar="SHARE",
+                        help="of the training inside the audit; less sees less (default 1)")
     return parser
 
 
-def _run(options: argparse.Namespace) -> dict:
+def _run(options: argparse.Namespace) -> tuple[list[Folder], dict]:
     places = [options.train, options.held_out, options.synthetic]
     _check_places(places)
     generator(options.seed, options.limit)
-    if options.json:
-        _check_target(options.json)
+    check_effort(options.effort)
+    for path, is_ours in ((options.json, _is_report), (options.html, _is_page)):
+        if path:
+            _check_target(path, is_ours)
     limits = (None, options.limit, options.limit)
     folders = [read_folder(place, limit=limit, seed=options.seed)
                for place, limit in zip(places, limits)]
-    return audit(*folders, seed=options.seed)
+    bar = Progress(sys.stderr)
+    report = audit(*folders, seed=options.seed, effort=options.effort, tell=bar.tell)
+    bar.end()
+    return folders, report
+
+
+class Progress:
+    """A bar of one line in a terminal; elsewhere a line for each part of the work."""
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.words = stream, ""
+        self.lively = stream.isatty()
+
+    def tell(self, words: str, share: float) -> None:
+        """What is being done, and the share of all that is."""
+        if self.lively:
+            filled = round(24 * share)
+            bar = "#" * filled + "." * (24 - filled)
+            print(f"\r[{bar}] {share:4.0%} {words:34}", end="", file=self.stream, flush=True)
+        elif words != self.words:
+            print(f"{share:4.0%} {words}", file=self.stream, flush=True)
+        self.words = words
+
+    def end(self) -> None:
+        """Leave the line to others."""
+        if self.lively:
+            print("\r" + " " * 66, end="\r", file=self.stream, flush=True)
 
 
 def _check_places(places: list[Path]) -> None:
@@ -67,14 +109,14 @@ def _check_places(places: list[Path]) -> None:
                                  "three folders apart")
 
 
-def _check_target(path: Path) -> None:
+def _check_target(path: Path, is_ours: Callable[[Path], bool]) -> None:
     """Raises AuditError where no report can be written: better now than after an hour's work."""
     folder = path.resolve().parent
     if path.is_dir():
         raise AuditError(f"{path}: is a folder; name a file, such as {path / 'report.json'}")
     if not folder.is_dir():
         raise AuditError(f"{path}: its folder does not exist; make it first")
-    if path.is_file() and not _is_report(path):
+    if path.is_file() and not is_ours(path):
         raise AuditError(f"{path}: exists and is no report of an audit; choose another name")
     if path.is_file() or not path.exists():
         with tempfile.TemporaryFile(dir=folder):  # OSError where it cannot be written
@@ -87,6 +129,11 @@ def _is_report(path: Path) -> bool:
         return not text or {"verdicts", "counts", "bars"} <= set(json.loads(text))
     except (ValueError, TypeError):
         return False
+
+
+def _is_page(path: Path) -> bool:
+    start = path.read_text(encoding="utf-8", errors="replace")[:400]
+    return not start or "<title>Audit of synthetic images</title>" in start
 
 
 def _write(path: Path, text: str) -> None:

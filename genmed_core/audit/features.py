@@ -51,11 +51,16 @@ def leading_directions(
     return lambda features: ((features - mean) / std).double() @ matrix
 
 
-def fine_detail(images: torch.Tensor) -> float:
-    """Geometric mean over images of the share of energy above half the highest frequency."""
+def log_detail(images: torch.Tensor) -> torch.Tensor:
+    """Logarithm of each image's share of energy above half the highest frequency: (N,)."""
     x = images[:, 0].float() / 255
     power = torch.fft.rfft2(x - x.mean((1, 2), keepdim=True)).abs().square()
     down, across = torch.fft.fftfreq(SIZE), torch.fft.rfftfreq(SIZE)
     high = torch.hypot(down[:, None], across[None, :]) > 0.25
     share = power[:, high].sum(1) / power.sum((1, 2)).clamp(min=1e-9)
-    return (share + 1e-9).log().mean().exp().item()
+    return (share + 1e-9).log()
+
+
+def fine_detail(images: torch.Tensor) -> float:
+    """Geometric mean over images of the share of energy above half the highest frequency."""
+    return log_detail(images).mean().exp().item()

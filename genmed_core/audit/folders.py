@@ -125,8 +125,13 @@ def _as_grey(image: Image.Image) -> Image.Image:
 # --- sets that cannot be audited ------------------------------------------------------------------
 
 
-def usable(train: Folder, held_out: Folder, synthetic: Folder) -> tuple[list[Folder], list[str]]:
-    """The three sets without real images that would mislead, and notes. Raises AuditError."""
+def usable(
+    train: Folder, held_out: Folder, synthetic: Folder, *, samples: bool = True
+) -> tuple[list[Folder], list[str]]:
+    """The three sets without real images that would mislead, and notes. Raises AuditError.
+
+    samples: whether the third is looked at too.
+    """
     for name, folder in zip(SETS, (train, held_out, synthetic)):
         images = folder.images
         if images.dtype != torch.uint8 or images.shape[1:] != (1, SIZE, SIZE):
@@ -135,10 +140,18 @@ def usable(train: Folder, held_out: Folder, synthetic: Folder) -> tuple[list[Fol
     train, notes, known = _different(train, "train", set())
     held_out, more, strangers = _different(held_out, "held-out", known)
     sets = [train, held_out, synthetic]
-    notes = notes + more + _check_samples(synthetic.images, strangers - known)
+    notes = left_out(sets) + notes + more
+    if samples:
+        notes += _check_samples(synthetic.images, strangers - known)
     if min(len(folder.images) for folder in sets) < 200:
-        notes.append("fewer than 200 images in a set: the intervals are wide, a pass says little")
+        notes.append("fewer than 200 images in a set: the intervals are wide, little can pass")
     return sets, notes
+
+
+def left_out(sets: list[Folder]) -> list[str]:
+    """Notes on files that could not be read."""
+    return [f"{name}: {len(folder.left_out)} of the files left out, such as {folder.left_out[0]}"
+            for name, folder in zip(SETS, sets) if folder.left_out]
 
 
 def _check_samples(images: torch.Tensor, held_out: set[str]) -> list[str]:

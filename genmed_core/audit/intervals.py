@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import binomtest, mannwhitneyu, norm
 
 RESAMPLES = 1000  # of every bootstrap
 
@@ -27,15 +27,65 @@ def bootstrap(statistic: Callable, samples: tuple, rng: np.random.Generator) -> 
     return interval(np.append(statistic(*samples), statistic(*drawn)))
 
 
-def auc(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> Interval:
-    """Probability that a member scores above a non-member; and the hits at 1 % false alarms."""
+def auc(members: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> dict:
+    """Probability that a member scores above a non-member, and the hits at few false alarms.
+
+    -> an interval, with "hits_at_1_percent" and "hits_at_0.1_percent", which are intervals too: the
+    share of members above all but that share of the others.  Carlini et al. 2022.
+    """
     def area(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         test = mannwhitneyu(x, y, axis=-1, method="asymptotic")
         return test.statistic / (x.shape[-1] * y.shape[-1])
 
-    found = bootstrap(area, (members, others), rng)
-    alarm = np.quantile(others, 0.99)
-    return found | {"hits_at_1_percent": float((members > alarm).mean())}
+    return bootstrap(area, (members, others), rng) | {
+        "hits_at_1_percent": hits(members, others, 0.01, rng),
+        "hits_at_0.1_percent": hits(members, others, 0.001, rng)}
+
+
+def hits(members: np.ndarray, others: np.ndarray, alarms: float,
+         rng: np.random.Generator) -> dict:
+    """Share of members that score above all but a share `alarms` of the others.
+
+    "alarms": the share that so many others can show, at best one in m + 1. The interval holds the
+    chance in both sets: members are drawn anew, and the bar's level is that of a random order
+    statistic.  David and Nagaraja 2003, sec. 2.3.
+    """
+    m = len(others)
+    above = max(1, int(alarms * (m + 1)))  # the bar is the `above`-th highest of the others
+    value = (members > np.sort(others)[m - above]).mean()
+    level = rng.beta(above, m + 1 - above, RESAMPLES)
+    bars = np.quantile(others, 1 - level, method="median_unbiased")
+    drawn = members[rng.integers(0, len(members), (RESAMPLES, len(members)))]
+    found = interval(np.append(value, (drawn > bars[:, None]).mean(1)))
+    exact = share(round(value * len(members)), len(members))
+    return {"value": found["value"], "low": min(found["low"], exact["low"]),
+            "high": max(found["high"], exact["high"]), "alarms": above / (m + 1)}
+
+
+def share(hit: int, n: int) -> Interval:
+    """A share with its exact interval.  Clopper and Pearson 1934."""
+    exact = binomtest(hit, n).proportion_ci()
+    return {"value": hit / n, "low": float(exact.low), "high": float(exact.high)}
+
+
+def tail_bar(honest: np.ndarray, draws: int, alpha: float) -> float:
+    """The bar that the highest of so many honest draws passes with probability alpha.
+
+    honest (m,): scores whose upper half is taken for that of a normal law. Its deviation is that
+    between median and upper quartile, and two standard errors more, 1.8 / sqrt(m) of it each:
+    where one in four honest images has its own patient among the others, that does not lift the bar
+    over all copies.
+    """
+    median, upper = np.quantile(honest, [0.5, 0.75])
+    sd = max(float(upper - median), 1e-9) / norm.ppf(0.75) * (1 + 3.6 / len(honest) ** 0.5)
+    return float(median + sd * norm.isf(alpha / draws))
+
+
+def binned(bins: int = 24, **scores: np.ndarray) -> dict[str, list]:
+    """Histograms of several scores over the same edges, as lists."""
+    edges = np.histogram_bin_edges(np.concatenate(list(scores.values())), bins)
+    counts = {name: np.histogram(x, edges)[0].tolist() for name, x in scores.items()}
+    return {"edges": edges.tolist()} | counts
 
 
 def median_ratio(above: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> Interval:
@@ -69,16 +119,24 @@ def _at_equal_sizes(share: np.ndarray, odds: float) -> np.ndarray:
     return share / (share + odds * (1 - share))
 
 
-def close_share(distances: np.ndarray, clusters: np.ndarray, strangers: np.ndarray,
-                rng: np.random.Generator, level: float = 0.05) -> Interval:
-    """Share of samples as close to a reference as only `level` of the strangers are.
+def excess_share(first: tuple[np.ndarray, np.ndarray], second: np.ndarray,
+                 strangers: tuple[np.ndarray, np.ndarray], rng: np.random.Generator,
+                 level: float = 0.05) -> dict[str, Interval]:
+    """Shares of samples as close to each of two sets as only `level` of the strangers are.
 
-    distances, clusters (N,): of the samples to their nearest references; strangers (M,): distances
-    of real images that the references do not include. Both are resampled, the samples by neighbour.
+    first: distances (N,) to the nearest of one set, and which that is, resampled by it as a whole;
+    second: distances (N,) to the other; strangers: distances of real images to the set that they do
+    not belong to, resampled too. -> "first", "second" and their difference, "excess".
     """
-    _, group = np.unique(clusters, return_inverse=True)
+    distance, cluster = first
+    _, group = np.unique(cluster, return_inverse=True)
     weights = resampled(group.max() + 1, rng)[:, group]  # (1 + RESAMPLES, N)
-    drawn = strangers[rng.integers(0, len(strangers), (RESAMPLES, len(strangers)))]
-    bars = np.append(np.quantile(strangers, level), np.quantile(drawn, level, axis=1))
-    close = distances[None] <= bars[:, None]
-    return interval((weights * close).sum(1) / weights.sum(1))
+    total = weights.sum(1)
+    shares = []
+    for near, others in zip((distance, second), strangers):
+        drawn = others[rng.integers(0, len(others), (RESAMPLES, len(others)))]
+        bars = np.append(np.quantile(others, level), np.quantile(drawn, level, axis=1))
+        close = near[None] <= bars[:, None]
+        shares.append((weights * close).sum(1) / total)
+    return {"first": interval(shares[0]), "second": interval(shares[1]),
+            "excess": interval(shares[0] - shares[1])}

@@ -1,5 +1,7 @@
 """The copy detector: maps of local contrast, and the nearest one over flips and shifts."""
 
+import functools
+
 import torch
 from torch.nn import functional as F
 
@@ -10,15 +12,34 @@ CANDIDATES = 8  # neighbours looked at closely
 @torch.no_grad()
 def fingerprints(images: torch.Tensor) -> torch.Tensor:
     """Local contrast, blind to brightness and contrast: uint8 (N, 1, 64, 64) -> (N, 32, 32)."""
-    x = F.avg_pool2d(images.float() / 255, 2)
-    detail = x - _blurred(x)
-    spread = _blurred(detail.square()).sqrt()
+    return local_contrast(small(images))[:, 0]
+
+
+def small(images: torch.Tensor) -> torch.Tensor:
+    """uint8 (N, 1, 64, 64) -> floats (N, 1, 32, 32) in [0, 1]."""
+    return F.avg_pool2d(images.float() / 255, 2)
+
+
+def local_contrast(x: torch.Tensor, width: int = 9, floor: float = 1e-3) -> torch.Tensor:
+    """Deviation from the mean around each pixel, over the deviation around: (N, 1, H, W)."""
+    detail = x - box_blurred(x, width)
+    spread = (box_blurred(detail.square(), width) + 1e-8).sqrt()
     typical = spread.mean((1, 2, 3), keepdim=True)
-    return (detail / (spread + 0.5 * typical + 1e-3))[:, 0]
+    return detail / (spread + 0.5 * typical + floor)
 
 
-def _blurred(x: torch.Tensor) -> torch.Tensor:
-    return F.avg_pool2d(F.pad(x, (4, 4, 4, 4), mode="reflect"), 9, 1)
+def box_blurred(x: torch.Tensor, width: int) -> torch.Tensor:
+    """Mean over a square around each pixel, reflected at the edges: products with two bands."""
+    down, across = (_band(side, width) for side in x.shape[-2:])
+    return down @ x @ across.T
+
+
+@functools.cache
+def _band(side: int, width: int) -> torch.Tensor:
+    """The moving average of `width` along an axis of `side` pixels, as a matrix (side, side)."""
+    reach = width // 2
+    padded = F.pad(torch.eye(side)[None], (reach, reach), mode="reflect")[0]  # (side, side + 2r)
+    return F.avg_pool1d(padded[None], width, 1)[0].T.contiguous()
 
 
 @torch.no_grad()

@@ -1,5 +1,11 @@
-"""What an audit asks. A question is one entry: what it reads of a report, bar, answers."""
+"""What an audit asks. A question is one entry: what it reads of a report, bar, answers.
 
+Verdicts fail closed. "pass": the whole interval lies on the good side of the bar. "fail": the whole
+interval lies on the bad side, or a copy was found. "unclear": all else, with too few images or with
+a number that is none. Nothing passes unless the held-out set is shown to be a fair control.
+"""
+
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,15 +13,16 @@ from genmed_core.audit.intervals import Interval
 
 BARS: dict[str, Any] = {
     "fd": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
-    "closer": 0.55, "copies": 0.10, "membership": 0.55,
+    "closer": 0.6, "close": 0.10, "membership": 0.55, "hits": 0.05, "seen": 0.8,
 }
-ALPHA = 0.01  # accepted chance of a false alarm
+ALPHA = 0.001  # accepted chance of a false alarm, of each test
+VERDICTS = {None: "unclear", True: "fail", False: "pass"}
 
 
 class Finding(NamedTuple):
     """What a question finds in a report."""
 
-    bad: bool | None  # None where the interval reaches too far to tell
+    bad: bool | None  # None where the interval straddles the bar
     because: str
     bar: str
     good: str | None = None  # another word for the good answer
@@ -45,39 +52,52 @@ def question(text: str, good: str = "yes", bad: str = "no") -> Callable[[Find], 
     return add
 
 
-def above(found: Interval, bar: float, unclear: float) -> bool | None:
-    """Whether the whole interval lies above the bar; None where its top is too high to tell."""
+def beyond(found: Interval, bar: float) -> bool | None:
+    """True where the whole interval lies above the bar, False where none of it does, else None."""
     if found["low"] > bar:
         return True
-    return None if found["high"] > unclear else False
+    return False if found["high"] <= bar else None  # NaN is neither
 
 
-def shown(found: Interval) -> str:
+def short_of(found: Interval, bar: float) -> bool | None:
+    """True where the whole interval lies below the bar, False where none of it does, else None."""
+    return beyond({"low": -found["high"], "high": -found["low"]}, -bar)
+
+
+def worst(*findings: bool | None) -> bool | None:
+    """Bad if any is; else unclear if any is; else good."""
+    if any(findings):
+        return True
+    return None if None in findings else False
+
+
+def shown(found: Interval, digits: int = 2) -> str:
     """A value with its interval, as text."""
-    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    value, low, high = (f"{found[key]:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})" if math.isfinite(found["low"]) else value
 
 
 @question("Is the held-out set a fair control?")
 def _control(report: dict) -> Finding:
     found = report["privacy"]["control"]
     because = f"held-out images nearest to their own: {shown(found)}"
-    return Finding(above(found, BARS["control"], 0.75), because, f"above {BARS['control']} is not")
+    return Finding(beyond(found, BARS["control"]), because, f"up to {BARS['control']} is")
 
 
-def judge(report: dict) -> list[dict]:
+def judge(report: dict, questions: list[Question] = QUESTIONS) -> list[dict]:
     """The questions with their answers -> [{"question", "answer", "verdict", "because", "bar"}].
 
-    verdict: "pass", "flag" or "unclear". Nothing passes against a held-out set that is no fair
-    control, which is asked first.
+    verdict: "pass", "fail" or "unclear". Nothing passes unless the first question, whether the
+    held-out set is a fair control, does.
     """
     judged: list[dict] = []
-    for asked in QUESTIONS:
+    for asked in questions:
         if (finding := asked.find(report)) is None:
             continue
-        verdict = {None: "unclear", True: "flag", False: "pass"}[finding.bad]
-        if verdict == "pass" and judged and judged[0]["verdict"] == "flag":
+        verdict = VERDICTS[finding.bad]
+        if verdict == "pass" and judged and judged[0]["verdict"] != "pass":
             verdict = "unclear"
-        answers = {"pass": finding.good or asked.good, "flag": asked.bad, "unclear": "unclear"}
+        answers = {"pass": finding.good or asked.good, "fail": asked.bad, "unclear": "unclear"}
         judged.append({"question": asked.text, "answer": answers[verdict], "verdict": verdict,
                        "because": finding.because, "bar": finding.bar})
     return judged

@@ -2,68 +2,154 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
 
 from genmed_core.audit import attacks
-from genmed_core.audit.attacks import ATTACKS, privacy
+from genmed_core.audit.attacks import ATTACKS, Known, Neighbours, privacy
+from genmed_core.audit.canaries import PLANTED, canaries
+from genmed_core.audit.embedding import STEPS, Embedding
 from genmed_core.audit.features import leading_directions, random_features
-from genmed_core.audit.folders import SETS, Folder, generator, usable
-from genmed_core.audit.neighbours import fingerprints
-from genmed_core.audit.quality import quality, usefulness
+from genmed_core.audit.folders import SETS, AuditError, Folder, generator, usable
+from genmed_core.audit.quality import quality, quality_intervals
 from genmed_core.audit.questions import BARS, judge, shown
+from genmed_core.audit.usefulness import TRAINED_ON, usefulness
 from genmed_core.metrics import MEASURES
 
 for module in pkgutil.iter_modules(attacks.__path__):  # every file there is an attack
     importlib.import_module(f"{attacks.__name__}.{module.name}")
 
-MARKS = {"pass": "ok  ", "flag": "FLAG", "unclear": "?   "}
+MARKS = {"pass": "ok  ", "fail": "FAIL", "unclear": "?   "}
+NOT_TESTED = (
+    "whether a patient was trained on who is shown in another position, at another visit or in "
+    "another exposure: the canaries are copies of the same film",
+    "attacks that use the generator itself, its weights, its losses or prompts, or many more "
+    "samples than these",
+    "what can be inferred of a patient, such as age or disease, from samples that are no copies",
+    "anything smaller than a 64th of the width, or that grey levels do not show",
+    "whether the anatomy is right and whether a radiologist would be misled",
+    "groups of patients that are rare in these folders",
+    "disguises of a copy beyond the planted kinds, and those kinds of which few were seen")
+Tell = Callable[[str, float], object]
 
 
-def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0) -> dict:
-    """Every measure and verdict for three Folders -> a report. Raises AuditError."""
+def silent(words: str, share: float) -> None:
+    """Says nothing."""
+
+
+
+
+class Prepared(NamedTuple):
+    """What an audit needs of the real images alone, made by `prepare`."""
+
+    train: Folder
+    held_out: Folder
+    known: Known
+    effort: float
+
+    @property
+    def embedding(self) -> Embedding:
+        """The learned fingerprint; its `validation` says how well it knows images again."""
+        return self.known.embedding
+
+
+def prepare(train: Folder, held_out: Folder, *, seed: int = 0, effort: float = 1.0,
+            tell: Tell = silent) -> Prepared:
+    """Learn the real images once, to audit several sets of samples by them. Raises AuditError.
+
+    effort: 1 takes about two minutes on two cores; less is quicker and sees fewer copies.
+    tell(words, share): called as the work goes on.
+    """
+    check_effort(effort)
     rng = generator(seed)
-    notes = [f"{name}: {len(folder.left_out)} of the files left out, such as {folder.left_out[0]}"
-             for name, folder in zip(SETS, (train, held_out, synthetic)) if folder.left_out]
-    sets, dropped = usable(train, held_out, synthetic)
-    notes += dropped
+    # real images are checked without samples, so the held-out ones stand in for them
+    used, _ = usable(train, held_out, held_out, samples=False)
+    steps = max(20, round(effort * STEPS))
+    known = Known(used[0].images, used[1].images, rng, steps=steps,
+                  tell=lambda share: tell("learning to know images again", 0.6 * share))
+    return Prepared(train, held_out, known, effort)
+
+
+def check_effort(effort: float) -> None:
+    """Raises AuditError where no training could follow."""
+    if not 0 < effort <= 100:
+        raise AuditError(f"effort {effort}: give a number above 0, such as 1, and up to 100")
+
+
+def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0,
+          known: Prepared | None = None, effort: float = 1.0, tell: Tell = silent) -> dict:
+    """Every measure and verdict for three Folders -> a report. Raises AuditError.
+
+    known: what `prepare` made of the same real images; without it, it is made here.
+    """
+    rng = generator(seed)
+    sets, notes = usable(train, held_out, synthetic)
+    if known is None:
+        known = prepare(train, held_out, seed=seed, effort=effort, tell=tell)
+    elif known.train is not train or known.held_out is not held_out:
+        raise AuditError("known: made of other real images; give `audit` the folders that "
+                         "`prepare` was given")
+    neighbours = Neighbours(known.known, sets[2].images, rng)
+    report: dict = {"counts": {name: len(x.images) for name, x in zip(SETS, sets)},
+                    "notes": notes, "bars": BARS, "seed": seed, "effort": known.effort,
+                    "embedding": known.embedding.validation}
+    tell("looking for copies", 0.6)
+    report["privacy"] = privacy(neighbours)
+    tell("planting copies", 0.75)
+    each = min(PLANTED, max(10, round(4 * known.effort * PLANTED)))
+    report["canaries"] = canaries(neighbours, report["privacy"]["copy_bars"], each)
+    tell("fidelity and variety", 0.8)
+    report["quality"] = _quality(sets, rng)
+    tell("usefulness", 0.9)
+    report["utility"] = usefulness(sets, notes, seed=seed, effort=known.effort)
+    _name(report["privacy"], sets)
+    tell("done", 1.0)
+    return report | {"verdicts": judge(report), "not_tested": list(NOT_TESTED)}
+
+
+def _quality(sets: list[Folder], rng: np.random.Generator) -> dict:
     images = [folder.images for folder in sets]
-    features = [random_features(x) for x in images]
-    project = leading_directions(features[1])
-    features = [project(x) for x in features]
-    real, held, fake = features
-    report: dict = {"counts": {name: len(x) for name, x in zip(SETS, images)}, "notes": notes,
-                    "bars": BARS, "seed": seed}
-    report["quality"] = quality(real, held, fake, images, rng)
-    report["utility"] = usefulness(sets, features, notes, rng)
-    known, strangers, samples = map(fingerprints, images)
-    report["privacy"] = privacy(known, strangers, samples, rng)
-    for pair in report["privacy"]["closest"]:
+    seen = [random_features(x) for x in images]
+    project = leading_directions(seen[1])
+    real, held, fake = (project(x) for x in seen)
+    found = quality(real, held, fake, images, rng)
+    return found | {"intervals": quality_intervals(real, held, fake, images, rng)}
+
+
+def _name(found: dict, sets: list[Folder]) -> None:
+    """Numbers of images become the names of their files."""
+    pairs = {id(pair): pair for pair in found["copies"] + found["closest"]}
+    for pair in pairs.values():
         pair["synthetic"] = sets[2].names[pair["synthetic"]]
+    for pair in [*pairs.values(), *found["risk"]["highest"]]:
         pair["train"] = sets[0].names[pair["train"]]
-    return report | {"verdicts": judge(report)}
 
 
 def table(report: dict) -> str:
-    """The report as text: measures, notes, verdicts."""
+    """The report as text: measures, copies, canaries, verdicts, and what was not tested."""
     counts = [f"{name}: {n:,} images" for name, n in report["counts"].items()]
     notes = [f"note: {note}" for note in report["notes"]]
-    verdicts = [f"{MARKS[v['verdict']]} {v['question']:37}{v['answer']:8} {v['because']} "
+    verdicts = [f"{MARKS[v['verdict']]} {v['question']:38}{v['answer']:8} {v['because']} "
                 f"[bar: {v['bar']}]" for v in report["verdicts"]]
-    lines = ["  ".join(counts), "", *_measures(report), *_privacy(report["privacy"]), ""]
-    return "\n".join(lines + notes + [""] * bool(notes) + verdicts)
+    lines = ["  ".join(counts), "", *_measures(report), *_privacy(report["privacy"]), "",
+             *_canaries(report), "", *notes, *[""] * bool(notes), *verdicts, "", "not tested:"]
+    return "\n".join(lines + [f"- {words}" for words in report["not_tested"]])
 
 
 def _measures(report: dict) -> Iterator[str]:
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
-    yield f"{'':34}{'synthetic':>12}{'real (floor)':>14}"
+    yield f"{'':38}{'synthetic':>22}{'real (floor)':>14}"
     for key, measure in MEASURES.items():
         if key in synthetic:
             heading = f"{measure.heading} ({measure.better})"
-            yield f"{heading:34}{_number(synthetic[key]):>12}{_number(floor[key]):>14}"
+            yield f"{heading:38}{_number(synthetic[key]):>22}{_number(floor[key]):>14}"
     if useful := report["utility"]:
-        pair = useful["synthetic"]["value"], useful["real"]["value"]
-        yield f"{'balanced accuracy, trained on it':34}{pair[0]:12.2f}{pair[1]:14.2f}"
-        yield f"{'... on real and synthetic':34}{useful['both']['value']:12.2f}"
+        for key, heading in TRAINED_ON.items():
+            if key in useful:
+                heading = f"accuracy, {heading.format(n=useful['n'], ten=useful['ten'])}"
+                yield f"{heading:38}{shown(useful[key]):>22}"
 
 
 def _number(value: float) -> str:
@@ -73,7 +159,31 @@ def _number(value: float) -> str:
 def _privacy(found: dict) -> Iterator[str]:
     for attack in ATTACKS:
         for key, heading in attack.headings.items():
-            yield f"{heading:34}{shown(found[key]):>26}"
-    for pair in found["closest"][:3]:
-        same = ", nearly the same" if pair["nearly_the_same"] else ""
-        yield f"closest: {pair['synthetic']} to {pair['train']}, {pair['distance']:.3f}{same}"
+            digits = 3 if found[key]["value"] < 0.1 else 2
+            yield f"{heading:38}{shown(found[key], digits):>22}"
+    risk = found["risk"]
+    most = risk["highest"][0]
+    yield (f"risk of a training patient: median {risk['quantiles']['median']:.2f}, 99 % "
+           f"{risk['quantiles']['99 %']:.2f}, highest {risk['quantiles']['highest']:.2f} "
+           f"({most['train']}; as high among strangers: {most['false_alarms']:.1%}); strangers' "
+           f"highest {risk['held_out_quantiles']['highest']:.2f}")
+    for pair in found["copies"]:
+        yield f"copy: {_pair(pair)}"
+    for pair in found["closest"][len(found["copies"]):][:3]:
+        yield f"closest: {_pair(pair)}"
+
+
+def _pair(pair: dict) -> str:
+    mirrored = ", mirrored" * pair["mirrored"]
+    return (f"{pair['synthetic']} of {pair['train']}, {pair['distance']:.3f}, turned "
+            f"{pair['turned']:+.0f} degrees, zoomed {pair['zoomed']:.2f}{mirrored}")
+
+
+def _canaries(report: dict) -> Iterator[str]:
+    known = report["embedding"]
+    yield (f"embedding: knows {known['nearest']:.0%} of {known['copies']} turned and zoomed images "
+           f"again among {known['distractors']:,} others")
+    yield "planted copies of training images, and how many were seen:"
+    for kind, found in report["canaries"].items():
+        count = f"{found['found']} of {found['planted']}"
+        yield f"  {kind:36}{count:>10}  {shown(found)}"

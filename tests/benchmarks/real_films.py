@@ -48,7 +48,8 @@ def refusals(verdicts):
 def results(names):
     """What is kept of a run: numbers only, no name of a file."""
     report = names["honest"]
-    privacy = {k: report["privacy"][k] for k in ("closer", "membership", "ratio_train", "near_synthetic")}
+    privacy = {k: report["privacy"][k] for k in ("closer", "membership", "ratio_train")}
+    privacy["copies"] = len(report["privacy"]["copies"])
     compared = {name: q["synthetic"] | {"train_seconds": names["entries"][name][1]}
                 for name, q in names["scores"].items()}
     return {"machine": names["runtime"].machine(), "seed": names["SEED"], "counts": report["counts"],
