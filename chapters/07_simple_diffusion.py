@@ -16,9 +16,9 @@
 # # 7. Simple diffusion
 #
 # **The question.** To spoil a picture is easy: add a little noise, and again, until nothing can be seen. If a network
-# could undo one small step, we might start from pure noise and walk all the way back to a digit. What is the least
-# that makes this work? The textbook offers a very small model: two layers, twenty-five steps. We rebuild it, find that
-# it does not work, find out why, and repair it with the same two layers.
+# could undo one small step, we might start from pure noise and walk all the way back to a digit. What is the least that
+# makes this work? The textbook offers a very small model: two layers, twenty-five steps. We rebuild it, find out what
+# holds it back, and repair it with the same two layers.
 #
 # You will be able to
 # - make a noisy picture in two ways, step by step and in one go, and show that they are the same;
@@ -27,7 +27,8 @@
 # - derive the reverse step by Bayes' rule, and see what happens when its noise is left out;
 # - train a two-layer network that draws the digit you ask for, and watch it do so, step by step.
 #
-# Running time: about three minutes on one core of an Intel Xeon, most of it training; measured by `make notebooks`.
+# Running time: about three minutes of processor time on one core of an Intel Xeon, most of it training; measured by
+# `make notebooks`.
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -48,8 +49,8 @@ print(runtime.machine())
 # %% [markdown]
 # ## The data
 #
-# Digits in grey, pixels from 0 to 1, not normalised in any way, as in the textbook. We shall ask for digits by name, so
-# the labels are used.
+# Digits in grey, pixels from 0 to 1, not shifted or scaled. (The textbook cuts them to black and white, at level 128.)
+# We shall ask for digits by name, so the labels are used.
 
 # %%
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
@@ -65,8 +66,9 @@ one_of_each = torch.stack([x_test[(y_test == digit).nonzero()[0, 0]] for digit i
 #
 # $$ x_t = x_{t-1} + \sigma e_t, \qquad e_t \sim \mathcal{N}(0, I), \qquad t = 1, \dots, T, \quad T = 25. \tag{7.1} $$
 #
-# This **forward process** has nothing to learn. Nor need we walk it. A sum of independent Gaussians is Gaussian, and
-# variances add, so
+# This **forward process** has nothing to learn. (Diffusion models begin with Sohl-Dickstein et al. 2015. Chains that
+# add noise and do not shrink the image are those of Song and Ermon 2019 and Karras et al. 2022.) Nor need we walk it. A
+# sum of independent Gaussians is Gaussian, and variances add, so
 #
 # $$ x_t = x_0 + \sigma \sum_{s=1}^{t} e_s = x_0 + \sqrt{t}\,\sigma\,\varepsilon,
 #    \qquad \varepsilon = \frac{1}{\sqrt t} \sum_{s=1}^{t} e_s \sim \mathcal{N}(0, I). \tag{7.2} $$
@@ -106,8 +108,11 @@ shown = [t for t in (0, 1, 2, 4, 9, 16) if t < T] + [T]
 plots.show_rows({f"t = {t}": (path[t] + 1) / 3 for t in shown}, width=6)
 
 # %% [markdown]
-# (Grey runs from −1 to 2 here, for noise leaves the range of the data. Even so the last rows are clipped: at $t = 25$
-# about a third of the pixels lie outside, and the picture shows a spread of about 1 where (7.2) says 1.5.)
+# **Figure 7.1.** The forward process. Grey runs from −1 to 2, for noise leaves the range of the data; even so the last
+# rows are clipped, so that they show less noise than (7.2) says.
+#
+# At $t = 5$ most digits of figure 7.1 can be told, at $t = 25$ hardly any: by eye. What a network can tell is another
+# matter.
 #
 # **The same, in two senses.** If the one draw is made from the many, $\varepsilon = \sum e_s / \sqrt t$, both ways give
 # the *same picture*. If it is drawn afresh, they give pictures of the *same distribution*: their noise has equal means
@@ -198,8 +203,8 @@ slider
 #    \qquad \text{for the total noise:} \quad 1 - \frac{m_t}{t\sigma^2}. \tag{7.5} $$
 #
 # Even someone who *knows* $x_0$ explains only a $t$-th of the last step, for that is to know the sum of $t$ numbers and
-# is asked for one of them. At $t = 25$ that leaves 96 % of the target as pure chance, and a network has to find the
-# remaining 4 % in it.
+# is asked for one of them. At $t = 25$ that leaves $\frac{24}{25}$ of the target as pure chance, and a network has to
+# find the rest in it.
 #
 # To measure this we need a world whose posterior mean is known. Here is one: let the data be 1,000 training images and
 # no others. Then Bayes' rule weighs each of them by how well it explains $x_t$:
@@ -251,8 +256,10 @@ ax.legend()
 fig
 
 # %% [markdown]
-# The curve of the last step lies on $1/t$: with 1,000 candidates the clean image is nearly always found, $m_t \approx
-# 0$, and it does not help.
+# **Figure 7.2.** The share of each target's variance that the best guess explains, when the data are 1,000 images.
+#
+# In figure 7.2 the curve of the last step lies on $1/t$: with 1,000 candidates the clean image is nearly always found,
+# $m_t \approx 0$, and it does not help.
 #
 # ## The textbook's model
 #
@@ -289,8 +296,10 @@ print(f"{metrics.parameter_count(Denoiser(standardised)):,} parameters")
 
 # %% [markdown]
 # Training, as printed: Adam at a rate of 0.1; batches of 512; for every batch all 25 steps in random order, an update
-# of the weights after each. The textbook does this for 50 epochs, some 146,000 updates. We take 600. Watch the curve
-# flatten, and see with `GENMED_BUDGET=10` what more of it brings.
+# of the weights after each. The textbook does this for 50 epochs, some 146,000 updates. <!-- from the textbook -->
+#
+# We take 600 here, which is a glance and no judgement: how its samples look after a full training is not shown here.
+# What the *loss* can tell, however long one trains, is decided below.
 
 # %%
 class TextbookLoss:
@@ -355,8 +364,10 @@ plots.show_curves({"rate 0.1, the textbook's": (book_history.steps, book_history
                   lines={"perfect, standardised": mean_perfect, "zeros": SIGMA**2, "best of all": best_of_all})
 
 # %% [markdown]
-# The loss falls quickly, then hardly at all. It stays above that of a perfect guess and far above that of zeros. A
-# hundredth of the rate gets it down sooner, but to much the same place.
+# **Figure 7.3.** The textbook's loss in training, beside what no network is needed for. The axis does not begin at 0.
+#
+# In figure 7.3 the loss falls quickly, then hardly at all. It stays above that of a perfect guess and far above that of
+# zeros. A hundredth of the rate gets it down sooner, but to much the same place.
 #
 # **First fault: the loss cannot rank models.** A network that outputs zeros, and so leaves every picture as noisy as it
 # was, beats a perfect denoiser. And one that hands back its own input, standardised, knows nothing at all about digits
@@ -365,10 +376,10 @@ plots.show_curves({"rate 0.1, the textbook's": (book_history.steps, book_history
 #
 # **Second fault: the target is chance.** By (7.5) at most a $t$-th of it can be learned.
 #
-# ## Look, and find the third
+# ## The third fault
 #
-# Here is what it draws, and how the printed sampler fares with a *perfect* guess, one that knows $x_0$. Of several
-# rules we follow the noise that is left, the root mean square of $x_t - x_0$ in units of $\sigma$:
+# How does the printed sampler fare with a *perfect* guess, one that knows $x_0$? Of several rules we follow the noise
+# that is left, the root mean square of $x_t - x_0$ in units of $\sigma$:
 #
 # - **printed**: subtract the standardised direction of the noise, $x_{t-1} = x_t - \sigma u$;
 # - **mean alone**: subtract what (7.4) says was added last, $x_{t-1} = x_t - (x_t - x_0)/t$;
@@ -422,14 +433,17 @@ ax.legend(fontsize=8.5)
 fig
 
 # %% [markdown]
-# **Third fault: the sampler.** A standardised guess always has length $\sigma$ per pixel, and the whole noise has only
-# length $5\sigma$. Subtract it five times and next to nothing is left, at $t = 20$, with twenty steps to go (a fifth of
-# $\sigma$, since the true noise of a single image is not exactly standardised). From there on the rule cannot stand
-# still: every step moves every picture by exactly $\sigma$, and with no noise to remove it can only put some in. (This
-# oracle takes it out again in the next step; whether a picture ends nearly clean depends on $T$ being odd.) Meanwhile
-# the network is told of $\sqrt{20}\,\sigma$ of noise where there is none, an input that it has never seen in training.
-# The mean alone goes wrong more gently: the noise shrinks like $t$ and not like $\sqrt t$, so pictures are always
-# cleaner than the network is told.
+# **Figure 7.4.** The noise that is left on the way down, when $x_0$ is known. The grey band is what the network is
+# told.
+#
+# **Third fault: the sampler.** In figure 7.4 the printed rule is done long before it ends. A standardised guess always
+# has length $\sigma$ per pixel, and the whole noise has only length $5\sigma$. Subtract it five times and next to
+# nothing is left, at $t = 20$, with twenty steps to go (a fifth of $\sigma$, since the true noise of a single image is
+# not exactly standardised). From there on the rule cannot stand still: every step moves every picture by exactly
+# $\sigma$, and with no noise to remove it can only put some in. (This oracle takes it out again in the next step;
+# whether a picture ends nearly clean depends on $T$ being odd.) Meanwhile the network is told of $\sqrt{20}\,\sigma$ of
+# noise where there is none, an input that it has never seen in training. The mean alone goes wrong more gently: the
+# noise shrinks like $t$ and not like $\sqrt t$, so pictures are always cleaner than the network is told.
 #
 # ## The right step back
 #
@@ -449,8 +463,9 @@ fig
 # The mean takes away a $t$-th of the noise, and here (7.4) comes back: it is the best guess of the last step. But the
 # mean is not a sample. The posterior has a variance, nearly that of a whole step while $t$ is large, and **fresh
 # noise** has to make up for it. Check the books: the mean leaves noise of variance $(\frac{t-1}{t})^2\, t\sigma^2$; add
-# $\frac{t-1}{t}\sigma^2$, and it is $(t-1)\sigma^2$, as it should be. That is the curve on the grey band above. At $t =
-# 1$ the step is $x_0$ itself. We do not know $x_0$; we put the network's $\hat x_0$ in its place.
+# $\frac{t-1}{t}\sigma^2$, and it is $(t-1)\sigma^2$, as it should be. That is the curve on the grey band of figure 7.4.
+# At $t = 1$ the step is $x_0$ itself. We do not know $x_0$; we put the network's $\hat x_0$ in its place, as Ho et al.
+# (2020) do for their chain.
 #
 # If fresh noise is unwelcome, one can get the same variance by shrinking the old noise less:
 #
@@ -476,7 +491,7 @@ print("variance of the reverse step in σ²:", [round(v, 2) for v in (var.flatte
 # Four changes, none to the layers:
 #
 # 1. **One random step for each image**, not one step for a whole batch: every update hears from all noise levels.
-#    (`stratified_timesteps` spreads them evenly.)
+#    (`stratified_timesteps` spreads them evenly, as Kingma et al. 2021 do.)
 # 2. **The target is $x_0$**, guessed through a sigmoid, since pixels lie between 0 and 1. No standardising.
 # 3. **A rate that a network can live with**: 0.005, falling to zero.
 # 4. **The step (7.9)** for sampling.
@@ -523,10 +538,12 @@ plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 e
                   lines={"variance of the pixels": x_test.var(0).mean().item()})
 
 # %% [markdown]
-# After the same few hundred updates the network trained on noise says less about $x_0$ than one fixed image would, the
-# mean of all: its error lies above the variance of the pixels. A small error in $\hat\varepsilon$ is multiplied by
-# $\sqrt t\sigma$ on its way to $\hat x_0$. Give the noise a way around the bottleneck, such as the short cuts of a
-# U-Net, and it is an excellent target ([chapter 8](08_ddpm.ipynb)). Here we ask for the image.
+# **Figure 7.5.** What two targets teach the same two layers about the clean image; both axes are logarithmic.
+#
+# Figure 7.5: after the same few hundred updates the network trained on noise says less about $x_0$ than one fixed image
+# would, the mean of all: its error lies above the variance of the pixels. A small error in $\hat\varepsilon$ is
+# multiplied by $\sqrt t\sigma$ on its way to $\hat x_0$. Give the noise a way around the bottleneck, such as the short
+# cuts of a U-Net, and it is an excellent target ([chapter 8](08_ddpm.ipynb)). Here we ask for the image.
 #
 # ## Where to start
 #
@@ -609,13 +626,12 @@ for name, share in read.items():
 # %% [markdown]
 # The network is the same in the first two rows; only the start differs, and it decides. The Gaussians alone are smears
 # that know their class roughly; the network turns them into digits, and makes good most of what they get wrong. Fresh
-# noise makes no difference that 2,000 digits could show. The textbook's samples are nearly all read as one and the same
-# digit.
+# noise makes no difference that 2,000 digits could show. The last row is no verdict on the textbook's recipe. It has
+# hardly begun, and what its sampler draws keeps its noise, which this reader has never seen.
 #
 # ## Look
 #
-# One column for each digit asked for, the first five draws of each, none picked. The textbook's samples are clipped to
-# the grey range of the data, like all others.
+# The textbook's samples are clipped to the grey range of the data, like all others.
 
 # %% mystnb={"image": {"alt": "Left: the textbook's recipe, no digits. Right: ours, rows of the ten digits, legible"}}
 asked = torch.arange(10).repeat(5)
@@ -623,6 +639,10 @@ plots.show_grids({"the textbook's recipe": draw_textbook(book, asked),
                   "the same layers, ours": draw(ours, asked, class_start)}, columns=10, width=8)
 
 # %% [markdown]
+# **Figure 7.6.** One column for each digit asked for, the first five draws of each, none picked.
+#
+# The left half of figure 7.6 is a recipe that has hardly begun; its right half, the same layers after 3,000 updates.
+#
 # ## Measure
 #
 # First the losses, side by side and in the textbook's own terms. By (7.4) our network guesses the last step's noise
@@ -657,10 +677,10 @@ print(f"{'perfect, standardised':28} loss {mean_perfect:.4f}")
 print(f"{'bound of (7.5)':28} loss {best_of_all:.4f}   R² at t = 1:  1.00, at t = {T}: {1 / T:5.2f}")
 
 # %% [markdown]
-# Although it was never asked for a last step, our network almost reaches the bound, and the textbook's explains less
-# than nothing from the fifth step on, as (7.7) says it must. But look at the last column. At $t = 25$ a network that
-# draws digits and one that outputs zeros are 0.04 apart in $R^2$. A loss with so little to say about the noisiest
-# steps, where the shape of a digit is decided, is a poor teacher.
+# Although it was never asked for a last step, our network almost reaches the bound. The textbook's explains less than
+# nothing from the fifth step on, as (7.7) says it must, however long it trains. But look at the last column: at
+# $t = 25$ a network that draws digits is hardly apart from one that outputs zeros. A loss with so little to say about
+# the noisiest steps, where the shape of a digit is decided, is a poor teacher.
 #
 # Now the samples, against held-out real digits ([Measuring samples](measuring.md) explains every row).
 
@@ -678,6 +698,8 @@ Markdown(metrics.report_table(reports))
 # the right start, and uses a network that knows what a neighbouring pixel is.
 #
 # Ours, with the start that fits, goes on the [scoreboard](scoreboard.md), beside the main models of the other chapters.
+# The count of parameters there is the network's alone; the ten Gaussians of the start, a mean and a covariance for each
+# class, add $10 \cdot (784 + 784 \cdot 785 / 2) = 3{,}085{,}040$ numbers.
 
 # %% tags=["nbval-check-output"]
 _, per_image = metrics.timed_samples(lambda: draw(ours, labels, class_start))
@@ -706,13 +728,16 @@ for position in (0, T // 3, 2 * T // 3, T):
 stills = [*(T * k // 5 for k in (5, 4, 3, 2, 1)), 1]
 plots.show_rows({f"t = {t}": trail[T - t][1] for t in stills}, width=6, title="the guess of x₀ on the way")
 
+# %% [markdown]
+# **Figure 7.7.** What the network takes for the clean image, at six moments on the way down.
+
 # %%
 reverse
 
 # %% [markdown]
-# At $t = 25$ the guess is the mean of all digits that fit the noise, soft where they differ. As the noise falls, fewer
-# fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each frame
-# answers "what was it, on average?", and only the last average is over a single image.
+# At $t = 25$ the guess in figure 7.7 is the mean of all digits that fit the noise, soft where they differ. As the noise
+# falls, fewer fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each
+# frame answers "what was it, on average?", and only the last average is over a single image.
 #
 # One digit more closely: choose the class and the moment. Left $x_t$, right the guess.
 
@@ -755,8 +780,8 @@ expect("error of x0_hat, trained on the total noise over trained on the image, a
 #
 # **1 (review question).** Describe the forward and the reverse process of a diffusion model. What is fixed, what is
 # learned, and why so many small steps? Check the last point where all can be computed: let $x_0 = \pm 1$ with equal
-# odds, noise of variance 2.25 in $x_T$, and suppose $x_T = 0$. How Gaussian is the true distribution of the picture
-# after a leap that leaves noise of variance $s$?
+# odds, noise of variance $T\sigma^2$ in $x_T$, and suppose $x_T = 0$. How Gaussian is the true distribution of the
+# picture after a leap that leaves noise of variance $s$?
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution</summary>
@@ -899,9 +924,9 @@ print(f"the same mean shift after DDPM's 1,000 steps: {mean * T * SIGMA**2 * ddp
 #
 # The posterior mean over the training images is right for the world in which nothing else exists. Its reverse process
 # draws from that world: *copies of training images*. The lowest training loss belongs to a model that has learned them
-# by heart. That a network draws new digits is owed to what it *cannot* do: with 1.3 million weights and 55,000 images,
-# each seen under ever new noise, it has to make do with what digits have in common. (Whether it does, an audit of
-# nearest neighbours has to show, as in chapter 9.)
+# by heart. That a network draws new digits is owed to what it *cannot* do: with 1,258,320 parameters and 55,000
+# images, each seen under ever new noise, it has to make do with what digits have in common. (Whether it does, an audit
+# of nearest neighbours has to show, as in chapter 9.)
 #
 # </details>
 
@@ -941,8 +966,8 @@ print(f"read as asked: {100 * read_as_asked(x):.1f} % with 5 steps, "
 # ## Where the sources err
 #
 # **"$\Sigma = 0.3 I$".** The text of the textbook gives the covariance of a step as $0.3 I$, its code draws noise of
-# *standard deviation* 0.3, whose covariance is $0.09 I$. The two chains differ by a factor of 1.8 in the standard
-# deviation of their noise:
+# *standard deviation* 0.3, whose covariance is $0.09 I$. The two chains differ by a factor of $1/\sqrt{0.3}$ in
+# the standard deviation of their noise:
 
 # %%
 e = torch.randn(T, 100_000, generator=torch.Generator().manual_seed(0))
@@ -952,7 +977,11 @@ for name, sd in (("standard deviation 0.3, as run", 0.3), ("variance 0.3, as wri
 
 # %% [markdown]
 # **A loss whose best value is worse than silence.** The same head and loss serve the textbook's latent model of chest
-# X-rays, with $\sigma = 0.24$. Its printed sums are over 67 batches of 25 steps:
+# X-rays, with $\sigma = 0.24$. What it prints are sums over an epoch, and each batch takes 25 steps. The companion
+# notebook, which keeps 80 % of the films for training, has 67 batches in an epoch; by the split of the text, 60 %,
+# there would be 50. <!-- from the textbook -->
+#
+# With 67:
 
 # %% tags=["nbval-check-output"]
 sigma = 0.24
@@ -961,12 +990,14 @@ print(f"printed, per step: {first:.4f} in the first epoch, {final:.4f} in the la
 print(f"perfect, by (7.7): {sum(2 * sigma**2 * (1 - k**-0.5) for k in range(1, 26)) / 25:.4f}; zeros: {sigma**2:.4f}")
 
 # %% [markdown]
-# The last epoch is about a third *worse* than saying nothing, and a twentieth from the best that this head can reach.
-# The number is right; it is only that no quality can be read from it.
+# So the last epoch is about a third *worse* than saying nothing, and a twentieth from the best that this head can
+# reach. With the text's split the sums say something else: $144.36 / 1250 = 0.1155$ at first, as of a guess at right
+# angles to the target, $2\sigma^2 = 0.1152$, and $132.24 / 1250 = 0.1058$ at last, far from perfect. The sums alone do
+# not say which it was. Either way they are worse than silence, and no quality can be read from them.
 #
 # **"Subtract the predicted noise."** The reverse step is given as $x_{t-1} = x_t - \sigma u$, with the network's output
 # $\sigma u$. Its mean would be right for an unstandardised guess, by (7.9); the variance $\frac{t-1}{t}\sigma^2$ is
-# missing. The figure of the four rules shows the noise that either version leaves.
+# missing. Figure 7.4 shows the noise that either version leaves.
 #
 # ## References
 #
