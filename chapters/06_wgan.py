@@ -15,20 +15,21 @@
 # %% [markdown]
 # # 6. Wasserstein GAN
 #
-# **The question.** What does a generator learn from a judge who is always right? In chapter 4 the discriminator won,
-# and a judge who is always certain gives no hint which wrong drawing was less wrong. Is there a comparison of two
-# sets of images that says not only *that* they differ but *how far apart* they are, and in which direction to go?
+# **The question.** Is there a comparison of two sets of images that says not only *that* they differ but *how far
+# apart* they are, and in which direction to go? In chapter 4 the discriminator won. With the saturating loss a judge
+# who is always certain then sends no gradient. The non-saturating loss keeps one, but "certainly false" does not tell
+# a near miss from a far one.
 #
 # You will be able to
 # - compute the earth mover's distance by hand, by sorting, and through its dual, and say why it has a slope where
 #   Kullback–Leibler and Jensen–Shannon have none;
-# - list the five changes that turn a GAN into a Wasserstein GAN, and say what each adds to those before it;
+# - list the five changes that turn a GAN into a Wasserstein GAN, and say which of them are loss, limit and setting;
 # - show what is wrong with clipping a critic's weights, and mend it with a gradient penalty;
 # - read a critic's loss as a meter of sample quality, and know what the meter cannot say;
 # - train a generator without any critic, by matching kernel means.
 #
-# Running time: about two and a half minutes on one core of an Intel Xeon, most of it training; measured by `make
-# notebooks`.
+# Running time: about two and a half minutes of processor time on one core for all trainings, by `make notebooks`.
+# Times on progress lines are wall time.
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -50,9 +51,8 @@ print(runtime.machine())
 # %% [markdown]
 # ## The data: a ring and the digits
 #
-# Most of this chapter is played on a toy whose truth we know: eight small Gaussians on a circle of radius 2, each with
-# standard deviation 0.05. A generator that misses at least half of the eight has **collapsed**, and we can count. The
-# digits come at the end.
+# Most of this chapter is played on a toy whose truth we know: eight small Gaussians on a circle of radius 2, each
+# with standard deviation 0.05. The digits come at the end.
 
 # %%
 GAME_STEPS, BOOK_STEPS, DIGIT_STEPS = 1000, 600, 1000
@@ -88,7 +88,8 @@ expect = metrics.Expectations("06_wgan", source=test_set.source)
 #
 # It is in the units of $x$: centimetres if the points are places, grey levels if they are images. Take $n$ points on
 # either side, with $1/n$ of the earth on each. An optimal plan then need never split a heap (the extreme points of
-# the set of couplings are the permutations, a theorem of Birkhoff's), so for small $n$ we can try all of them:
+# the set of couplings are the permutations, a theorem of Birkhoff's; Peyré and Cuturi 2019), so for small $n$ we can
+# try all of them:
 
 # %% tags=["nbval-check-output"]
 heaps = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -104,9 +105,10 @@ print("cheapest: heap i goes to hole", plans[work.argmin()])
 #
 # Why not stay with the Kullback–Leibler divergence of chapter 2, or the Jensen–Shannon divergence of chapter 4's GAN?
 # Because images are thin. All digits fill a tiny part of the space of 784 pixels, a generator's drawings another, and
-# two thin sets in a wide space hardly meet. The simplest such case (Arjovsky, Chintala and Bottou 2017): $p$ is
-# uniform on the segment $\{0\} \times [0, 1]$, and $q_\theta$ is uniform on the segment $\{\theta\} \times [0, 1]$,
-# shifted sideways by $\theta$. The generator has one parameter and the right answer is $\theta = 0$.
+# two thin sets in a wide space hardly meet. The simplest such case (Arjovsky and Bottou 2017; Arjovsky, Chintala and
+# Bottou 2017): $p$ is uniform on the segment $\{0\} \times [0, 1]$, and $q_\theta$ is uniform on the segment
+# $\{\theta\} \times [0, 1]$, shifted sideways by $\theta$. The generator has one parameter and the right answer is
+# $\theta = 0$.
 #
 # - **KL.** For $\theta \ne 0$ there are points with $p > 0$ and $q_\theta = 0$, so $\mathrm{KL}(p \Vert q_\theta) =
 #   \infty$; at $\theta = 0$ it is 0.
@@ -163,11 +165,14 @@ shown = lines_slider.show(12)
 lines_slider
 
 # %% [markdown]
-# Here is one position of the slider, for the printed page. KL and JS drop to 0 at the single point $\theta = 0$ and are
-# level everywhere else:
+# Figure 6.1 is one position of the slider, for the printed page:
 
 # %% mystnb={"image": {"alt": "Two parallel lines at distance 0.5; beside them KL, infinite, JS, flat, and W, a V"}}
 lines_picture(0.5)
+
+# %% [markdown]
+# **Figure 6.1.** Left, two lines half a unit apart. Right, the three distances as functions of θ, the present one
+# marked: KL and JS drop to 0 at the single point θ = 0 and are level everywhere else.
 
 # %% [markdown]
 # The discriminator suffers from exactly this. Its best value is $2\,\mathrm{JS} - 2 \log 2$ (chapter 4): with two
@@ -246,10 +251,10 @@ print(f"primal, by sorting {primal:.4f}; dual, by (6.7) {dual:.4f}; another crit
 # %% [markdown]
 # ## The model: many small networks side by side
 #
-# A **critic** is a network that plays the part of $f$: real numbers out, no probability. We shall train dozens of small
-# ones, several seeds of every variant, because one run of a GAN proves nothing. So we stack them: a layer of $n$
-# networks is one batched matrix product, $(n, B, i) \times (n, i, o)$. The networks never meet: in the sum of their
-# losses, the gradient by the $k$-th network's weights is that of its own loss.
+# A **critic** is a network that plays the part of $f$: real numbers out, no probability. We shall train dozens of
+# small ones, several seeds of every variant, because one run of a GAN proves nothing. So we stack them: a layer of
+# $n$ networks is one batched matrix product, $(n, B, i) \times (n, i, o)$. The networks never meet: in the sum of
+# their losses, the gradient by the $k$-th network's weights is that of its own loss.
 
 # %%
 class Stack(nn.Module):
@@ -296,8 +301,8 @@ print(f"parameters: {metrics.parameter_count(stack) // 5:,} each")
 # **Gradient penalty** (Gulrajani et al. 2017). Slopes themselves are asked to be 1, on random points of the lines
 # between real and generated ones:
 #
-# $$ L_{\text{critic}} = \mathbb{E}_q f - \mathbb{E}_p f + \lambda\, \mathbb{E}_{\hat x}
-# \big( \lVert \nabla f(\hat x) \rVert - 1 \big)^2, \qquad \hat x = a x + (1 - a) y, \quad a \sim U[0, 1] . \tag{6.8} $$
+# $$ L_{\text{critic}} = \mathbb{E}_q f - \mathbb{E}_p f + \lambda\, \mathbb{E}_{\hat x} \big( \lVert \nabla f(\hat x)
+# \rVert - 1 \big)^2, \qquad \hat x = a x + (1 - a) y, \quad a \sim U[0, 1] . \tag{6.8} $$
 #
 # Why 1, and not at most 1, and why there? With the best plan and the best $f$, (6.5) is an equality, so $f(x) - f(y)
 # = \lVert x - y \rVert$ for every pair that the plan joins. A function that nowhere rises faster than 1 and rises by
@@ -320,8 +325,8 @@ def gradient_penalty(critic, real, fake, *, one_sided=False):
 
 
 # %% [markdown]
-# Before a generator joins in, we let critics measure a distance that we know. `train_critics` trains a stack of them on
-# fixed samples, each with its own bound (`inf` for none) and weight of penalty. In it, here and below, only slopes
+# Before a generator joins in, we let critics measure a distance that we know. `train_critics` trains a stack of them
+# on fixed samples, each with its own bound (`inf` for none) and weight of penalty. In it, here and below, only slopes
 # above 1 pay: in one dimension the two-sided (6.8) would hold every slope at the sign that it starts with, for on the
 # way from $+1$ to $-1$ it has to pass through 0, which costs $\lambda$.
 
@@ -387,11 +392,15 @@ axes[1].legend(loc="upper center")
 fig
 
 # %% [markdown]
-# Both critics have found the valley. The penalised one follows the exact solution on both sides, and its gain exceeds
-# $W$ by about as much as its steepest slope exceeds 1. The clipped one is rounded at the kink and too shallow on the
-# right. That its steepest slope is near 1 is luck: it follows from $c$ and the architecture, and half or twice the
-# bound gives quite another gain (end of the chapter). Here we could measure the slope and divide; in 784 dimensions we
-# cannot. (The notch of the exact curve, far left, is the work of a few points in the tail.)
+# **Figure 6.2.** Left, samples of two distributions on a line. Right, the exact solution of the dual and two trained
+# critics, each as its rise from $t = 0$; the clipped one is divided by its steepest slope.
+
+# %% [markdown]
+# Both critics have found the valley (figure 6.2). The penalised one follows the exact solution on both sides, and its
+# gain exceeds $W$ by about as much as its steepest slope exceeds 1. The clipped one is rounded at the kink and too
+# shallow on the right. That its steepest slope is near 1 is luck: it follows from $c$ and the architecture, and half
+# or twice the bound gives quite another gain (end of the chapter). Here we could measure the slope and divide; in 784
+# dimensions we cannot. (The notch of the exact curve, far left, is the work of a few points in the tail.)
 #
 # ## From GAN to WGAN in five steps
 #
@@ -399,7 +408,7 @@ fig
 #
 # $$ \min_G \max_{\lVert f \rVert_L \le 1} \; \mathbb{E}_{x} f(x) - \mathbb{E}_{z} f(G(z)) , \tag{6.9} $$
 #
-# and the textbook lists five differences from the GAN of chapter 4:
+# and the textbook lists five differences from a GAN:
 #
 # 1. the loss is the difference of mean scores, not a cross-entropy;
 # 2. the critic has no sigmoid at its end;
@@ -407,8 +416,11 @@ fig
 # 4. it takes five steps for each of the generator's, so that it stays near the supremum of (6.9);
 # 5. the optimiser is RMSProp at a small rate, $5 \cdot 10^{-5}$, without momentum.
 #
-# We switch them on one by one. `Rule` holds the switches, `play` plays by them, several games at a time. The
-# generator maps 8 numbers of noise through two layers of 64 to a point.
+# <!-- from the textbook -->
+#
+# The first two are about the loss, the third limits the slope, the last two are settings. We switch them on one by
+# one. `Rule` holds the switches, `play` plays by them, several games at a time. The generator maps 8 numbers of noise
+# through two layers of 64 to a point.
 
 # %%
 class Rule(NamedTuple):
@@ -443,10 +455,14 @@ def generator_terms(rule, critic, fake):
 
 
 # %% [markdown]
-# How good are the points? A centre counts as **covered** if at least 20 of 2,000 points lie within 0.2 of it; a fair
-# share would be 250. And (6.4) gives a distance without any critic: project both sets on 32 directions, sort, and
-# average. This **sliced Wasserstein distance** is exact on every line and costs nothing. It is at most $2W/\pi$,
-# because in the plane a projection shortens a way to $2/\pi$ of its length on average.
+# How good are the points? A centre counts as **touched** (the tables say covered) if at least 20 of 2,000 points lie
+# within 0.2 of it. That asks for little: the fair share is $2000 / 8 = 250$, and a plain circle of radius 2, *without
+# any centres*, has an arc of length 0.4 near each and leaves $2000 \cdot 0.4 / 4\pi \approx 64$ points there. It
+# touches all eight. So touching shows only where points are missing. Whether they sit on the centres is told by the
+# share of points **near one**: the circle has $8 \cdot 0.4 / 4\pi \approx 0.25$, the true ring practically 1. What
+# stays below $0.25$ is no better than the circle. And (6.4) gives a distance without any critic: project both sets on
+# 32 directions, sort, and average. This **sliced Wasserstein distance** is exact on every line and costs nothing. It
+# is at most $2W/\pi$, because in the plane a projection shortens a way to $2/\pi$ of its length on average.
 
 # %%
 DIRECTIONS = torch.stack([(torch.arange(32) * math.pi / 32).cos(), (torch.arange(32) * math.pi / 32).sin()]).to(device)
@@ -550,8 +566,8 @@ for name, (covered, near, sliced, slope, score) in ladder.items():
 # scores may be larger still, but its sigmoid hides that.) Rung 3, clipping, ends that at once, at a price: hardly any
 # slope is left, and only an optimiser that rescales its gradients, as Adam and RMSProp do, can learn from so faint a
 # signal. The points spread out but find no centre. At such weights rung 4 changes little. Rung 5 is the book's full
-# list. Its rate is meant for a hundred times as many steps; here the generator has come about half the way (its sliced
-# distance starts at 1.2). The last row keeps the list and raises bound and rate to what a short game can use.
+# list. Its rate is meant for a hundred times as many steps; here the generator has come about half the way. The last
+# row keeps the list and raises bound and rate to what a short game can use.
 #
 # ## What clipping does to a critic
 #
@@ -592,6 +608,10 @@ axes[0].legend()
 axes[1].set(xlabel="weight of the critic", ylabel="density", yscale="log")
 fig
 
+# %% [markdown]
+# **Figure 6.3.** Critics of five games each, after the game. Left, their slopes on the lines between real and drawn
+# points (logarithmic axis; dashed: 1). Right, their weights, with density on a logarithmic axis.
+
 # %%
 at_bound = torch.cat([w[:5].flatten() for w in games["clipped WGAN"][1].weights]).abs() > 0.0999
 gp_at_bound = torch.cat([w[:5].flatten() for w in games["WGAN-GP"][1].weights]).abs() > 0.0999
@@ -601,10 +621,10 @@ for name, v in norms.items():
     print(f"{name:13s} slopes: median {v.median():.2f}, middle half {v.quantile(0.25):.2f} to {v.quantile(0.75):.2f}")
 
 # %% [markdown]
-# The penalised critic's slopes stand close together near 1. The clipped one's lie far below and spread over a decade,
-# and its weights pile up at both bounds: it wants to be steeper, and has no other way left (exercise 6.6). Many of
-# the penalised critic's weights lie beyond that bound. A limit on every weight is a poor stand-in for one on the
-# slope.
+# In figure 6.3 the penalised critic's slopes stand close together near 1. The clipped one's lie far below and spread
+# over a decade, and its weights pile up at both bounds: it wants to be steeper, and has no other way left (exercise
+# 6.6). Many of the penalised critic's weights lie beyond that bound. A limit on every weight is a poor stand-in for
+# one on the slope.
 #
 # It gets worse with depth. The slope of a deep critic is a product with one factor for each layer, and clipping sets
 # the size of every factor. We train critics of eight layers between the ring and a Gaussian blob, three clipped at
@@ -632,16 +652,20 @@ ax.set(yscale="log", ylim=(1e-14, 1e11), xlabel="layer (0 is the input)", ylabel
 fig
 
 # %% [markdown]
-# Read from right to left. At the book's bound each layer shrinks the gradient more than tenfold, and next to nothing
-# arrives at the input, where a generator would wait for it. At 0.1 it grows on its way, at 0.4 it explodes. Some bound
-# between 0.01 and 0.1 would suit this depth, and another depth would need another one. The penalty's curve is level,
-# because the slope itself is what it looks at.
+# **Figure 6.4.** Norm of the gradient of the score at each layer's input, for critics of eight layers; the axis is
+# logarithmic.
+
+# %% [markdown]
+# Read figure 6.4 from right to left. At the book's bound each layer shrinks the gradient more than tenfold, and next
+# to nothing arrives at the input, where a generator would wait for it. At 0.1 it grows on its way, at 0.4 it
+# explodes. Some bound between 0.01 and 0.1 would suit this depth, and another depth would need another one. The
+# penalty's curve is level, because the slope itself is what it looks at.
 #
 # ## Which seeds collapse
 #
-# Now the table that counts. "Full" means that all eight centres are covered; "collapsed", that at least half of them
-# are missing. That can mean two things: points that sit on a few centres, and points that have settled on none. The
-# figure tells them apart: here the GAN's mostly smear.
+# Now the table that counts. "Full" means that all eight centres are touched; "collapsed", that at least half of them
+# are not. Here "GAN" is the game that fails in chapter 4 too, a cross-entropy without a limit on the slope. The rules
+# differ in loss, limit, rates and steps together, so the table ranks rules, not losses.
 
 # %%
 finals = {name: judge(points_of(G)) for name, (G, _, _) in games.items()}
@@ -667,12 +691,24 @@ for column, (name, (G, _, _)) in enumerate(games.items()):
 fig
 
 # %% [markdown]
-# From the usual start the GAN does not cover the ring, clipping sometimes, the penalty with nearly every seed. From the
-# bad start GAN and clipping collapse, and the penalty seldom does, here never. A discriminator that has cut off the
-# speck with a line has hardly any loss left and stops learning; its one slope sends all points the same way. The
-# penalised critic falls towards the data at slope 1 from any distance. Clipping is slow rather than hopeless: with
-# `GENMED_BUDGET=2`, which doubles the games, all five seeds covered the ring from the usual start. More steps did not
-# help the GAN.
+# **Figure 6.5.** Points of one game of each rule, above from the usual start and below from the bad one; circles mark
+# the centres.
+
+# %% [markdown]
+# Read the last columns with the circle in mind. From the usual start the GAN does not get round the ring, in figure
+# 6.5 too. Clipping gets round it with some seeds, and full is what those are called; but its share of points near a
+# centre lies below the circle's $0.25$, so its points are no nearer to the centres than a circle is. Only the
+# penalised games from the usual start stand well above, and they too are far from the true ring. From the bad start
+# GAN and clipping collapse, and the penalty seldom does, here never. A discriminator that has cut off the speck with
+# a line has hardly any loss left and stops learning; its one slope sends all points the same way. The penalised
+# critic falls towards the data at slope 1 from any distance.
+#
+# **Loss or limit?** This table cannot say which of the two mends the GAN, for it lacks a game with a cross-entropy
+# and a penalty. Chapter 4 has one on the same ring: its "smooth" discriminator keeps the cross-entropy, pays for its
+# slope, and gets round the ring where the same game without the price does not. Lucic et al. (2018) compared seven
+# kinds of GAN at equal budgets and found none that is consistently better than the non-saturating one; Fedus et al.
+# (2018) put a gradient penalty on that one, and it helped there as well. So read the penalty, not the earth mover's
+# distance, as the cure, and the distance as the reason why a limit on the slope makes sense. <!-- from Lucic 2018 -->
 #
 # The slider plays the games of the first seed from the start.
 
@@ -727,8 +763,8 @@ for name, (_, _, course) in games.items():
 # becomes certain, so its loss still moves. The Wasserstein loss alone does not make the meter. A critic starts with
 # random weights, and its report first *rises*, because it learns, while the drawings hardly change. The theorem (6.6)
 # speaks of the *best* critic, not of one in the middle of a game. So we hold the drawings still: take what the first
-# seed of each rule drew at each report, and train a fresh critic on every one of these frozen sets, with a penalty, for
-# 400 steps.
+# seed of each rule drew at each report, and train a fresh critic on every one of these frozen sets, with a penalty,
+# for 400 steps.
 
 # %%
 snapshots = torch.cat([torch.stack([x[0] for _, _, x in games[name][2]]) for name in games])  # (3 reports, 2000, 2)
@@ -757,17 +793,22 @@ axes[0].set(ylabel="sliced W to the data")
 fig
 
 # %% [markdown]
-# (In the first three panels a colour is a seed, in the last one a rule.) Now the gaps of all three games lie close to
-# one line, the GAN's included, and the scale is about right too: a gap that equals $W$ is at least $\pi/2$ times the
-# sliced distance. So the theorem holds, of a critic near its best, whoever drew the points. A critic in a game is a
-# meter as far as it keeps up: after its first few hundred steps, and with several steps to each of the generator's.
-# Over whole games the clipped critic, with its five, is the best of the three.
+# **Figure 6.6.** The sliced distance of the drawn points against what a critic reports. In the first three panels a
+# colour is a seed and the critic that of the game; in the last a colour is a rule, and fresh critics judged frozen
+# points.
+
+# %% [markdown]
+# Now the gaps of all three games lie close to one line (figure 6.6, right), the GAN's included, and the scale is
+# about right too: a gap that equals $W$ is at least $\pi/2$ times the sliced distance. So the theorem holds, of a
+# critic near its best, whoever drew the points. A critic in a game is a meter as far as it keeps up: after its first
+# few hundred steps, and with several steps to each of the generator's. Over whole games the clipped critic, with its
+# five, is the best of the three.
 #
 # ## Digits
 #
 # Does this carry over to images? First the book's list on the book's layers, 8-128-256-784 against 784-256-128-1,
-# with bound and rate raised for a short game. For quality we use the **Fréchet distance** (FD) on the features of our
-# own digit classifier ([measuring](measuring.md)). It shares nothing with the critic.
+# with bound and rate raised for a short game. For quality we use the **Fréchet distance** (FD; Heusel et al. 2017) on
+# the features of our own digit classifier ([measuring](measuring.md)). It shares nothing with the critic.
 
 # %%
 real_features = metrics.digit_features(test_set.images[:5000].to(device)).cpu()
@@ -868,6 +909,10 @@ drawings = draw(step.ema_model["G"], 2000)
 plots.show_grids({"real": test_set.images[:30], "the book's list, hurried": book_digits[:30].view(-1, 1, 28, 28).cpu(),
                   "WGAN-GP": drawings[:30].cpu()}, columns=5, width=8.0)
 
+# %% [markdown]
+# **Figure 6.7.** Real test digits, drawings of the book's list in a short game of small perceptrons, and drawings of
+# the WGAN-GP with convolutions: unlike networks and unlike budgets.
+
 # %%
 scored = {name: metrics.sample_report(x.view(-1, 1, 28, 28), test_set, held_out=val_set)
           for name, x in (("the book's list", book_digits), ("WGAN-GP", drawings))}
@@ -917,14 +962,23 @@ axes[2].set(xlabel="fresh critic's gap")
 fig
 
 # %% [markdown]
-# All ten classes are there, at a small fraction of the Fréchet distance that the book's list reaches in its short game.
-# It is still many times the floor: some drawings are no digits. That is the state after a thousand steps.
+# **Figure 6.8.** Left, the gap of the game's critic, that of fresh critics and the Fréchet distance, each as a share
+# of its first report; the rates fall from the dotted line on. Middle and right, the distance against either gap.
+
+# %% [markdown]
+# All ten classes are there (figure 6.7), still at many times the floor: some drawings are no digits. The distance to
+# the book's list says nothing about loss or penalty, for networks, batch and time differ too. The fair comparison is
+# with chapter 4, whose networks these are: its GAN keeps the cross-entropy, pays for its slope in another way, and
+# comes out *ahead*. On the [scoreboard](scoreboard.md) the WGAN-GP is the worst of our three GANs, behind that one
+# and behind chapter 5's, which is told the labels. Nothing here speaks for the Wasserstein loss as a way to better
+# digits. Stanczuk et al. (2021) go further and argue that Wasserstein GANs work because their critics do *not*
+# compute $W$.
 #
-# The meter fails in an instructive way. That of the book's clipped list, the best on the ring, says little here. And
-# WGAN-GP's? While the rates are constant, gap and Fréchet distance are loosely related at best. Then the rates begin to
-# fall (dotted line), and the gap *rises*, while the digits go on improving. What rises is the critic's skill: its steps
-# get finer, and the generator runs away more slowly. Who reads the loss alone stops at the wrong moment. The gaps of
-# the fresh critics scatter, short as their training was, but go down with the distance.
+# The meter fails in an instructive way (figure 6.8). That of the book's clipped list, the best on the ring, says
+# little here. And WGAN-GP's? While the rates are constant, gap and Fréchet distance are loosely related at best. Then
+# the rates begin to fall (dotted line), and the gap *rises*, while the digits go on improving. What rises is the
+# critic's skill: its steps get finer, and the generator runs away more slowly. Who reads the loss alone stops at the
+# wrong moment. The gaps of the fresh critics scatter, short as their training was, but go down with the distance.
 #
 # ## Without a critic: kernel MMD
 #
@@ -941,8 +995,8 @@ fig
 #
 # with $x, x'$ drawn from $p$ and $y, y'$ from $q$ (Gretton et al. 2012). Read as a force on a drawn point, the last
 # term pulls it to the data and the second pushes it from its fellows: a term *against collapse*. `metrics.mmd2`
-# estimates (6.11) without bias from two batches. We train five generators on it alone; `torch.func.vmap` turns the
-# function of two samples into one of two stacks.
+# estimates (6.11) without bias from two batches. We train five generators on it alone (Li et al. 2015; Dziugaite et
+# al. 2015); `torch.func.vmap` turns the function of two samples into one of two stacks.
 
 # %%
 WIDTHS = (0.2, 0.5, 1.0, 2.0)
@@ -973,10 +1027,13 @@ for seed, ax in enumerate(axes):
 fig
 
 # %% [markdown]
-# Every generator covers all eight centres, nothing oscillates, and the loss is a distance. But the points are
-# smeared: fewer lie near a centre than with the penalised critic. A kernel sees details of its own width, and the
-# narrowest here is four times the width of a heap. In the plane this is a true rival to the game; on pixels it is not
-# (exercise 6.7).
+# **Figure 6.9.** 600 points of each of the first three generators trained by MMD alone; circles mark the centres.
+
+# %% [markdown]
+# Every generator touches all eight centres, nothing oscillates, and the loss is a distance. But a circle would touch
+# them too, and the share of points near a centre is *below* the circle's: in figure 6.9 they are smeared along the
+# ring. A kernel sees details of its own width, and the narrowest here is four times the width of a heap. On pixels it
+# is worse (exercise 6.7).
 #
 # ## What this chapter promises
 #
@@ -1162,8 +1219,12 @@ for d in (0.5, 1.0, 4.0):
 # %% [markdown]
 # ## What the sources get wrong
 #
-# We found no error in the textbook's list of differences. Three statements that are often attached to it do not hold
-# as they stand.
+# **The loss without its limit.** (8.36) of the textbook is a game of mean scores; the limit on the critic comes only
+# with the list. Read as a game it has no solution: a critic whose gap is positive can be doubled, and the gap
+# doubles, so the supremum is $\infty$ wherever $p \ne q$. On the two lines of figure 6.1, half a unit apart, $f = -k
+# x$ has the gap $k / 2$ for every $k$, while $W = \frac12$. Clipping is not one difference among five but a part of
+# the definition. Three statements that are often attached to the list do not hold as they stand. <!-- from the
+# textbook -->
 #
 # **"The critic's loss is the Wasserstein distance."** With clipping it is that distance times an unknown factor at
 # best, and the factor follows the bound. With the penalty it overshoots (exercise 6.4). On the line, where we know
@@ -1213,6 +1274,12 @@ print("centres covered, by seed:", judge(points_of(G_one))[0].tolist())
 #   2017. arXiv:1704.00028
 # - M. Heusel et al. GANs trained by a two time-scale update rule converge to a local Nash equilibrium. NeurIPS 2017.
 #   arXiv:1706.08500
+# - W. Fedus, M. Rosca, B. Lakshminarayanan, A. Dai, S. Mohamed, I. Goodfellow. Many paths to equilibrium: GANs do not
+#   need to decrease a divergence at every step. ICLR 2018. arXiv:1710.08446
 # - L. Kantorovich, G. Rubinstein. On a space of completely additive functions. Vestnik Leningrad University 13, 1958.
 # - Y. Li, K. Swersky, R. Zemel. Generative moment matching networks. ICML 2015. arXiv:1502.02761
+# - M. Lucic, K. Kurach, M. Michalski, O. Bousquet, S. Gelly. Are GANs created equal? A large-scale study. NeurIPS
+# 2018.   arXiv:1711.10337
 # - G. Peyré, M. Cuturi. Computational optimal transport. 2019. arXiv:1803.00567
+# - J. Stanczuk, C. Etmann, L. M. Kreusser, C.-B. Schönlieb. Wasserstein GANs work because they fail (to approximate
+#   the Wasserstein distance). 2021. arXiv:2103.01678
