@@ -16,6 +16,8 @@ INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}
     "01_autoencoder": {"CODE, HIDDEN = 32, 128": "CODE, HIDDEN = 16, 64", "UNITS, K = 256, 24": "UNITS, K = 128, 5"},
     "02_vae": {"LATENT, HIDDEN = 8, 128": "LATENT, HIDDEN = 4, 32", "CONV_LATENT = 16": "CONV_LATENT = 8"},
     "03_cvae": {"LATENT = 8": "LATENT = 4"},
+    "04_gan": {"LATENT = 64": "LATENT = 16", "KEPT = 0.25": "KEPT = 0.13"},
+    "05_cgan": {"LATENT = 64": "LATENT = 16", "KEPT = 0.25": "KEPT = 0.2"},
     "07_simple_diffusion": {"SIGMA, T = 0.3, 25": "SIGMA, T = 0.4, 10"},
     "08_ddpm": {"T = 1000": "T = 200", "unet = nets.UNet()": "unet = nets.UNet(widths=(8, 16))"},
 }
@@ -34,6 +36,7 @@ def small_world(monkeypatch):
         monkeypatch.setenv(f"GENMED_{name}", value)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     digits, report, sample = data.digits, metrics.sample_report, diffusion.sample
+    reference = metrics.real_reference
 
     def few_digits(split):
         return digits(split).subset(torch.arange(SIZES[split]))
@@ -50,6 +53,8 @@ def small_world(monkeypatch):
 
     monkeypatch.setattr(data, "digits", few_digits)
     monkeypatch.setattr(metrics, "sample_report", short_report)
+    monkeypatch.setattr(metrics, "real_reference", lambda real, *, n=100, **options: reference(
+        real, n=min(n, 100), **options))
     monkeypatch.setattr(metrics, "read_digits", lambda x: torch.rand(len(x), 10, device=x.device))
     monkeypatch.setattr(metrics, "linear_probe", lambda *codes, **options: 0.5)
     monkeypatch.setattr(diffusion, "sample", short_sample)
