@@ -455,6 +455,41 @@ def generator_terms(rule, critic, fake):
 
 
 # %% [markdown]
+# Are penalty and signs right? Three critics answer, whose values are known. A linear one, $f(x) = a^\top x$, has slope
+# $\lVert a \rVert$ everywhere and pays exactly $(\lVert a \rVert - 1)^2$. The bowl $f(x) = \frac12 \lVert x \rVert^2$
+# has slope $\lVert x \rVert$: with real points at the origin, drawn ones at $(2, 0)$ the slopes on the way run evenly
+# from 0 to 2, and the penalty is $\int_0^1 (2u - 1)^2 du = \frac13$; taken at real or at drawn points alone it would be
+# 1. It scores them 0 and 2, so a Wasserstein critic owes $2 + \frac13$ and the generator has $-2$; with a cross-entropy
+# they have $\log 2 + \log(1 + e^2)$ and $\log(1 + e^{-2})$.
+
+# %% tags=["nbval-check-output"]
+def bowl(x):
+    return x.square().sum(2, keepdim=True) / 2
+
+
+at_origin = torch.zeros(1, 20_000, 2, device=device)
+at_two = at_origin + torch.tensor([2.0, 0.0], device=device)
+unit = torch.tensor([0.6, 0.8], device=device)
+wasserstein, cross_entropy = Rule(wasserstein=True, sigmoid=False, penalty=1.0), Rule()
+with torch.random.fork_rng():
+    torch.manual_seed(SEED)
+    known = {
+        "penalty of a linear critic of slope 3": (gradient_penalty(lambda x: 3 * x @ unit, at_origin, at_two), 4),
+        "penalty of a linear critic of slope 1/2": (gradient_penalty(lambda x: x @ unit / 2, at_origin, at_two), 0.25),
+        "penalty of the bowl": (gradient_penalty(bowl, at_origin, at_two), 1 / 3),
+        "Wasserstein critic's loss": (critic_terms(wasserstein, bowl, at_origin, at_two)[0], 2 + 1 / 3),
+        "Wasserstein generator's loss": (generator_terms(wasserstein, bowl, at_two), -2),
+        "cross-entropy critic's loss": (critic_terms(cross_entropy, bowl, at_origin, at_two)[0],
+                                        math.log(2) + math.log(1 + math.exp(2))),
+        "cross-entropy generator's loss": (generator_terms(cross_entropy, bowl, at_two), math.log(1 + math.exp(-2)))}
+for name, (value, formula) in known.items():
+    expect(f"{name}, less its formula", value.item() - formula, above=-0.02, below=0.02)
+a, b = torch.randn(2, 6, generator=torch.Generator().manual_seed(SEED))
+three_forms = [min((a[list(plan)] - b).abs().mean().item() for plan in itertools.permutations(range(6))),
+               (a.sort().values - b.sort().values).abs().mean().item(), metrics.wasserstein_1d(a, b).item()]
+expect("(6.4): largest difference of its three forms", max(three_forms) - min(three_forms), below=1e-5)
+
+# %% [markdown]
 # How good are the points? A centre counts as **touched** (the tables say covered) if at least 20 of 2,000 points lie
 # within 0.2 of it. That asks for little: the fair share is $2000 / 8 = 250$, and a plain circle of radius 2, *without
 # any centres*, has an arc of length 0.4 near each and leaves $2000 \cdot 0.4 / 4\pi \approx 64$ points there. It
@@ -488,6 +523,33 @@ def judge(x):
 floor_sliced = judge(draw_ring(2000, seed=2000 + SEED)[None])[2].item()
 print(f"sliced distance between two real samples of 2,000: {floor_sliced:.3f}")
 
+
+# %% [markdown]
+# Here are the circle, sharp and blurred, and five true rings, by the lenient count, and by an honest one that asks for
+# half a fair share of the points within three standard deviations of a centre:
+
+# %% tags=["nbval-check-output"]
+def held(x):
+    """Centres with at least half a fair share of the points within three sd: x (networks, n, 2) -> (networks,)."""
+    away, which = torch.cdist(x, CENTRES.expand(len(x), 8, 2)).min(2)
+    hits = (F.one_hot(which, 8) * (away < 0.15)[..., None]).sum(1)    # (networks, 8)
+    return (hits >= x.shape[1] / 8 / 2).sum(1)
+
+
+def circle(spread, seeds=5, n=2000):
+    """Points at any angle, at a radius of 2 give or take `spread` -> (seeds, n, 2)."""
+    generator = torch.Generator().manual_seed(SEED)
+    angle = 2 * math.pi * torch.rand(seeds, n, generator=generator)
+    radius = 2 + spread * torch.randn(seeds, n, generator=generator)
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], 2).to(device)
+
+
+true_rings = torch.stack([draw_ring(2000, seed=5000 + 10 * SEED + k) for k in range(5)])
+for name, x_try in (("circle", circle(0.0)), ("circle, spread 0.2", circle(0.2)), ("true ring", true_rings)):
+    touched, near, _ = judge(x_try)
+    print(f"{name:18s}: touched {touched.tolist()}, honestly held {held(x_try).tolist()}, near one {near.mean():.1f}")
+expect("centres that a circle holds, at most", max(held(circle(s)).max().item() for s in (0.0, 0.1, 0.2)), below=0.5)
+expect("centres that a true ring holds, at least", held(true_rings).min().item(), above=7.5)
 
 # %%
 def play(rule, title, *, networks=5, steps=2000, reports=12, start=None, batch=64, points=ring, hidden=(64, 64),
