@@ -304,6 +304,8 @@ def markdown_page(path: Path) -> Page:
     text = GENERATED.sub("", path.read_text(encoding="utf-8"))
     page = Page(path.stem, references=_references(text))
     _read_prose(page, text, 0)
+    page.paragraphs = [(0, paragraph) for _, paragraph in page.paragraphs]  # a page is short: one part
+    page.sources = [replace(source, part=0) for source in page.sources]
     return page
 
 

@@ -1,7 +1,12 @@
 """The numbers of chapters/measuring.md: damaged real digits, and what each measure says of them.
 
     GENMED_DATA=... python tests/benchmarks/measuring.py        about a minute on one core; needs real MNIST
+
+Writes chapters/figures/measuring.json too.
 """
+
+import json
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -12,6 +17,7 @@ test, train, val = (data.digits(split, source="mnist") for split in ("test", "tr
 reference = metrics.real_reference(test)
 n, floor = reference.n, reference.floor
 generator = torch.Generator().manual_seed(0)
+stored = {"images in a sample": n, "images in the reference": len(reference.features), "samples": {}}
 x_train, y_train = train.images / 255, train.labels
 x_test = test.images / 255
 
@@ -53,23 +59,31 @@ def damaged():
 
 
 def row(name, s):
+    keep = ("fd", "kid", "kid_sd", "precision", "recall", "coverage", "diversity", "read_accuracy")
+    stored["samples"][name] = {"FD over the floor": s["fd"] / floor["fd"], **{key: s[key] for key in keep}}
     print(f"| {name} | {s['fd'] / floor['fd']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | {s['coverage']:.2f} | "
           f"{s['diversity']:.2f} | {100 * s['read_accuracy']:.1f} |   KID {s['kid']:.0f} ± {s['kid_sd']:.0f}")
 
 
 features, read = metrics.digit_features(test), metrics.read_digits(x_test).argmax(1)
 within = sum(features[read == c].var(0).sum() * (read == c).float().mean() for c in range(10))
-print(f"share of the features' variance that lies within classes: {within / features.var(0).sum():.2f}")
-print(f"floor {floor['fd']:.2f} ± {floor['fd_sd']:.2f}; "
-      f"binarised {metrics.real_reference(test, binarised=True).floor['fd']:.2f}; "
-      f"held out from validation {metrics.real_reference(test, held_out=val).floor['fd']:.2f}; "
-      f"strokes {metrics.real_reference(data.digits('test', source='embedded')).floor['fd']:.2f}")
+stored["share of the features' variance that lies within classes"] = (within / features.var(0).sum()).item()
+others = {"binarised": (test, {"binarised": True}),
+          "held out from validation, ten random draws": (test, {"held_out": val}),
+          "strokes": (data.digits("test", source="embedded"), {})}
+stored["floor of FD"] = {"test": floor["fd"], "test, sd over splits": floor["fd_sd"]} | {
+    name: metrics.real_reference(real, **options).floor["fd"] for name, (real, options) in others.items()}
+first = features, metrics.digit_features(val.images[:n] / 255)
+stored["floor of FD"]["held out from validation, the first images"] = metrics.frechet_distance(*first)
+print(stored)
 row("real, held out", floor)
 for name, (images, labels) in damaged().items():
     row(name, metrics.sample_report(images, reference, labels))
 for size in (250, 500, 1000, 2000):
     splits = [torch.randperm(len(features), generator=generator).split([size, len(features) - size]) for _ in range(8)]
     fd = [metrics.frechet_distance(features[rest], features[few]) for few, rest in splits]
+    by_size = stored.setdefault("FD between real digits by the number of samples", {})
+    by_size[size] = sum(fd) / len(fd)
     print(f"floor at n = {size}: {sum(fd) / len(fd):.1f}")
 
 flat, mean = x_test.flatten(1), x_train.flatten(1).mean(0)
@@ -81,3 +95,7 @@ for name, x in (("real", flat[few]), ("16 components", smear), ("softened by 0.7
     pca = metrics.frechet_distance((flat[rest] - mean) @ components, (x - mean) @ components)
     reader = metrics.frechet_distance(features[rest], metrics.digit_features(x.view(-1, 1, 28, 28)))
     print(f"{name}: FD {pca:.2f} on principal components, {reader:.0f} on the reader's features")
+    stored.setdefault("FD of a smear from principal components", {})[name] = {"components": pca, "reader": reader}
+
+target = Path(__file__).resolve().parents[2] / "chapters" / "figures" / "measuring.json"
+target.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")

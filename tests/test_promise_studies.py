@@ -1,0 +1,87 @@
+"""The studies about promises: bugs are planted where they are meant to be, and bars are judged by the right formula."""
+
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+STUDIES = Path(__file__).resolve().parent / "benchmarks" / "studies"
+sys.path.insert(0, str(STUDIES))
+import bars  # noqa: E402
+import planted_bugs  # noqa: E402
+from planted_bugs import Bug, planted, slice_for  # noqa: E402
+
+from genmed_core import chapters  # noqa: E402
+
+CELLS = [
+    "SCALE = 2\nx = 5",
+    "import math\ndef loss(x):\n    return SCALE * x",
+    "costly = [x] * 1000\ncostly[0] = 3",
+    "x = 4\nvalue = loss(x)",
+    "expect('costly', sum(costly), below=1)\nshown = value + 1\nexpect('double', shown, above=8.5, below=9.5)",
+]
+
+
+def test_a_slice_holds_the_cells_that_a_promise_needs_and_no_others():
+    assert slice_for(CELLS, ("double",)) == [
+        CELLS[0], CELLS[1], CELLS[3], "shown = value + 1\nexpect('double', shown, above=8.5, below=9.5)"]
+    assert CELLS[2] in slice_for(CELLS, ("costly",)) and CELLS[3] not in slice_for(CELLS, ("costly",))
+    with pytest.raises(LookupError, match="no promise is named 'treble'"):
+        slice_for(CELLS, ("double", "treble"))
+
+
+def test_a_bug_breaks_its_promise_and_the_cells_without_it_do_not():
+    import genmed_core.metrics as metrics
+    cells = ["from genmed_core import metrics\nexpect = metrics.Expectations('x', source='mnist')", *CELLS]
+    bug = Bug("01", "scale", "return SCALE * x", "return x", ("double",))
+    assert planted_bugs.broken_promise(slice_for(cells, bug.promises)) == ""
+    broken = planted_bugs.broken_promise(slice_for(planted(bug, cells), bug.promises))
+    assert broken.startswith("double is 5 on mnist")
+    assert issubclass(metrics.ExpectationFailed, AssertionError)
+
+
+@pytest.mark.parametrize("text, count", [("return TWICE", 0), ("expect(", 2)])
+def test_a_bug_whose_text_is_not_there_once_is_refused(text, count):
+    with pytest.raises(LookupError, match=f"found {count} times, not once"):
+        planted(Bug("01", "none", text, "", ("double",)), CELLS)
+
+
+def test_the_bugs_are_many_and_unlike():
+    names = {(bug.chapter, bug.name) for bug in planted_bugs.BUGS}
+    assert len(planted_bugs.BUGS) == len(names) >= 25
+
+
+TO_COME = {"02", "03", "08"}  # their identities are still to come
+XFAIL = pytest.mark.xfail(reason="identities to come", strict=False)
+CHAPTERS = [pytest.param(chapter, marks=[XFAIL] if chapter in TO_COME else [])
+            for chapter in sorted({bug.chapter for bug in planted_bugs.BUGS})]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_bug_can_be_planted_and_its_promises_are_made(chapter):
+    path = next((STUDIES.parents[2] / "chapters").glob(f"{chapter}_*.py"))
+    sources = [c.source for c in chapters.cells(path) if "solution" not in c.metadata.get("tags", [])]
+    for bug in [bug for bug in planted_bugs.BUGS if bug.chapter == chapter]:
+        spoiled = slice_for(planted(bug, sources), bug.promises)
+        assert spoiled != slice_for(sources, bug.promises), f"{bug.name}: the bug is not in the cells that are run"
+
+
+def test_a_false_alarm_is_as_frequent_as_it_is_said_to_be():
+    generator = random.Random(0)
+    alarms, said, caught, runs = 0, 0.0, 0, 4000
+    for _ in range(runs):
+        seen = [generator.gauss(10, 2) for _ in range(5)]
+        found = bars.judged(seen, below=15, above=None)
+        said += found["false_alarm"]
+        alarms += generator.gauss(10, 2) >= 15
+        caught += generator.gauss(10 + found["caught"], 2) >= 15
+    assert abs(found["mean"] - 10) < 4 and said / runs > alarms / runs, "few seeds make one careful"
+    assert abs(caught / runs - 0.9) < 0.03
+    exact = bars.judged([1.0, 1.0, 1.0], below=2, above=0.5)
+    assert exact == {"mean": 1.0, "sd": 0.0, "false_alarm": 0.0, "caught": 0.5}
+
+
+def test_the_table_names_each_promise():
+    entry = {"values": [1.0, 2.0, 3.0], "below": 9, "above": None, **bars.judged([1.0, 2.0, 3.0], 9, None)}
+    assert "| 2 | error | 3 | 2 ± 1 | below 9 |" in bars.table({"02_vae": {"error": entry}})
