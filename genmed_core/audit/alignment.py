@@ -5,6 +5,7 @@ by the correlation of local contrast at the best pose. That gives few false alar
 do not fit onto each other however they are turned.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -34,6 +35,46 @@ class Match(NamedTuple):
     zoom: np.ndarray       # its enlargement
     shift: np.ndarray      # (N, 2), shares of the side, to the right and down
     mirrored: np.ndarray
+
+
+@torch.no_grad()
+def coarse_codes(images: torch.Tensor, right: int = 0, down: int = 0) -> torch.Tensor:
+    """A window of local contrast on a 16x16 grid: floats (N, 1, 32, 32) -> unit rows (N, 144).
+
+    The window is the middle, or right and down of it by whole cells, up to two.
+    """
+    prints = F.avg_pool2d(_contrast(images), 2)[:, 0, 2 + down:14 + down, 2 + right:14 + right]
+    prints = prints.flatten(1)
+    return F.normalize(prints - prints.mean(1, keepdim=True), dim=1)
+
+
+@torch.no_grad()
+def posed_codes(images: torch.Tensor) -> torch.Tensor:
+    """Coarse codes of references in many poses: uint8 (M, 1, 64, 64) -> (poses, M, 144)."""
+    x, n, codes = small(images), len(images), []
+    for turn in (-10.0, 0.0, 10.0):
+        for zoom in (0.88, 1.0, 1.14):
+            pose = Pose(torch.full((n,), turn), torch.full((n,), zoom), torch.zeros(n, 2),
+                        torch.zeros(n, dtype=torch.bool))
+            codes += [coarse_codes(placed(y, pose)) for y in (x, x.flip(-1))]
+    return torch.stack(codes)
+
+
+@torch.no_grad()
+def likely(images: torch.Tensor, codes: torch.Tensor, most: int) -> torch.Tensor:
+    """The references whose codes in any pose are most like images', uint8: (N, most).
+
+    Images are looked at through nine windows, for they may be shifted.
+    """
+    found = []
+    for part in small(images).split(250):
+        best = torch.full((len(part), codes.shape[1]), -1.0)
+        for right, down in itertools.product((-1, 0, 1), repeat=2):
+            window = coarse_codes(part, right, down)
+            for code in codes:
+                best = torch.maximum(best, window @ code.T)
+        found.append(best.topk(min(most, codes.shape[1]), 1).indices)
+    return torch.cat(found)
 
 
 def fit(images: torch.Tensor, references: torch.Tensor, candidates: torch.Tensor,

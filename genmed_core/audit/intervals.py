@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import binomtest, mannwhitneyu, norm
+from scipy.stats import binomtest, logistic, mannwhitneyu, norm
 
 RESAMPLES = 1000  # of every bootstrap
 
@@ -68,17 +68,19 @@ def share(hit: int, n: int) -> Interval:
     return {"value": hit / n, "low": float(exact.low), "high": float(exact.high)}
 
 
-def tail_bar(honest: np.ndarray, draws: int, alpha: float) -> float:
+def tail_bar(honest: np.ndarray, draws: int, alpha: float, *, heavy: bool = False) -> float:
     """The bar that the highest of so many honest draws passes with probability alpha.
 
-    honest (m,): scores whose upper half is taken for that of a normal law. Its deviation is that
+    honest (m,): scores whose upper half is taken for that of a normal law, or of the logistic one
+    where tails are heavy. Its deviation is that
     between median and upper quartile, and two standard errors more, 1.8 / sqrt(m) of it each:
     where one in four honest images has its own patient among the others, that does not lift the bar
     over all copies.
     """
     median, upper = np.quantile(honest, [0.5, 0.75])
-    sd = max(float(upper - median), 1e-9) / norm.ppf(0.75) * (1 + 3.6 / len(honest) ** 0.5)
-    return float(median + sd * norm.isf(alpha / draws))
+    law = logistic if heavy else norm
+    scale = max(float(upper - median), 1e-9) / law.ppf(0.75) * (1 + 3.6 / len(honest) ** 0.5)
+    return float(median + scale * law.isf(alpha / draws))
 
 
 def binned(bins: int = 24, **scores: np.ndarray) -> dict[str, list]:

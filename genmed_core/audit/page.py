@@ -37,7 +37,8 @@ h1{font-size:1.6rem;line-height:1.2}h2{font-size:1.2rem;margin:2.2rem 0 .6rem}
 .pairs{display:grid;gap:.9rem;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr))}
 figure{margin:0;border:1px solid var(--line);border-radius:.4rem;padding:.5rem}
 figure.copy{border:2px solid var(--fail)}
-figure img{width:49%;image-rendering:pixelated;display:inline-block;vertical-align:top}
+.two{display:flex;gap:.25rem}
+figure img{flex:1 1 0;min-width:0;image-rendering:pixelated}
 figcaption{font-size:.85rem;color:var(--dim);overflow-wrap:anywhere}
 .plots{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr))}
 svg{width:100%;height:auto;font:12px system-ui,sans-serif}
@@ -123,8 +124,8 @@ def _pairs(report: dict, train: Folder, synthetic: Folder) -> str:
                  f"{pair['distance']:.3f}, turned {pair['turned']:+.0f}°, zoomed "
                  f"{pair['zoomed']:.2f}{', mirrored' * pair['mirrored']}")
         pictures = _picture(fake, "sample " + pair["synthetic"])
-        pictures += " " + _picture(real, "training image " + pair["train"])
-        figures.append(f'<figure{" class=copy" * (number < copies)}>{pictures}'
+        pictures += _picture(real, "training image " + pair["train"])
+        figures.append(f'<figure{" class=copy" * (number < copies)}><div class=two>{pictures}</div>'
                        f"<figcaption>{escape(_clean(words))}</figcaption></figure>")
     n = report["counts"]["synthetic"]
     left = f" The first {PAIRS} are shown; the JSON names all." * (copies > PAIRS)

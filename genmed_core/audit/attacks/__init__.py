@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from genmed_core.audit.alignment import Match, fit
+from genmed_core.audit.alignment import Match, fit, likely, posed_codes
 from genmed_core.audit.embedding import STEPS, train_embedding
 from genmed_core.audit.neighbours import fingerprints, nearest
 
 Nearest = tuple[np.ndarray, np.ndarray]  # distances (N,) and indices (N,)
-EMBEDDED = 8  # candidates of the embedding that are aligned; a nearest fingerprint is one more
+ALIGNED = 500  # training images that are laid over held-out ones, for a bar
+EMBEDDED, POSED = 6, 3  # candidates by embedding and in poses; a nearest fingerprint is one more
 
 
 class Known:
@@ -23,6 +24,7 @@ class Known:
         # who is nearer is asked in one search of all real images: two would look less closely at
         # the larger set
         self.images = {"train": train, "held-out": held, "some": train[self.some],
+                       "few": train[self.some[:ALIGNED]],
                        "real": torch.cat([train, held])}
         self.prints = {name: fingerprints(x) for name, x in self.images.items()}
         self.embedding = train_embedding(train, held, seed=int(rng.integers(2**31)), steps=steps,
@@ -30,6 +32,7 @@ class Known:
         self.codes = {name: self.embedding(x) for name, x in self.images.items()}
         self.found: dict[tuple, Nearest] = {}
         self.matches: dict[tuple, Match] = {}
+        self.posed: dict[str, torch.Tensor] = {}
 
 
 class Neighbours:
@@ -75,9 +78,12 @@ class Neighbours:
         """Any images uint8 (N, 1, 64, 64) aligned with their candidates of a real set."""
         known, embedding = self.known, self.known.embedding
         k = min(EMBEDDED, len(known.codes[among]))
+        if among not in known.posed:
+            known.posed[among] = posed_codes(known.images[among])
+        posed = likely(images, known.posed[among], POSED)
         alike = (embedding(images) @ known.codes[among].T).topk(k, 1).indices
         _, close = nearest(fingerprints(images), known.prints[among])
-        return fit(images, known.images[among], torch.cat([alike, close[:, None]], 1))
+        return fit(images, known.images[among], torch.cat([alike, posed, close[:, None]], 1))
 
 
 def search(queries: torch.Tensor, references: torch.Tensor,

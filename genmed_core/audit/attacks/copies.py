@@ -30,7 +30,7 @@ def scores(match: Match) -> np.ndarray:
 def bars(neighbours: Neighbours, draws: int) -> np.ndarray:
     """What the best of `draws` honest samples passes by chance ALPHA, for both scores (2,)."""
     both = [scores(neighbours.matched(*pair))
-            for pair in (("held-out", "train"), ("some", "held-out"))]
+            for pair in (("held-out", "train"), ("few", "held-out"))]
     return np.max([[tail_bar(row, draws, ALPHA) for row in one] for one in both], 0)
 
 

@@ -41,7 +41,7 @@ def risk(members: np.ndarray, others: np.ndarray, names: np.ndarray) -> dict:
     too. "beyond": how many members pass the bar that no stranger should.
     """
     order = members.argsort()[::-1]
-    bar = tail_bar(others, len(members), ALPHA)
+    bar = tail_bar(others, len(members), ALPHA, heavy=True)  # a chance twin is no rare thing
     alarms = [(1 + int((others >= members[i]).sum())) / (len(others) + 1) for i in order[:SHOWN]]
     highest = [{"train": int(names[i]), "score": float(members[i]), "false_alarms": alarm}
                for i, alarm in zip(order, alarms)]

@@ -1,7 +1,7 @@
 """The audit, audited against truth: on phantoms, of which patient, pose, exposure and disease are known.
 
     make study STUDY=audit_truth                                  about three hours of one core
-    make study STUDY=audit_truth ARGS="--real-sets 2 --honest 20 --leaks 1 --planted 40 --steps 100"    a quarter of one
+    make study STUDY=audit_truth ARGS="--real-sets 1 --honest 20 --leaks 1 --planted 40 --steps 100"   a quarter of one
     python tests/benchmarks/studies/audit_truth.py --table        prints the tables of the stored figures
 
 Every seed divides the 4,000 embedded phantoms anew into training, held-out and other patients; the audit learns the
@@ -76,22 +76,24 @@ def judged(known, fake, canaries, seed):
     return {v["question"]: v["verdict"] for v in verdicts}, canaries
 
 
-def one_real_set(seed, everything, options):
-    """All trials with one division of the phantoms -> lists of trials."""
+def one_real_set(seed, everything, options, trials):
+    """All trials with one division of the phantoms, as they come: one more entry of `trials`."""
     began, images = time.monotonic(), everything[0]
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     train, held, rest = order[:TRAIN], order[TRAIN:TRAIN + HELD], order[TRAIN + HELD:]
     known = audit.Known(images[train], images[held], np.random.default_rng(seed), steps=options.steps)
-    result = {"validation": known.embedding.validation, "honest": [], "sets": [], "copies": {}}
+    found = one_in_500(known, train, everything, seed, options.planted)
+    result = {"validation": known.embedding.validation, "honest": [], "sets": [], "copies": found}
+    trials.append(result)
     canaries = None
     for run in range(options.honest):
         some = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(run))[:SAMPLES]]
         verdicts, canaries = judged(known, images[some], canaries, run)
         result["honest"].append(verdicts)
         print(f"seed {seed}: honest {run + 1}, {time.monotonic() - began:.0f} s", flush=True)
-    result["copies"] = one_in_500(known, train, everything, seed, options.planted)
-    for kind in (*audit.KINDS, *MORE, *AGAIN) if seed < options.leaks else ():
-        for part in SHARES:
+        yield
+    for part in SHARES if seed < options.leaks else ():
+        for kind in (*audit.KINDS, *MORE, *AGAIN):
             count = max(1, round(part * SAMPLES))
             rng = torch.Generator().manual_seed(seed)
             rows = train[torch.randperm(TRAIN, generator=rng)[:count]]
@@ -99,8 +101,8 @@ def one_real_set(seed, everything, options):
             fake = torch.cat([honest, leaked(kind, rows, everything, seed)])
             verdicts, _ = judged(known, fake, canaries, seed)
             result["sets"].append({"kind": kind, "share": part, "verdicts": verdicts})
-        print(f"seed {seed}: {kind}, {time.monotonic() - began:.0f} s", flush=True)
-    return result
+            print(f"seed {seed}: {part:.0%} {kind}, {time.monotonic() - began:.0f} s", flush=True)
+            yield
 
 
 def one_in_500(known, train, everything, seed, planted):
@@ -149,12 +151,24 @@ def table(found):
     alarms = found["false_alarms"]
     lines = [f"Honest sets: {found['honest_runs']}; failed on any question of privacy: {alarms['count']}, "
              f"{100 * alarms['value']:.1f} % (95 %: {100 * alarms['low']:.1f} to {100 * alarms['high']:.1f}).", "",
-             "| leak | one copy in 500 seen, % | " + " | ".join(f"sets with {p:.0%} failed, %" for p in SHARES) + " |",
+             "| leak | one copy in 500 seen, % | " + " | ".join(f"sets with {p:.0%} failed" for p in SHARES) + " |",
              "|:--|--:|" + "--:|" * len(SHARES)]
-    for kind, one in found["one_in_500"].items():
-        cells = [percent(found["sets"][kind][f"{p:.0%}"]) if kind in found["sets"] else "" for p in SHARES]
-        lines.append(f"| {kind} | {percent(one)} | " + " | ".join(cells) + " |")
+    for kind, seen in found["one_in_500"].items():
+        sets = found["sets"].get(kind, {})
+        cells = [f"{one['runs'] * one['value']:.0f} of {one['runs']}" if (one := sets.get(f"{p:.0%}")) else ""
+                 for p in SHARES]
+        lines.append(f"| {kind} | {percent(seen)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def store(trials, options, minutes):
+    settings = {"train": TRAIN, "held_out": HELD, "samples": SAMPLES, "real_sets": len(trials),
+                "honest": options.honest, "leaks": options.leaks, "planted": options.planted,
+                "steps": options.steps, "alpha": audit.ALPHA, "bars": audit.BARS}
+    found = {"settings": settings, "machine": runtime.machine(), "processor_minutes": round(minutes, 1)}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(found | summary(trials), indent=1, allow_nan=False)
+    options.output.write_text(text + "\n", encoding="utf-8")
 
 
 def main():
@@ -170,14 +184,8 @@ def main():
     if not options.table:
         everything, trials, began = phantoms(), [], time.process_time()
         for seed in range(options.real_sets):
-            trials.append(one_real_set(seed, everything, options))
-            settings = {"train": TRAIN, "held_out": HELD, "samples": SAMPLES, "real_sets": seed + 1,
-                        "honest": options.honest, "leaks": options.leaks, "planted": options.planted,
-                        "steps": options.steps, "alpha": audit.ALPHA, "bars": audit.BARS}
-            found = {"settings": settings, "machine": runtime.machine(),
-                     "processor_minutes": round((time.process_time() - began) / 60, 1)} | summary(trials)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            for _ in one_real_set(seed, everything, options, trials):  # kept as far as it has come
+                store(trials, options, (time.process_time() - began) / 60)
     print(table(json.loads(options.output.read_text(encoding="utf-8"))))
 
 
