@@ -377,7 +377,7 @@ def latents(device, ways):
 
 def films(device, ways):
     """Chapter 9's convolutional VAE, its network taken from the chapter: absolute errors and 0.01 of the divergence."""
-    net = from_chapter("09_ldm_cxr", "Residual", "RadiographVAE")["RadiographVAE"]().to(device)
+    net = from_chapter("09_ldm_cxr", "Residual", "LATENT", "RadiographVAE")["RadiographVAE"]().to(device)
 
     def loss(x, y):
         x = 2 * x - 1
@@ -392,10 +392,13 @@ def films(device, ways):
 
 
 def from_chapter(chapter, *names):
-    """Classes of a chapter's source, by name, without running the chapter."""
+    """Classes and constants of a chapter's source, by name, without running the chapter."""
     path = Path(__file__).resolve().parents[2] / "chapters" / f"{chapter}.py"
-    found = [node for node in ast.parse(path.read_text(encoding="utf-8")).body
-             if isinstance(node, ast.ClassDef) and node.name in names]
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        constant = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else None
+        if constant in names or (isinstance(node, ast.ClassDef) and node.name in names):
+            found.append(node)
     namespace = {"torch": torch, "nn": nn, "F": F}
     exec(compile(ast.Module(found, []), str(path), "exec"), namespace)
     return namespace
