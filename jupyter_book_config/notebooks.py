@@ -240,6 +240,9 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
         if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
             cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # JupyterLab folds it away
     notebook.metadata.pop("widgets", None)
+    if "-jupyter" in notebook.metadata.get("jupytext", {}).get("cell_metadata_filter", ""):
+        # as the source has it: in reading, jupytext adds the kinds of metadata that it met, in any order
+        notebook.metadata["jupytext"] = {"cell_metadata_filter": "-jupyter"}
     notebook.metadata["language_info"] = dict(LANGUAGE)
     notebook.metadata["genmed"] = {"source_sha256": sha256(text), "cells_sha256": cells_sha256(notebook)}
 

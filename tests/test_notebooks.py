@@ -30,6 +30,13 @@ def test_the_notebook_is_the_one_its_source_makes(source):
     assert notebooks.problems(source) == []
 
 
+@each_chapter
+def test_jupytext_makes_the_source_out_of_the_notebook(source):
+    """As `jupytext --to py` would: folds of solutions and other outputs of the build do not leak into a source."""
+    notebook = jupytext.read(source.with_suffix(".ipynb"))
+    assert jupytext.writes(notebook, fmt="py:percent") == source.read_text(encoding="utf-8")
+
+
 def test_no_notebook_stands_without_its_source():
     assert {p.stem for p in (ROOT / "chapters").glob("*.ipynb")} <= {p.stem for p in CHAPTERS}
 
