@@ -8,12 +8,11 @@ asked for 200 drawings of each digit. What is in the file is kept: a study that 
 it.
 """
 
-import argparse
 import json
 
 import genmed_core  # noqa: F401  (first: it sets how threads wait)  # isort: skip
 import torch
-from chapter_cells import FIGURES, definitions, markdown, mean_sd, progress, said
+from chapter_cells import FIGURES, definitions, markdown, mean_sd, parser_of, progress, said
 
 from genmed_core import data, metrics, runtime
 
@@ -67,10 +66,7 @@ def table(rows: list[dict], floor: dict) -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--output", default=FILE, type=type(FILE))
-    parser.add_argument("--table", action="store_true", help="print the table of what is there, train nothing")
+    parser = parser_of(__doc__, FILE)
     options = parser.parse_args()
     kept = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {"rows": []}
     if not options.table:

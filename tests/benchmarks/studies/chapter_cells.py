@@ -1,14 +1,16 @@
-"""What the studies share: the definitions of a chapter's cells, and means with deviations."""
+"""What the studies share: a chapter's definitions, options, seeds one after another, means with deviations."""
 
+import argparse
 import ast
+import json
 import os
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from genmed_core import chapters
+from genmed_core import chapters, runtime
 
 CHAPTERS = Path(__file__).resolve().parents[3] / "chapters"
 FIGURES = CHAPTERS / "figures"
@@ -44,6 +46,31 @@ def _defined(body: Iterable[ast.stmt]) -> set[str]:
             targets = [t for target in node.targets for t in ast.walk(target)]
             names |= {t.id for t in targets if isinstance(t, ast.Name)}
     return names
+
+
+def parser_of(doc: str | None, output: Path, seeds: Sequence[int] = (0, 1, 2)) -> argparse.ArgumentParser:
+    """The options of a study: --seeds, --output, --table."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--output", type=Path, default=output)
+    parser.add_argument("--table", action="store_true", help="print the table of what is there, train nothing")
+    return parser
+
+
+def run_seeds(doc: str | None, name: str, one_seed: Callable[[int], dict], together: Callable[[list[dict]], dict],
+              table: Callable[[dict], str], **settings: Any) -> None:
+    """A study of its own seeds: after each, figures/NAME.json holds what is done; at the end the table is printed."""
+    options = parser_of(doc, FIGURES / f"{name}.json").parse_args()
+    runs: list[dict] = []
+    for seed in [] if options.table else options.seeds:
+        runs.append(one_seed(seed))
+        about = {"command": f"make study STUDY={name}", "seeds": options.seeds[: len(runs)], **settings,
+                 "source": runs[0]["source"], "machine": runtime.machine()}
+        result = json.dumps({"settings": about, **together(runs)}, indent=1)
+        options.output.write_text(result + "\n", encoding="utf-8")
+    if not options.output.exists():
+        sys.exit(f"{options.output}: not there yet; run without --table first")
+    print(table(json.loads(options.output.read_text(encoding="utf-8"))))
 
 
 def mean_sd(values: Sequence[float]) -> dict[str, float]:

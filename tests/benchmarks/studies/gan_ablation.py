@@ -8,13 +8,12 @@ change. Rows that pair convolutions with batches of 256 cost eight times as much
 is in the file is kept: a study that was stopped goes on, and --seeds adds to it.
 """
 
-import argparse
 import json
 from typing import Any
 
 import genmed_core  # noqa: F401  (first: it sets how threads wait)  # isort: skip
 import torch
-from chapter_cells import FIGURES, definitions, markdown, mean_sd, progress, said
+from chapter_cells import FIGURES, definitions, markdown, mean_sd, parser_of, progress, said
 from torch import nn
 
 from genmed_core import data, kernels, metrics, nets, runtime, train
@@ -139,11 +138,8 @@ def table(rows: list[dict]) -> str:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--output", default=FILE, type=type(FILE))
+    parser = parser_of(__doc__, FILE, seeds=(0, 1))
     parser.add_argument("--costly", action="store_true", help="also convolutions with batches of 256")
-    parser.add_argument("--table", action="store_true", help="print the table of what is there, train nothing")
     options = parser.parse_args()
     kept = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {"rows": []}
     if not options.table:

@@ -16,15 +16,13 @@ that was trained to tell training codes from the mixture's draws. Where the enco
 those of the training images is an upper bound, by convexity. The lower bound is first tried where the answer is known.
 """
 
-import argparse
-import json
 import math
 
-from genmed_core import data, metrics, runtime  # first: it sets how threads wait
+from genmed_core import data, metrics  # first: it sets how threads wait
 from genmed_core.metrics.readers import DIGITS
 
 import torch  # isort: skip
-from chapter_cells import FIGURES, definitions, markdown, mean_sd, progress, said
+from chapter_cells import definitions, markdown, mean_sd, progress, run_seeds, said
 from torch import distributions, nn
 from torch.nn import functional as F
 
@@ -298,7 +296,8 @@ def one_seed(seed, parts=(of_chapter_2, of_chapter_3)):
     models = {}
     for part in parts:
         models |= part(seed, digits, judge)
-    return {"floor": judge.reference.floor["fd"], "models": models}
+    floor = judge.reference.floor["fd"]
+    return {"seed": seed, "source": sets["test"].source, "floor": floor, "models": models}
 
 
 class _Unlabelled:
@@ -343,25 +342,15 @@ def tables(found):
     return made
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", default=str(FIGURES / "prior.json"))
-    parser.add_argument("--table", action="store_true", help="print the tables of what is there")
-    arguments = parser.parse_args()
-    runs, tried = [], None
-    for seed in [] if arguments.table else arguments.seeds:  # the file holds the seeds that are done
-        tried = tried or try_the_estimate(seed)
-        runs.append(one_seed(seed))
-        settings = {"command": "make study STUDY=prior", "seeds": arguments.seeds[: len(runs)],
-                    "source": data.digits("test").source, "samples": N, "steps": STEPS, "machine": runtime.machine()}
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            json.dump({"settings": settings, **together(runs), "estimate tried": tried}, file, indent=1)
-            file.write("\n")
-    with open(arguments.output, encoding="utf-8") as file:
-        for table in tables(json.load(file)).values():
-            print(table, end="\n\n")
+def show(found):
+    """All tables, one below the other."""
+    return "\n\n".join(tables(found).values())
+
+
+def with_the_estimate(runs):
+    """The seeds together, and the estimate where the answer is known."""
+    return {**together(runs), "estimate tried": try_the_estimate(runs[0]["seed"])}
 
 
 if __name__ == "__main__":
-    main()
+    run_seeds(__doc__, "prior", one_seed, with_the_estimate, show, samples=N, steps=STEPS)

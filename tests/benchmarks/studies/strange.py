@@ -16,18 +16,16 @@ reader, doubt   distance to the nearest of 5,000 training digits in the reader's
 neighbour, ink  the same distance in pixels; difference of the share of ink from the mean: what might fool or suffice
 """
 
-import argparse
-import json
 import math
 import zlib
 
-from genmed_core import metrics, runtime  # first: it sets how threads wait
+from genmed_core import metrics  # first: it sets how threads wait
 
 import torch  # isort: skip
 import matplotlib
 import numpy as np
 import prior
-from chapter_cells import FIGURES, definitions, markdown, mean_sd, progress
+from chapter_cells import definitions, markdown, mean_sd, progress, run_seeds
 from PIL import Image, ImageDraw, ImageFont
 from scipy import stats
 
@@ -144,23 +142,5 @@ def table(found):
     return markdown(["images", "nats", *scores], lines) + f"\n\nLargest sd over seeds: {worst:.3f}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", default=str(FIGURES / "strange.json"))
-    parser.add_argument("--table", action="store_true", help="print the table of what is there")
-    arguments = parser.parse_args()
-    runs = []
-    for seed in [] if arguments.table else arguments.seeds:  # the file holds the seeds that are done
-        runs.append(one_seed(seed))
-        settings = {"command": "make study STUDY=strange", "seeds": arguments.seeds[: len(runs)], "images": N,
-                    "draws": DRAWS, "source": runs[0]["source"], "machine": runtime.machine()}
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            json.dump({"settings": settings, **together(runs)}, file, indent=1)
-            file.write("\n")
-    with open(arguments.output, encoding="utf-8") as file:
-        print(table(json.load(file)))
-
-
 if __name__ == "__main__":
-    main()
+    run_seeds(__doc__, "strange", one_seed, together, table, images=N, draws=DRAWS)

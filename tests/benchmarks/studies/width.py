@@ -10,13 +10,10 @@ measures of the copies of test images: squared error per pixel, and the share th
 label.
 """
 
-import argparse
-import json
-
-from genmed_core import metrics, runtime  # first: it sets how threads wait
+from genmed_core import metrics  # first: it sets how threads wait
 
 import torch  # isort: skip
-from chapter_cells import FIGURES, definitions, markdown, mean_sd, progress, said
+from chapter_cells import definitions, markdown, mean_sd, progress, run_seeds, said
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 READ, STEPS = 2000, 500  # test images whose copies are read; training steps
@@ -63,23 +60,5 @@ def table(found):
     return markdown(heading, lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", default=str(FIGURES / "width.json"))
-    parser.add_argument("--table", action="store_true", help="print the table of what is there")
-    arguments = parser.parse_args()
-    runs = []
-    for seed in [] if arguments.table else arguments.seeds:  # the file holds the seeds that are done
-        runs.append(one_seed(seed))
-        settings = {"command": "make study STUDY=width", "seeds": arguments.seeds[: len(runs)],
-                    "source": runs[0]["source"], "images read": READ, "steps": STEPS, "machine": runtime.machine()}
-        with open(arguments.output, "w", encoding="utf-8") as file:
-            json.dump({"settings": settings, **together(runs)}, file, indent=1)
-            file.write("\n")
-    with open(arguments.output, encoding="utf-8") as file:
-        print(table(json.load(file)))
-
-
 if __name__ == "__main__":
-    main()
+    run_seeds(__doc__, "width", one_seed, together, table, **{"images read": READ, "steps": STEPS})
