@@ -1,9 +1,7 @@
 """How few numbers hold a digit? Chapter 1's autoencoder and principal components at seven widths of the code.
 
-    make study STUDY=width                  writes chapters/figures/width.json; about 3 minutes of one core
+    make study STUDY=width                  writes chapters/figures/width.json; about 2 minutes of one core
     make study STUDY=width ARGS="--table"   prints its table again
-
-The time is an estimate: its parts have been tried, and no stored result exists yet.
 
 The network of chapter 1, without the rectifier on the code, is trained by that chapter's cells, for 500 steps. Two
 measures of the copies of test images: squared error per pixel, and the share that our reader of digits reads as their
@@ -53,10 +51,10 @@ def table(found):
     """A row for each width."""
     lines = []
     for d, ae in found["autoencoder"].items():
-        pca = found["PCA"][d]
-        read = f"{100 * ae['read']['mean']:.1f} ± {100 * ae['read']['sd']:.1f}"
-        lines.append([d, f"{pca['error']['mean']:.4f}", said(ae["error"], 4), f"{100 * pca['read']['mean']:.1f}", read])
-    heading = ["numbers", "error, PCA", "error, autoencoder", "read rightly, PCA, %", "read rightly, autoencoder, %"]
+        pca, read = found["PCA"][d], ae["read"]
+        lines.append([d, f"{pca['error']['mean']:.4f}", said(ae["error"], 4), f"{100 * pca['read']['mean']:.1f} %",
+                      f"{100 * read['mean']:.1f} % ± {100 * read['sd']:.1f} %"])
+    heading = ["numbers", "error, PCA", "error, autoencoder", "read rightly, PCA", "read rightly, autoencoder"]
     return markdown(heading, lines)
 
 
