@@ -1414,8 +1414,8 @@ expect("Fréchet distance", fd["latent diffusion"], above={"phantom": 2, "databa
 expect("Fréchet distance, over that of flat latents as sound", fd["latent diffusion"] / fd[flat_name], below=0.6)
 expect("the same as drawn", fd_as_drawn["latent diffusion"] / fd_as_drawn[flat_name], below={"phantom": 0.6,
        "database": None})
-expect("recall of the GAN, over that of latent diffusion",
-       scores["GAN"]["synthetic"]["recall"] / scores["latent diffusion"]["synthetic"]["recall"],
+expect("recall of the GAN, over that of latent diffusion",  # which is 0 after too short a training
+       scores["GAN"]["synthetic"]["recall"] / max(scores["latent diffusion"]["synthetic"]["recall"], 1 / N),
        below={"phantom": 0.9, "database": None})
 expect("neighbour ratio of the samples", scores["latent diffusion"]["synthetic"]["neighbour"], above=0.9, below=1.4)
 expect("guided samples read as asked, share", read_as_asked, above={"phantom": 0.75, "database": None})
