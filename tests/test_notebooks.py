@@ -46,8 +46,9 @@ def test_cells_are_short_and_prose_outweighs_code(source):
     code, prose = cells(source, "code"), cells(source, "markdown")
     longest = max(len(c.source.splitlines()) for c in code)
     assert longest <= 40, f"a code cell has {longest} lines: split it"
-    words = sum(len(re.findall(r"\w+", c.source)) for c in prose)
-    assert 1_800 <= words <= 6_500, f"{words} words in all, solutions included"
+    read = [re.sub(r"<details.*?</details>", "", c.source, flags=re.S) for c in prose]
+    words = sum(len(re.findall(r"\w+", text)) for text in read)
+    assert 1_800 <= words <= 6_500, f"{words} words in all, what is folded away not counted"
 
 
 @each_chapter
@@ -63,20 +64,6 @@ def test_the_chapter_promises_something_and_nbval_compares_it(source):
     promises = [c for c in cells(source, "code") if re.search(r"\bexpect\(", c.source)]
     assert promises, "a chapter ends in expectations"
     assert all("nbval-check-output" in c.metadata.get("tags", []) for c in promises)
-
-
-@each_chapter
-def test_the_chapter_has_exercises_each_followed_by_its_solution(source):
-    numbers, all_cells = [], cells(source)
-    for cell, following in zip(all_cells, all_cells[1:]):
-        exercise = re.search(r"^\*\*(?:Exercise )?(?:\d+\.)?(\d+)[.* (]", cell.source, re.M)
-        if cell.cell_type != "markdown" or not exercise or "solution" in cell.metadata.get("tags", []):
-            continue
-        numbers.append(int(exercise[1]))
-        assert "solution" in following.metadata.get("tags", []), f"no solution after exercise {numbers[-1]}"
-        assert following.source.startswith('<details class="solution"><summary>Solution'), following.source[:60]
-        assert following.source.rstrip().endswith("</details>"), f"solution {numbers[-1]} does not close its fold"
-    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 5, numbers
 
 
 @each_chapter

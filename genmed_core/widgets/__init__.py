@@ -22,10 +22,11 @@ from genmed_core.widgets.compile import (
 from genmed_core.widgets.explorer import MAX_SLIDERS, LatentExplorer
 from genmed_core.widgets.frames import MAX_FRAME_BYTES, Frames, FrameSlider, GridSlider
 from genmed_core.widgets.panel import HERE, Panel, Slider
+from genmed_core.widgets.question import Question
 from genmed_core.widgets.twin import TWINS, run_program
 
 __all__ = [
     "COMPILERS", "HERE", "MAX_FRAME_BYTES", "MAX_SLIDERS", "MAX_WEIGHTS", "TWINS", "FrameSlider",
-    "Frames", "GridSlider", "LatentExplorer", "Panel", "Program", "Slider", "add_layer",
+    "Frames", "GridSlider", "LatentExplorer", "Panel", "Program", "Question", "Slider", "add_layer",
     "compile_decoder", "run_program",
 ]

@@ -1,0 +1,1 @@
+"""The exercises of each chapter: sheets/chapter_NN.py makes `sheet`."""
