@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import signal
 import threading
 import traceback
@@ -35,14 +36,9 @@ def is_stub(function: Callable) -> bool:
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return False
-    return not code.co_names and code.co_code == _empty_like(code).co_code
-
-
-def _empty_like(code: CodeType) -> CodeType:
-    def empty() -> None:
-        """As a stub has it."""
-
-    return empty.__code__.replace(co_firstlineno=code.co_firstlineno)
+    does = [(step.opname, step.argval) for step in dis.get_instructions(code)
+            if step.opname not in ("RESUME", "NOP")]
+    return does in ([("LOAD_CONST", None), ("RETURN_VALUE", None)], [("RETURN_CONST", None)])
 
 
 @contextlib.contextmanager
@@ -97,6 +93,8 @@ def tensor(value: Any, what: str = "It") -> torch.Tensor:
     """A returned number, array or tensor as float64 on the processor; BadAnswer for others."""
     if value is ... or value is None:
         raise Unanswered if value is ... else BadAnswer(f"{what} is None: is there a `return`?")
+    if isinstance(value, tuple) and any(torch.is_tensor(part) and part.dim() for part in value):
+        raise BadAnswer(f"{what} gives {len(value)} things, where one is asked for.")
     try:
         found = value if torch.is_tensor(value) else torch.as_tensor(np.asarray(value))
         found = found.detach().cpu().to(torch.float64)
