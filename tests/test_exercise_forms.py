@@ -127,12 +127,12 @@ def test_a_line_of_the_readers_own_is_quoted(kl, tmp_path):
 
 def stub(mu, logvar):
     """What is asked."""
-    ...
+    ...  # noqa: PIE790
 
 
 def half_done(mu, logvar):
     """What is asked."""
-    inside = mu**2
+    inside = mu**2  # noqa: F841
     return ...
 
 
@@ -223,7 +223,8 @@ def choice(sheet):
 def test_a_choice_by_its_letter(choice):
     for answer in ("b", "B", "(b)", " b "):
         assert choice.judge(answer).state == "right"
-    for answer, words in (("a", "one reason"), ("c", "another"), ("d", 'One of "a", "b", "c"'), (2, "not 2"), ([], "[]")):
+    for answer, words in (("a", "one reason"), ("c", "another"), ("d", 'One of "a", "b", "c"'), (2, "not 2"),
+                          ([], "[]")):
         verdict = choice.judge(answer)
         assert verdict.state == "wrong" and words in verdict.message, verdict
     assert choice.judge(None).state == choice.judge("").state == "open"
