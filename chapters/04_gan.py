@@ -287,8 +287,9 @@ def book_optimizer(net):
 # %% [markdown]
 # Most bugs of a GAN are silent: both losses still move. So before anything is trained, both are asked where their
 # answers are known. A generator of one number paints every pixel alike, a discriminator of none scores the mean pixel.
-# White reals score $+3$ and black fakes $-3$, so that by (4.1) $D$'s two terms are $\log(1 + e^{-3})$ each and $G$
-# loses $\log(1 + e^{3})$. $D$'s loss must send no gradient to $G$, and $G$'s must ask for *whiter* fakes.
+# Light grey reals score $+1.5$ and black fakes $-3$, so that by (4.1) $D$'s two terms are $\log(1 + e^{-1.5})$ and
+# $\log(1 + e^{-3})$, and $G$ loses $\log(1 + e^{3})$. $D$'s loss must send no gradient to $G$, and $G$'s must ask for
+# *whiter* fakes.
 
 # %%
 class Painter(nn.Module):
@@ -314,21 +315,22 @@ class Meter(nn.Module):
 
 
 def where_known(make_losses, black, D):
-    """D's loss, its gradient in G's only weight, G's loss and its gradient, for white reals and black fakes."""
+    """D's loss, its gradient in G's only weight, G's loss and its gradient, for light grey reals and black fakes."""
     G = Painter(black)
-    white = kernels.Batch(torch.ones(256, 1, 28, 28, device=device), torch.zeros(256, dtype=torch.int64, device=device))
+    light = kernels.Batch(torch.full((256, 1, 28, 28), 0.75, device=device),
+                          torch.zeros(256, dtype=torch.int64, device=device))
     discriminator_loss, generator_loss = make_losses(G, D)
-    on_D, logs = discriminator_loss(white)
+    on_D, logs = discriminator_loss(light)
     leak = torch.autograd.grad(on_D, G.w, retain_graph=True, allow_unused=True)[0] if on_D.requires_grad else None
-    on_G = generator_loss(white)[0]
+    on_G = generator_loss(light)[0]
     pull = torch.autograd.grad(on_G, G.w)[0].item()
     return on_D.item(), 0.0 if leak is None else leak.item(), on_G.item(), pull, logs
 
 
 # %% tags=["nbval-check-output"]
-low, high = math.log1p(math.exp(-3)), math.log1p(math.exp(3))        # what surely right and surely wrong cost
+both, high = math.log1p(math.exp(-1.5)) + math.log1p(math.exp(-3)), math.log1p(math.exp(3))  # D's two terms, G's one
 on_D, leak, on_G, pull, _ = where_known(book_losses, 0.0, nn.Sequential(Meter(0.0), nn.Sigmoid()))
-expect("book: D's loss over its known value", on_D / low, below=1.001, above=0.999)
+expect("book: D's loss over its known value", 2 * on_D / both, below=1.001, above=0.999)
 expect("book: gradient of D's loss in G", abs(leak), below=1e-9)
 expect("book: G's loss over its known value", on_G / high, below=1.001, above=0.999)
 expect("book: G's pull over (4.4)", pull / (-6 / (1 + math.exp(-3))), below=1.001, above=0.999)
@@ -503,7 +505,7 @@ def make_losses(G, D):
 # %% tags=["nbval-check-output"]
 on_D, leak, on_G, pull, logs = where_known(make_losses, -1.0, Meter(-1.0))
 steepness = logs["steepness"].item()
-expect("ours: D's loss without the penalty, over its known value", (on_D - GAMMA * steepness) / (2 * low),
+expect("ours: D's loss without the penalty, over its known value", (on_D - GAMMA * steepness) / both,
        below=1.001, above=0.999)
 expect("ours: the penalty of a linear score over its known value", steepness * 784 / 9, below=1.6, above=0.5)
 expect("ours: gradient of D's loss in G", abs(leak), below=1e-9)

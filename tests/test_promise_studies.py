@@ -52,10 +52,7 @@ def test_the_bugs_are_many_and_unlike():
     assert len(planted_bugs.BUGS) == len(names) >= 25
 
 
-TO_COME = {"02", "03", "08"}  # their identities are still to come
-XFAIL = pytest.mark.xfail(reason="identities to come", strict=False)
-CHAPTERS = [pytest.param(chapter, marks=[XFAIL] if chapter in TO_COME else [])
-            for chapter in sorted({bug.chapter for bug in planted_bugs.BUGS})]
+CHAPTERS = sorted({bug.chapter for bug in planted_bugs.BUGS})
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -3,8 +3,6 @@
     make study STUDY=prior                  writes chapters/figures/prior.json; about 12 minutes of one core
     make study STUDY=prior ARGS="--table"   prints its tables again
 
-The times are estimates: its parts have been tried, and no stored result exists yet.
-
 Chapter 2's network is trained with and without noise on its codes, with and without their price, at one width of the
 code and without both at another; its convolutional network as it stands; chapter 3's larger network with and without
 the label. Each decoder is given codes from N(0, I) and from distributions fitted to its training codes, and the same

@@ -3,8 +3,6 @@
     make study STUDY=strange                  writes chapters/figures/strange.json; about 3 minutes of one core
     make study STUDY=strange ARGS="--table"   prints its table again
 
-The time is an estimate: its parts have been tried, and no stored result exists yet.
-
 The network is trained on digits as in chapter 2. Ordinary images are test digits; strange ones are made of others or
 drawn. Each score is larger for what it finds stranger; the area under its curve (AUC) is the probability that it puts a
 random strange image above a random digit. No score has a setting that was chosen on these images:
