@@ -141,7 +141,7 @@ class Expectations:
 def _number(name: str, value: float | torch.Tensor | None) -> float | None:
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         raise ValueError(f"{name}: one number is judged, not {tuple(value.shape)}")
-    return None if value is None else float(torch.as_tensor(value).detach())
+    return value.item() if isinstance(value, torch.Tensor) else None if value is None else float(value)
 
 
 def _within(value: float, low: float | None, high: float | None) -> bool:
