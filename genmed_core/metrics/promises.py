@@ -141,7 +141,9 @@ class Expectations:
 def _number(name: str, value: float | torch.Tensor | None) -> float | None:
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         raise ValueError(f"{name}: one number is judged, not {tuple(value.shape)}")
-    return value.item() if isinstance(value, torch.Tensor) else None if value is None else float(value)
+    if isinstance(value, torch.Tensor):
+        return value.item()  # it may carry gradients
+    return None if value is None else float(value)
 
 
 def _within(value: float, low: float | None, high: float | None) -> bool:
