@@ -111,10 +111,14 @@ class Sheet:
         rows = [self._row(kind, [e for e in self.exercises.values() if e.kind == kind])
                 for kind in KINDS]
         rows.append(self._row("**all**", list(self.exercises.values())))
-        waiting = [n for n in self.exercises if self._state(n) != "right"]
-        left = f"\n\nNot right yet: {', '.join(waiting)}." if waiting else "\n\nAll are right."
-        display(Markdown("| exercises | there are | answered | right |\n|---|---|---|---|\n"
-                         + "\n".join(rows) + left))
+        display(Markdown("| exercises | all | answered | right |\n|---|---|---|---|\n"
+                         + "\n".join(rows) + f"\n\n{self._left()}"))
+
+    def _left(self) -> str:
+        left = [n for n in self.exercises if self._state(n) != "right"]
+        if len(left) == len(self.exercises):
+            return "None is right yet."
+        return f"Not right yet: {', '.join(left)}." if left else "All are right."
 
     def _row(self, name: str, of_kind: list[Exercise]) -> str:
         states = [self._state(e.number) for e in of_kind]
