@@ -34,12 +34,13 @@
 # %%
 import genmed_core  # first: it sets how threads wait
 import copy
+import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import data, kernels, metrics, plots, runtime, train, widgets
+from genmed_core import data, exercises, kernels, metrics, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 STEPS, BATCH, RATE = 1000, 256, 4e-3
@@ -57,6 +58,7 @@ print(runtime.machine())
 # %%
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 expect = metrics.Expectations("01_autoencoder", source=train_set.source)
+sheet = exercises.sheet("01_autoencoder")
 x_train = train_set.images.to(device).float() / 255  # (N, 1, 28, 28) in [0, 1]
 x_test = test_set.images.to(device).float() / 255
 y_train, y_test = train_set.labels.to(device), test_set.labels.to(device)
@@ -157,6 +159,46 @@ class AutoEncoder(nn.Module):
     def forward(self, x):
         return self.decode(self.encode(x))
 
+
+# %% [markdown]
+# **Exercise 1.1 (derive ★). Count the parameters.** A fully connected autoencoder has layers of $n$, $h$, $d$, $h$ and
+# $n$ units, as the one above. How many numbers does training adjust? Give the formula as a function, and try it on
+# this chapter's model: the next cell counts them.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Four layers connect five rows of units. A layer from $m$ to $k$ units computes $k$ sums of $m$ terms.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Such a layer has $mk$ weights, and a bias for each of its $k$ sums.
+#
+# </details>
+
+# %% tags=["answer"]
+def parameters(n, h, d):
+    """How many weights and biases the layers n-h-d-h-n have together.  Returns a whole number."""
+    ...
+
+# %% tags=["check"]
+sheet.check("1.1", parameters)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.1</summary>
+#
+# A layer from $m$ to $k$ units has $mk$ weights and $k$ biases, and there are four.
+#
+# ```python
+# def parameters(n, h, d):
+#     return 2 * n * h + 2 * h * d + 2 * h + d + n
+# ```
+#
+# For X-rays of 64 × 64 pixels $n = 4096$, and already $h = 512$ costs more than four million parameters, most of them
+# in the two outer layers, while neighbouring pixels obey the same rules everywhere in the image. Exercise 1.5 asks what
+# to do instead.
+#
+# </details>
 
 # %% tags=["nbval-check-output"]
 probe = AutoEncoder()
@@ -412,6 +454,42 @@ dae_salt = train_model(AutoEncoder(mean=mean), denoising_error(salt_and_pepper, 
 # Does it help to train on noise, and does it have to be the right noise? We spoil the test images in both ways, and
 # let the plain autoencoder and both denoising ones try.
 
+# %% [markdown]
+# **Exercise 1.2 (predict ★★). The error of doing nothing.** Salt and pepper touches a share $p = 0.3$ of the pixels,
+# and sets each of these to 0 or to 1 with equal chances. Nearly every pixel of a digit is 0 or 1 already. What is then,
+# nearly, the mean squared error per pixel of the spoilt image itself, before anyone has denoised it? It is what every
+# denoiser below has to beat.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Take one pixel that is touched, and suppose it is black. Which two things can happen to it?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Share of pixels that are touched, times the chance that a touched one ends on the wrong side, times the squared miss.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_1_2 = None  # a number
+
+# %% tags=["check"]
+sheet.check("1.2", prediction_1_2)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.2</summary>
+#
+# Of the touched pixels half land where they were, and the others miss by 1: $p/2$. The measured error, in the next
+# cell under "untouched", is a little less, since grey pixels are missed by less. Gaussian noise costs its variance,
+# $\sigma^2$, whatever the picture.
+#
+# ```python
+# prediction_1_2 = 0.3 / 2
+# ```
+#
+# </details>
+
 # %%
 torch.manual_seed(SEED + 1)
 noisy = {"Gaussian": gaussian(x_test, 0.5), "salt and pepper": salt_and_pepper(x_test, 0.3)}
@@ -579,8 +657,8 @@ fig
 #
 # The decoder makes an image of any 32 numbers. So draw numbers at random, decode, and have new digits? The trouble is
 # *which* numbers. Nothing in (1.1) says where codes should lie. It cannot: doubling every code and halving the
-# decoder's first weights leaves the loss unchanged, so the loss does not even fix their scale (exercise 5). A generator
-# is a decoder *and* a distribution of codes, its **prior** $p(z)$, and an autoencoder is only half of one.
+# decoder's first weights leaves the loss unchanged, so the loss does not even fix their scale (exercise 1.13). A
+# generator is a decoder *and* a distribution of codes, its **prior** $p(z)$, and an autoencoder is only half of one.
 #
 # The other half can be supplied afterwards: look at the codes of the training images, and fit a distribution to them
 # (Ghosh et al. 2020). How good a generator that makes depends on how well the distribution fits. We try four, from
@@ -624,6 +702,40 @@ plots.show_rows({name: x[:10] for name, x in decoded.items()})
 #
 # where the bar is the mean over images. It is large only if each image reads as one digit *and* all digits occur. With
 # another classifier this is the logarithm of the **inception score** (Salimans et al. 2016).
+
+# %% [markdown]
+# **Exercise 1.3 (predict ★). A generator that knows four digits.** A decoder draws only 0, 1, 4 and 7, all four equally
+# often, and our classifier reads each drawing with certainty. How large is (1.6), in nats? You will need it to read the
+# table that follows.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Take the two terms one by one. What is the entropy of a reading that is certain?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The mean of all readings gives a quarter to each of four digits, and nothing to the others.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_1_3 = None  # a number, in nats
+
+# %% tags=["check"]
+sheet.check("1.3", prediction_1_3)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.3</summary>
+#
+# Certain readings have no entropy, so the second term is 0; the first is that of four equal shares, $\ln 4$. What
+# (1.6) counts, its exponential, is here the number of digits that the generator knows.
+#
+# ```python
+# prediction_1_3 = math.log(4)
+# ```
+#
+# </details>
 
 # %%
 def reading(x):
@@ -725,6 +837,9 @@ expect("k-sparse error as a share of PCA's", errors["k-sparse"] / pca_error, bel
 for noise, bar in {"Gaussian": 0.78, "salt and pepper": 0.68}.items():
     expect(f"{noise} noise: denoising autoencoder's error as a share of the plain one's",
            denoised[noise, noise] / denoised[noise, "plain"], below=bar)
+best_linear = (eigenvalues * 0.5**2 / (eigenvalues + 0.5**2)).sum().item() / 784  # exercise 1.9
+expect("Gaussian noise: denoising autoencoder's error as a share of the best linear denoiser's",
+       denoised["Gaussian", "Gaussian"] / best_linear, below=0.95)
 expect("accuracy with 200 labels, k-sparse code minus pixels, points", gain["k-sparse", 200].mean(), above=2)
 expect("accuracy with 200 labels, k-sparse code minus the untrained one, points",
        (gain["k-sparse", 200] - gain["untrained", 200]).mean(), above=6)
@@ -738,180 +853,625 @@ print(f"training took {sum(h.seconds for h in histories.values()):.0f} s for {le
 # %% [markdown]
 # ## Exercises
 #
-# **1. Review.** Sketch an autoencoder for unlabelled chest X-rays of $64 \times 64$ pixels: layers, sizes, loss, and
-# how you would choose the width of the bottleneck. How many parameters has a fully connected one with layers
-# $n$–$h$–$d$–$h$–$n$? Check your formula on the model of this chapter.
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing. The first three stand above, each
+# just before the result that it asks for.
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# %% [markdown]
+# **Exercise 1.4 (code ★). The error of (1.1).** Write the number that (1.1) minimises, for one batch: the squared
+# distance of each copy from its original, averaged over the images. This chapter's tables state it per pixel, which
+# changes no minimum; from [chapter 2](02_vae.ipynb) on, where other terms stand beside it, the difference is a factor
+# of 784.
 #
-# A layer from $m$ to $n$ units has $mn$ weights and $n$ biases. The four layers together have
-# $2nh + 2hd + (h + d + h + n)$ parameters. For X-rays $n = 4096$, so already $h = 512$ costs more than four million
-# parameters, most of them in the outer layers, while neighbouring pixels obey the same rules everywhere in the image.
-# So use convolutions with stride 2 (64 → 32 → 16 → 8), a linear layer to the code, and the mirror image as decoder.
-# (Chapter 9 stops at $16 \times 16$ and keeps the code as a small map.) Take squared error if blurred findings are more
-# acceptable than missing ones. Choose $d$ on images of *other patients*: raise it until the held-out error, or the
-# accuracy of a probe on the codes, stops improving.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Two different things are done with two kinds of axes: one with the pixels, one with the images.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `.flatten(1)` puts all pixels of an image into one axis, whatever its shape.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-def parameters(n, h, d):
-    return 2 * n * h + 2 * h * d + 2 * h + d + n
+# %% tags=["answer"]
+def reconstruction_error(x_hat, x):
+    """Mean over the images of the squared norm of x - x_hat.
 
+    x_hat, x (B, 1, H, W): copies and originals.  Returns a number.
+    """
+    ...
 
-agree = parameters(784, HIDDEN, CODE) == metrics.parameter_count(AutoEncoder())
-print(agree, f"{parameters(4096, 512, 64):,} for X-rays")
-
-# %% [markdown]
-# **2. A linear autoencoder is PCA.** Remove every nonlinearity: $z = W(x - \mu)$, $\hat x = \mu + Vz$, both trained by
-# Adam on squared error. Predict its error from the eigenvalues and (1.2), then train it. Is $W$ equal to the
-# eigenvectors?
+# %% tags=["check"]
+sheet.check("1.4", reconstruction_error)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 1.4</summary>
 #
-# By (1.2) it cannot fall below $\frac{1}{784}\sum_{i > 32} \lambda_i$ on the training images, and training gets within
-# a few per cent of it. Any invertible $A$ gives an equally good pair, $AW$ and $VA^{-1}$, so $W$ is *not* the
-# eigenvectors; but the space that $V$ spans is nearly theirs. The last line measures this: the mean squared cosine of
-# the angles between the two spaces, 1 if they agree, $32/784 \approx 0.04$ for a random one. (The error at the head of
-# the chapter is lower, because there PCA was clipped.)
+# The pixels of an image are added up, the images averaged.
+#
+# ```python
+# def reconstruction_error(x_hat, x):
+#     return (x - x_hat).square().flatten(1).sum(1).mean()
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-class LinearAutoEncoder(nn.Module):
-    def __init__(self, mean, code=CODE):
-        super().__init__()
-        self.encoder, self.decoder = nn.Linear(784, code, bias=False), nn.Linear(code, 784, bias=False)
-        self.register_buffer("mean", mean.cpu().clone())
-
-    def forward(self, x):
-        return (self.mean + self.decoder(self.encoder(x.flatten(1) - self.mean))).view(x.shape)
-
-
-torch.manual_seed(SEED)
-linear = train_model(LinearAutoEncoder(mean), squared_error, "linear")
-floor = eigenvalues[CODE:].sum().item() / 784
-linear_error = mse(linear(x_train), x_train)
-Q, _ = torch.linalg.qr(linear.decoder.weight)                        # an orthonormal basis of V's columns
-overlap = (Q.T @ eigenvectors[:, :CODE]).square().sum().item() / CODE
-print(f"training error {linear_error:.5f}, floor {floor:.5f}; mean squared cosine {overlap:.3f}")
-
-# %% tags=["solution", "nbval-check-output"]
-expect("linear autoencoder's training error as a share of the eigenvalues' sum", linear_error / floor,
-       above=0.9999, below=1.05)
-
 # %% [markdown]
-# **3. The best linear denoiser.** For $\tilde x = x + \sigma\varepsilon$ show that the linear map that minimises
-# $\mathbb{E}\lVert x - \mu - A(\tilde x - \mu)\rVert^2$ is $A = C(C + \sigma^2 I)^{-1}$, and that its error is
-# $\sum_i \lambda_i \sigma^2 / (\lambda_i + \sigma^2)$. Check the formula on images, for $\sigma = 0.5$, and compare
-# with the denoising autoencoder.
+# **Exercise 1.5 (predict ★). An autoencoder for X-rays without labels.** (Review.) You have a hundred thousand chest
+# X-rays of $64 \times 64$ pixels, several of each patient, and no labels. Which plan is sound?
+#
+# - (a) Layers of 4096 units throughout, also the code, trained until the training error is 0.
+# - (b) Convolutions of stride 2 down to $8 \times 8$, a linear layer to a code of some dozens of numbers, the mirror
+#   image back; squared error between copy and original; the code's width chosen on images of other patients.
+# - (c) The encoder of (b) with ten outputs and a softmax, trained on cross-entropy.
+# - (d) The network of (b), its code widened for as long as the error on the training images falls.
+# - (e) A decoder that draws each pixel from its own bias, trained on squared error.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Ask of each plan: what is the target, what forbids mere copying, and on which images is a choice made?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# One plan needs labels, one has no bottleneck, one no code, and one chooses by an error that can only fall.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_1_5 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("1.5", choice_1_5)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 1.5</summary>
+#
+# The plan has all that an autoencoder needs: an encoder and a decoder that suit images, a narrow place, the image
+# itself as target, and a measure on images it has never seen. (Chapter 9 stops at $16 \times 16$ and keeps the code as
+# a small map.) Take squared error if blurred findings are more acceptable than missing ones, by (1.3). Raise the width
+# until the held-out error, or the accuracy of a linear probe on the codes, stops improving.
+#
+# ```python
+# choice_1_5 = "b"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.6 (code ★★). Principal components, end to end.** Learn (1.2) from the images `train`, and return the
+# copies of other images `x` from $d$ numbers each. Images are rows here. This is the opponent that every network of
+# this chapter is measured by, and an opponent that is built wrongly is easy to beat.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Three steps: what is common to all training images is taken off; the rest is projected; what was taken off is put
+# back.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.linalg.eigh` returns the eigenvalues of a symmetric matrix in rising order, and the eigenvectors as columns in
+# the same order.
+#
+# </details>
+
+# %% tags=["answer"]
+def pca_copy(train, x, d):
+    """Copies of x by the d principal components of train.
+
+    train (N, n): images to learn from.  x (B, n): images to copy.  Returns (B, n), not clipped.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.6", pca_copy)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.6</summary>
+#
+# Mean and directions both belong to the training images. The check takes the right singular vectors of the centred
+# images instead, which are the same directions.
+#
+# ```python
+# def pca_copy(train, x, d):
+#     mean = train.mean(0)
+#     centred = train - mean
+#     V = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -d:]
+#     return mean + (x - mean) @ V @ V.T
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.7 (predict ★★). What a linear autoencoder finds.** Take every nonlinearity out of the network: $z =
+# W(x - \mu)$ and $\hat x = \mu + V z$, with $d$ numbers in the code, both matrices trained on (1.1) for as long as you
+# like. What do you know of the result? Exercise 1.8 puts it to the test.
+#
+# - (a) The rows of $W$ are the leading $d$ eigenvectors of the covariance, and the columns of $V$ too.
+# - (b) With enough steps its training error falls below that of PCA.
+# - (c) Its training error approaches that of PCA, $\sum_{i > d} \lambda_i$; the columns of $V$ span the space of the
+#   leading eigenvectors, and $W$ need not be made of eigenvectors.
+# - (d) Training may end in a poor local minimum, with the space of other eigenvectors.
+# - (e) The columns of $V$ are orthogonal, but not sorted by variance as the eigenvectors are.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What happens to the copies if $W$ is replaced by $AW$, and $V$ by $VA^{-1}$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Read again what the theorems of Eckart and Young and of Baldi and Hornik are cited for, below (1.2).
+#
+# </details>
+
+# %% tags=["answer"]
+choice_1_7 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("1.7", choice_1_7)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.7</summary>
+#
+# By (1.2) no linear pair goes below $\sum_{i > d} \lambda_i$, and there are no other minima to be caught in. Any
+# invertible $A$ gives an equally good pair, $AW$ and $VA^{-1}$, so $W$ is *not* the eigenvectors and its rows need not
+# be orthogonal; only the product $VW$ is determined, the projection on their space.
+#
+# ```python
+# choice_1_7 = "c"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.8 (investigate ★★★). Train one.** Write the training loop of that linear autoencoder: plain gradient
+# descent on (1.1), all images in every step, from the given $W$ and $V$. The images are centred and stand in rows, so
+# codes are `x @ W.T` and copies `z @ V.T`. The check compares your matrices after a few steps. Then investigate: give
+# it data with eigenvalues of your choice, let it run for some thousands of steps, and look at the error against
+# $\sum_{i > d} \lambda_i$, at $VW$, and at $W$.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Either write the two gradients by hand, or let autograd find them: `torch.autograd.grad(loss, (W, V))` asks for no
+# `.grad` and no zeroing, if `W` and `V` require gradients.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# With the miss $m = \hat x - x$ in rows, the gradient by $V$ is $\frac2N m^\top z$, and the one by $W$ is $\frac2N
+# (mV)^\top x$. Take both before you move either.
+#
+# </details>
+
+# %% tags=["answer"]
+def train_linear(x, W, V, rate, steps):
+    """W and V after `steps` steps of gradient descent on the mean over images of the squared norm of x - x_hat.
+
+    x (N, n): centred images.  W (d, n), V (n, d): where to start.  rate: of the descent.  Returns W, V.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.8", train_linear)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.8</summary>
+#
+# Both gradients are taken at the same place.
+#
+# ```python
+# def train_linear(x, W, V, rate, steps):
+#     for _ in range(steps):
+#         z = x @ W.T
+#         miss = z @ V.T - x
+#         of_W, of_V = 2 * (miss @ V).T @ x / len(x), 2 * miss.T @ z / len(x)
+#         W, V = W - rate * of_W, V - rate * of_V
+#     return W, V
+# ```
+#
+# Let it run on:
+#
+# ```
+# torch.manual_seed(0)
+# x = torch.randn(500, 5) * torch.tensor([2.0, 1.5, 1.0, 0.5, 0.3])
+# x = x - x.mean(0)
+# values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+# W, V = train_linear(x, 0.3 * torch.randn(2, 5), 0.3 * torch.randn(5, 2), 0.02, 5000)
+# print((x - x @ W.T @ V.T).square().sum(1).mean(), values[:-2].sum())       # the same
+# print((V @ W - vectors[:, -2:] @ vectors[:, -2:].T).abs().max())            # nothing: the projection
+# print(W @ W.T, W @ vectors[:, -2:])                                         # neither a unit matrix nor a permutation
+# ```
+#
+# The error is PCA's, $VW$ is the projection on the leading eigenvectors, and $W$ is neither orthogonal nor made of
+# them. From another start it ends at another $W$, and at the same $VW$.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.9 (derive ★★). The best linear denoiser.** Let $\tilde x = x + \sigma\varepsilon$. Show that the matrix
+# $A$ that minimises $\mathbb{E}\lVert x - \mu - A(\tilde x - \mu)\rVert^2$ is diagonal in the basis of the eigenvectors
+# of $C$, and return its gains $a_i$ and the least error as functions of the eigenvalues $\lambda_i$ and of $\sigma$. No
+# bottleneck is needed: this filter is the reference beside which a denoising network should be put.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# In the eigenvectors' basis the coordinates do not hang together, so each can be treated alone: a signal of variance
+# $\lambda$, noise of variance $\sigma^2$, and one number $a$ to multiply by.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The error of one coordinate is $(1 - a)^2 \lambda + a^2 \sigma^2$: what is cut off, and what is let through.
+#
+# </details>
+
+# %% tags=["answer"]
+def linear_denoiser(eigenvalues, sigma):
+    """The best gain in each direction, and the squared error of all directions together.
+
+    eigenvalues (n,): of the covariance.  sigma: the noise's standard deviation.  Returns gains (n,), error.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.9", linear_denoiser)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.9</summary>
 #
 # Setting the derivative by $A$ to zero gives $A\,\mathbb{E}[(\tilde x - \mu)(\tilde x - \mu)^\top] =
-# \mathbb{E}[(x - \mu)(\tilde x - \mu)^\top]$, that is $A(C + \sigma^2 I) = C$. In the basis of eigenvectors
-# every coordinate is multiplied by $a_i = \lambda_i/(\lambda_i + \sigma^2)$: directions with more signal than noise
-# are kept, the others shrunk. The error in coordinate $i$ is
-# $(1 - a_i)^2 \lambda_i + a_i^2 \sigma^2 = \lambda_i\sigma^2/(\lambda_i + \sigma^2)$. No bottleneck is needed: this
-# filter may use all 784 coordinates, and it is the reference that any denoising network should be put beside.
+# \mathbb{E}[(x - \mu)(\tilde x - \mu)^\top]$, that is $A(C + \sigma^2 I) = C$, so $A = C(C + \sigma^2 I)^{-1}$. In the
+# basis of eigenvectors every coordinate is multiplied by $a_i = \lambda_i/(\lambda_i + \sigma^2)$: directions with more
+# signal than noise are kept, the others shrunk. The error in coordinate $i$ is
+# $(1 - a_i)^2 \lambda_i + a_i^2 \sigma^2 = \lambda_i\sigma^2/(\lambda_i + \sigma^2)$.
+#
+# ```python
+# def linear_denoiser(eigenvalues, sigma):
+#     gains = eigenvalues / (eigenvalues + sigma**2)
+#     return gains, (gains * sigma**2).sum()
+# ```
+#
+# On this chapter's training images, `linear_denoiser(eigenvalues, 0.5)[1] / 784` is the error per pixel that no linear
+# filter beats, not even with all 784 coordinates. The chapter promises that the denoising autoencoder, with 32, does.
 #
 # </details>
 
-# %% tags=["solution"]
-sigma = 0.5
-shrink = eigenvalues / (eigenvalues + sigma**2)
-torch.manual_seed(SEED + 4)
-observed = (gaussian(x_train, sigma).flatten(1) - mean) @ eigenvectors
-filtered = mean + (observed * shrink) @ eigenvectors.T
-formula = (eigenvalues * sigma**2 / (eigenvalues + sigma**2)).sum().item() / 784
-measured = mse(filtered, x_train.flatten(1))
-print(f"best linear denoiser: formula {formula:.5f}, measured {measured:.5f}")
-print(f"denoising autoencoder on test images: {denoised['Gaussian', 'Gaussian']:.5f}")
-
-# %% tags=["solution", "nbval-check-output"]
-expect("linear denoiser, measured error over the formula's", measured / formula, above=0.995, below=1.005)
-expect("denoising autoencoder's error as a share of the best linear denoiser's",
-       denoised["Gaussian", "Gaussian"] / formula, below=0.95)
-
 # %% [markdown]
-# **4. Review: overfitting.** How does an autoencoder overfit, how would you notice, and what can be done? Train one on
-# 300 images, plainly and as a denoising autoencoder, and compare the errors on those 300 and on test images.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 1.10 (predict ★). Overfitting, noticed and treated.** (Review.) An autoencoder is trained on a few
+# hundred scans of some dozens of patients. Which of these sentences is right?
 #
-# It learns *these* images in place of images: the error on the training set goes on falling and that on
-# held-out images does not. In medicine hold out patients, not images; two scans of one person are nearly copies, and a
-# split by image hides the fault. Remedies: more unlabelled images (cheap, that is the point), a narrower
-# bottleneck, noise on the input, sparsity, weight decay, early stopping on held-out error. Noise makes 300 images
-# into ever new ones; the gap between the two errors shrinks.
+# - (a) It cannot overfit: with a bottleneck it has no room to learn images by heart.
+# - (b) Hold out every fifth scan at random, and compare the errors on the two parts.
+# - (c) Overfitting would show as a training error that stops falling.
+# - (d) Hold out whole patients; if the error on theirs stays far above the training error, spoil the inputs with fresh
+#   noise, the targets staying clean: this narrows the gap.
+# - (e) A wider code and more layers would help the network to copy new images as well as it copies its own.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# How much do two scans of one patient differ, compared with scans of two patients?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# An image to which noise is added anew at each step never comes twice.
 #
 # </details>
 
-# %% tags=["solution"]
-few = train_set.subset(torch.arange(300))
-for name, loss in {"plain": squared_error, "denoising": denoising_error(gaussian, 1.0)}.items():
-    torch.manual_seed(SEED)
-    model = train_model(AutoEncoder(mean=mean), loss, f"300 images, {name}", images=few, batch_size=100)
-    on_few, on_test = mse(model(x_train[:300]), x_train[:300]), mse(model(x_test), x_test)
-    print(f"{name:10s} error on its 300 images {on_few:.4f}, on test images {on_test:.4f}, gap {on_test - on_few:.4f}")
+# %% tags=["answer"]
+choice_1_10 = None  # "a", "b", "c", "d" or "e"
 
-# %% [markdown]
-# **5. The loss does not fix the scale.** Show that multiplying the encoder's last layer by $a > 0$ and dividing the
-# decoder's first weights by $a$ changes no copy, though it changes every code. What does this say about drawing
-# $z \sim \mathcal{N}(0, I)$? Check it for $a = 10$.
+# %% tags=["check"]
+sheet.check("1.10", choice_1_10)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 1.10</summary>
 #
-# For $a > 0$, $\mathrm{ReLU}(a u) = a\,\mathrm{ReLU}(u)$, so the code becomes $az$ and $W(az)/a = Wz$. All these
-# networks have the same loss, and the codes of some are ten times as wide as those of others; no fixed distribution
-# can suit them all. It has to be named before training and trained for, or fitted to the codes afterwards.
-# The same argument works for any invertible map that the layers can express: the geometry of an
+# It learns *these* images in place of images: the error on the training set goes on falling and that on held-out
+# images does not. In medicine hold out patients, not images; two scans of one person are nearly copies, and a split by
+# image hides the fault. Remedies: more unlabelled images (cheap, that is the point), a narrower bottleneck, noise on
+# the input, sparsity, weight decay, early stopping on held-out error. See it with this chapter's own functions:
+#
+# ```
+# few = train_set.subset(torch.arange(300))
+# for name, loss in {"plain": squared_error, "denoising": denoising_error(gaussian, 1.0)}.items():
+#     torch.manual_seed(SEED)
+#     model = train_model(AutoEncoder(mean=mean), loss, f"300 images, {name}", images=few, batch_size=100)
+#     print(name, "on its images", mse(model(x_train[:300]), x_train[:300]), "on others", mse(model(x_test), x_test))
+# ```
+#
+# ```python
+# choice_1_10 = "d"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.11 (code ★★). Keep the k largest.** The competition in (1.5): of each image's hidden units keep the $k$
+# largest with their values, and set the others to zero. The result has the shape of `h`. Values may have either sign.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# `h.topk(k, dim=...)` gives values and their places. Along which axis do units compete?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Put the values back at their places in a tensor of zeros: `scatter`.
+#
+# </details>
+
+# %% tags=["answer"]
+def keep_largest(h, k):
+    """The k largest units of each image, the others zero.
+
+    h (B, units): before the competition.  k: how many may speak.  Returns (B, units).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.11", keep_largest)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.11</summary>
+#
+# Units of one image compete, not images of one batch; and the largest win, which is not the same as those of largest
+# absolute value.
+#
+# ```python
+# def keep_largest(h, k):
+#     kept = h.topk(k, dim=1)
+#     return torch.zeros_like(h).scatter(1, kept.indices, kept.values)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.12 (code ★★★). The gradient that a dead unit does not get.** Images $x$ in rows, codes $z =
+# \operatorname{ReLU}(x W^\top + b)$, copies $\hat x = z V^\top$, and the loss (1.1). Return its gradient by $W$. By
+# hand it takes a few matrix products, and the line with the rectifier decides why half of the book's code died. One
+# unit of each test is dead: look at its row.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Walk back from the end: the gradient by $\hat x$, then by $z$, then by what stands under the rectifier, then by $W$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The rectifier's derivative is 1 where its input is positive, and 0 elsewhere: multiply the gradient by $z$ with it,
+# entry by entry.
+#
+# </details>
+
+# %% tags=["answer"]
+def encoder_gradient(x, W, b, V):
+    """The gradient by W of the mean over images of the squared norm of x - relu(x W' + b) V'.
+
+    x (B, n), W (d, n), b (d,), V (n, d).  Returns (d, n).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.12", encoder_gradient)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.12</summary>
+#
+# Where a unit is silent for every image, its column of the mask is empty, and so is its row of the gradient: its
+# weights stay as they are for ever, since in this network nothing lies below them that could change.
+#
+# ```python
+# def encoder_gradient(x, W, b, V):
+#     before = x @ W.T + b
+#     of_copy = 2 * (before.relu() @ V.T - x) / len(x)
+#     of_code = of_copy @ V
+#     return (of_code * (before > 0)).T @ x
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.13 (derive ★). The loss does not fix the scale.** The encoder ends in $z = \operatorname{ReLU}(W h + b)$,
+# and the decoder begins with $V z$. Change the three so that every code becomes $a$ times what it was, $a > 0$, and no
+# copy changes. What does this say about drawing $z \sim \mathcal{N}(0, I)$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# For which factors is $\operatorname{ReLU}(a u) = a \operatorname{ReLU}(u)$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The rectifier hears $W h + b$, and all of it has to grow.
+#
+# </details>
+
+# %% tags=["answer"]
+def louder(W, b, V, a):
+    """Codes a times as large, and the same copies.
+
+    W (d, h), b (d,): the encoder's last layer.  V (k, d): the decoder's first weights.  Returns W, b, V.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.13", louder)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.13</summary>
+#
+# For $a > 0$, $\operatorname{ReLU}(a u) = a \operatorname{ReLU}(u)$, so the code becomes $az$ and $(V/a)(az) = Vz$.
+#
+# ```python
+# def louder(W, b, V, a):
+#     return a * W, a * b, V / a
+# ```
+#
+# All these networks have the same loss, and the codes of some are ten times as wide as those of others; no fixed
+# distribution can suit them all. It has to be named before training and trained for, or fitted to the codes
+# afterwards. The same argument works for any invertible map that the layers can express: the geometry of an
 # autoencoder's code space, distances included, is in part an accident.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-scaled = AutoEncoder(mean=mean).to(device)
-scaled.load_state_dict(ae.state_dict())
-with torch.no_grad():
-    scaled.encoder[2].weight.mul_(10)
-    scaled.encoder[2].bias.mul_(10)
-    scaled.decoder[0].weight.div_(10)
-    print("codes ten times as large:", torch.allclose(scaled.encode(x_test), 10 * ae.encode(x_test), atol=1e-2))
-    print("copies unchanged:", torch.allclose(scaled(x_test), ae(x_test), atol=1e-3))
-
 # %% [markdown]
-# **6. Other quantiles.** The loss $\rho_q(u) = \max(q u, (q - 1) u)$ with $u = x - \hat x$ is absolute error, halved,
-# for $q = \tfrac12$. What does it make the decoder draw for $q = 0.9$, and when would a radiologist want that? Check on
-# the nine values of `spot`.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 1.14 (code ★★). A loss for other quantiles.** With $u = x - \hat x$ the loss $\rho_q(u) = \max(q u,
+# (q - 1) u)$ is absolute error, halved, for $q = \tfrac12$. Write its mean over all pixels and images. What does it
+# make a decoder draw for $q = 0.9$, and when would a radiologist want that?
 #
-# The derivative of $\mathbb{E}\,\rho_q$ by $c$ is $(1 - q) P(x < c) - q P(x > c)$, which vanishes where $P(x < c) = q$:
-# the decoder draws the $q$-quantile of each pixel. With $q = 0.9$ a spot is drawn in full as soon as more than a tenth
-# of the images that share a code have it. That is a *sensitive* picture, which errs on the side of showing. It is no
-# picture of any one patient, for the quantile is taken at each pixel alone.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Which of the two expressions is the larger where a pixel is drawn too faint, $u > 0$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.maximum` compares two tensors entry by entry.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-for q in (0.1, 0.5, 0.9):
-    u = spot - c[:, None]
-    best = c[torch.maximum(q * u, (q - 1) * u).mean(1).argmin()]
-    print(f"q = {q}: drawn {best:.2f}, quantile {spot.quantile(q):.2f}")
+# %% tags=["answer"]
+def quantile_loss(x_hat, x, q):
+    """The mean of rho_q(x - x_hat) over all pixels of all images.
 
-# %% [markdown]
-# **7. Review: the families.** Name the three families of deep generative models that this course treats, with their
-# years, and say for each what it adds to the decoder of this chapter.
+    x_hat, x (B, 1, H, W): copies and originals.  q: between 0 and 1.  Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.14", quantile_loss)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 1.14</summary>
+#
+# The derivative of $\mathbb{E}\,\rho_q(x - c)$ by $c$ is $(1 - q) P(x < c) - q P(x > c)$, which vanishes where
+# $P(x < c) = q$: the decoder draws the $q$-quantile of each pixel.
+#
+# ```python
+# def quantile_loss(x_hat, x, q):
+#     u = x - x_hat
+#     return torch.maximum(q * u, (q - 1) * u).mean()
+# ```
+#
+# With $q = 0.9$ a spot is drawn in full as soon as more than a tenth of the images that share a code have it. That is a
+# *sensitive* picture, which errs on the side of showing. It is no picture of any one patient, for the quantile is taken
+# at each pixel alone.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.15 (predict ★★). How sensitive a picture.** Of the nine values of `spot`, three are 1 and six are 0. From
+# which $q$ on does the loss of exercise 1.14 make the decoder draw the spot in full? Think first, then let a loop over
+# $q$ and the candidates `c` of that section confirm it.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Move $c$ a little upwards from 0. By how much does the loss of the six zeros rise, and that of the three ones fall?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Six zeros cost $(1 - q)$ each for a step of 1, three ones gain $q$ each.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_1_15 = None  # a number between 0 and 1
+
+# %% tags=["check"]
+sheet.check("1.15", prediction_1_15)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.15</summary>
+#
+# The loss as a function of $c$ between 0 and 1 has the slope $\frac19\,(6(1 - q) - 3q)$, which is negative from
+# $q = \tfrac69$ on: the share of images *without* the spot.
+#
+# ```python
+# prediction_1_15 = 6 / 9
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.16 (code ★★). Draw from the fitted Gaussian.** Turn a decoder into a generator: given the codes of the
+# training images and normal noise, return draws from the Gaussian that has the codes' mean and covariance
+# (`torch.cov(codes.T)`), one for each row of `eps`. (The rectifier that this chapter puts behind it is left out.)
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# In one dimension it is $\mu + \sigma\varepsilon$, with the root of the variance. What is a root of a matrix?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.linalg.cholesky(C)` gives $L$ with $LL^\top = C$. For a column $\varepsilon$ the draw is $\mu + L\varepsilon$;
+# here draws stand in rows.
+#
+# </details>
+
+# %% tags=["answer"]
+def draw_codes(codes, eps):
+    """Draws from the Gaussian with the mean and the covariance of the codes.
+
+    codes (N, d): of training images.  eps (B, d): standard normal noise.  Returns (B, d).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("1.16", draw_codes)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.16</summary>
+#
+# The covariance of $L\varepsilon$ is $L\,\mathbb{E}[\varepsilon\varepsilon^\top] L^\top = LL^\top$. Any other root of
+# $C$ does as well; the check looks at mean and covariance alone.
+#
+# ```python
+# def draw_codes(codes, eps):
+#     L = torch.linalg.cholesky(torch.cov(codes.T))
+#     return codes.mean(0) + eps @ L.T
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 1.17 (predict ★). The three families.** (Review.) This course treats three families of deep generative
+# models. Which sentence names them rightly, with their years and with what each adds to the decoder of this chapter?
+#
+# - (a) Generative adversarial networks (2013) name a prior and have an encoder; variational autoencoders (2014) have a
+#   second network judge the drawings; diffusion models (2015) stack several decoders.
+# - (b) Variational autoencoders (2013) train the decoder against a discriminator that knows real images; generative
+#   adversarial networks (2014) replace it by a penalty; diffusion models (2020) drop the decoder.
+# - (c) Variational autoencoders (2013) name a prior, and pay for codes that stray from it; generative adversarial
+#   networks (2014) drop the encoder, and a second network judges what the decoder makes of random codes; diffusion
+#   models (2015, 2020) drop the bottleneck, and apply a denoiser many times, from pure noise.
+# - (d) Variational autoencoders (2013) name a prior; generative adversarial networks (2014) have a judge; diffusion
+#   models (2020) learn an encoder to ever narrower codes, and a decoder for each width.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Chapters 2, 4 and 7 introduce the three, in the order in which they were invented.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Which of them has an encoder that is trained, and which has no encoder or a fixed one?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_1_17 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("1.17", choice_1_17)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 1.17</summary>
 #
 # *Variational autoencoders* (Kingma and Welling, and Rezende et al., 2013–2014) prescribe a distribution of codes, let
 # the encoder answer with a distribution, and charge for its distance from the prescribed one. *Generative adversarial
@@ -919,7 +1479,14 @@ for q in (0.1, 0.5, 0.9):
 # codes. *Diffusion models* (Sohl-Dickstein et al. 2015; Ho et al. 2020) drop the bottleneck: a denoising network,
 # trained at all noise levels as in (1.4), is applied many times from pure noise.
 #
+# ```python
+# choice_1_17 = "c"
+# ```
+#
 # </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## References
