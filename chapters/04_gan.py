@@ -43,7 +43,7 @@ from IPython.display import Markdown
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+from genmed_core import data, exercises, kernels, metrics, nets, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -59,6 +59,7 @@ print(runtime.machine())
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 x_test = test_set.images.to(device) / 255
 expect = metrics.Expectations("04_gan", source=test_set.source)
+sheet = exercises.sheet("04_gan")
 
 # %% mystnb={"image": {"alt": "Two rows of twenty real handwritten digits."}}
 plots.show_grid(x_test[:40], columns=20)
@@ -221,6 +222,39 @@ D_star = torch.sigmoid(-theta[:, None] ** 2 / 2 - theta[:, None] * eps)    # at 
 slopes = {"saturating": -D_star, "non-saturating": D_star - 1, "least squares": (D_star - 1) * D_star * (1 - D_star)}
 pulls = {name: (theta, (slope @ weight) * -theta) for name, slope in slopes.items()}
 
+# %% [markdown]
+# **Exercise 4.1 (predict ★). What a perfect opponent still tells.** Before you look at the curves: by (4.4) and (4.5),
+# how large is the gradient in $\theta$ of the *non-saturating* loss at $\theta = 8$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# How sure is the best discriminator of a fake that lies eight standard deviations away? What does (4.4) say then?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The mean in (4.5) is of $\ell' \cdot (-\theta)$, and $\ell'$ is nearly the same for every fake.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_4_1 = None  # a number
+
+# %% tags=["check"]
+sheet.check("4.1", prediction_4_1, measured=pulls["non-saturating"][1][-1].item())
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.1</summary>
+#
+# $D^* \approx 0$ at every fake, so $\ell' \approx -1$ and (4.5) is $-1 \cdot (-\theta) = \theta$: the further away, the
+# harder the pull. With the saturating loss $\ell' = -D^*$ instead, and next to nothing is left.
+#
+# ```python
+# prediction_4_1 = 8
+# ```
+#
+# </details>
+
 # %% mystnb={"image": {"alt": "Gradient against distance: two losses fall to nothing, the non-saturating one grows"}}
 plots.show_curves(pulls, x_label="distance θ of fakes from reals, standard deviations", y_label="gradient in θ",
                   log_y=True, y_range=(1e-5, 20), title="what a generator is told by a perfect discriminator")
@@ -234,7 +268,7 @@ plots.show_curves(pulls, x_label="distance θ of fakes from reals, standard devi
 # reals. In practice it helps because a network with a linear output seldom gets that flat.
 #
 # The remedy has a price. Along the perfect discriminator the non-saturating gradient is that of
-# $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r, p_g)$, which is $2\,\mathrm{KL}(m \| p_r)$ (exercise 4.3). It charges
+# $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r, p_g)$, which is $2\,\mathrm{KL}(m \| p_r)$ (exercise 4.9). It charges
 # heavily for drawing what is not real, and little for *not drawing* what is. That alone does not make modes go
 # missing: below, the same loss loses them in one game and keeps them all in another.
 
@@ -452,7 +486,7 @@ Markdown("```python\n" + inspect.getsource(nets.DigitGenerator) + "\n\n" + inspe
 # because $\mathbb{E}[n n^\top] = I$. One more evaluation of $D$ on a slightly noisy picture, and the price is paid on
 # every second image only. We take $\varsigma = 0.05$ and weight $\gamma = 0.1$. A score that changes slowly from
 # picture to picture still points somewhere sensible at a bad fake. That it is needed for the game to converge at all,
-# even in one dimension, is exercise 4.6.
+# even in one dimension, is exercise 4.13.
 #
 # **An optimiser without momentum.** Adam with $\beta_1 = 0$: an average of past gradients is an average over past
 # opponents. Rate `2e-3`, constant for half of the training, then falling linearly to zero.
@@ -961,6 +995,44 @@ found = {"real points": real_ring, "a circle, no modes": circle + SPREAD * torch
 found |= {f"game, {kind}": kept[-1][0] for kind, kept in rings.items()}
 shares = {name: on_modes(points) for name, points in found.items()}
 covered = {name: (share >= 1 / 16).sum(1).tolist() for name, share in shares.items()}
+
+# %% [markdown]
+# **Exercise 4.2 (predict ★★). What a circle scores.** One of the sets of points to be counted is a plain circle of
+# radius 2 with the ring's spread, $0.05$, and no modes on it. How many per cent of its points lie within three standard
+# deviations of one of the eight centres?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# How long is the piece of the circle near one centre, and how long is the circle?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A piece reaches $3 \cdot 0.05$ to both sides of a centre. The spread costs a little: a point that lies off the circle
+# has a shorter way to go.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_4_2 = None  # per cent
+
+# %% tags=["check"]
+sheet.check("4.2", prediction_4_2, measured=100 * shares["a circle, no modes"].sum(1).mean())
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.2</summary>
+#
+# Eight pieces of length $0.3$ on a circle of length $4\pi$ are 19 %, and the spread takes away one of these. Each
+# centre is near an eighth of that, far less than the sixteenth that a mode has to hold. A count of "is any point near?"
+# would have found all eight.
+#
+# ```python
+# prediction_4_2 = 18
+# ```
+#
+# </details>
+
+# %%
 lines = [f"| {name} | {', '.join(map(str, covered[name]))} | {sum(c == 8 for c in covered[name])} of {GAMES} "
          f"| {100 * share.sum(1).mean():.0f} % |" for name, share in shares.items()]
 Markdown("\n".join(["| points | modes in five games | all eight | points on a mode |", "|---|---|---:|---:|", *lines]))
@@ -1200,7 +1272,7 @@ between
 # digits is less harmless there.
 #
 # *What is rare goes first.* A discriminator hardly notices the absence of a mode that makes up one case in two hundred,
-# and by exercise 4.3 the generator is hardly charged for it. The rare disease is the likeliest thing to be left out,
+# and by exercise 4.10 the generator is hardly charged for it. The rare disease is the likeliest thing to be left out,
 # and no loss curve says so. Count what is there.
 #
 # *Plausible is not true.* The adversarial loss asks whether a picture could be real, never whether it is right for
@@ -1241,131 +1313,407 @@ expect("midpoints read surely: great circle minus cross-fade", sure["great circl
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 4.1 (review). Architecture and objectives.** Describe the two networks of a GAN, what each is given and
-# what it returns. Write both objectives of the textbook's GAN as binary cross-entropies, and say what the labels are
-# in each. Show that $D$'s is $-V/2$, and check with code.
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing.
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 4.1</summary>
+# %% [markdown]
+# **Exercise 4.3 (code ★). The discriminator's loss.** Write the textbook's loss for $D$, (real + fake)/2, but on
+# *scores*, as in the rest of the chapter. It is $-V/2$.
 #
-# $G$ takes noise and returns a picture; $D$ takes a picture and returns the probability that it is real. With
-# $\mathrm{BCE}(p, y) = -y \log p - (1 - y) \log(1 - p)$: $D$ minimises $\frac12[\mathrm{BCE}(D(x), 1) +
-# \mathrm{BCE}(D(G(z)), 0)] = -\frac12 [\log D(x) + \log(1 - D(G(z)))]$, on average $-V/2$. $G$ minimises
-# $\mathrm{BCE}(D(G(z)), 1) = -\log D(G(z))$: the label is false on purpose. That is not $V$, but the non-saturating
-# substitute. Each player's gradient is used for its own weights only.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $-\log D$ and $-\log(1 - D)$ as functions of the score stand above figure 4.2.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A real with score $s$ costs `softplus(-s)`, a fake `softplus(s)`. Means over the batch.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-torch.manual_seed(0)
-on_real, on_fake = torch.rand(1000), torch.rand(1000)                 # any two sets of probabilities
-V = on_real.log().mean() + (1 - on_fake).log().mean()
-bce = (F.binary_cross_entropy(on_real, torch.ones(1000)) + F.binary_cross_entropy(on_fake, torch.zeros(1000))) / 2
-print("D's loss is -V/2:", torch.isclose(bce, -V / 2).item())
+# %% tags=["answer"]
+def discriminator_loss(on_real, on_fake):
+    """D's loss on scores of real and of fake pictures.
 
-# %% [markdown]
-# **Exercise 4.2. The best discriminator is a logistic regression.** For $p_r = \mathcal{N}(0, 1)$ and $p_g =
-# \mathcal{N}(\theta, 1)$, show that $D^*$ is a logistic regression and find its two coefficients. Fit one to 200,000
-# samples with $\theta = 2$ and compare.
+    on_real, on_fake (B, 1): scores before the sigmoid.  Returns a number.
+    """
+    ...
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 4.2</summary>
-#
-# $\log p_r(x) - \log p_g(x) = \frac12[(x - \theta)^2 - x^2] = \theta^2/2 - \theta x$. So $D^*(x) = \sigma(w x + b)$
-# with $w = -\theta$ and $b = \theta^2/2$: for $\theta = 2$ both have size 2. The loss is convex, so Newton's method
-# in two unknowns finds them.
-#
-# </details>
-
-# %% tags=["solution", "nbval-check-output"]
-generator = torch.Generator().manual_seed(0)
-reals, fakes = torch.randn(2, 200_000, generator=generator, dtype=torch.float64)
-points = torch.cat([reals, fakes + 2])
-inputs = torch.stack([points, torch.ones_like(points)], 1)            # (N, 2): x and a constant
-labels = torch.cat([torch.ones(200_000), torch.zeros(200_000)]).double()
-coefficients = torch.zeros(2, dtype=torch.float64)
-for _ in range(20):                                                   # Newton
-    p = torch.sigmoid(inputs @ coefficients)
-    hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs
-    coefficients -= torch.linalg.solve(hessian, inputs.T @ (p - labels))
-print("w near -2 and b near 2:", bool((coefficients - torch.tensor([-2.0, 2.0])).abs().max() < 0.05))
-
-# %% [markdown]
-# **Exercise 4.3. What the remedy minimises.** Show that with $D = D^*$ held fixed, the gradient of $\mathbb{E}_{x
-# \sim p_g}[-\log D^*(x)]$ in the generator's parameters is that of $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r,
-# p_g)$, and that this is $2\,\mathrm{KL}(m \| p_r)$ with $m = (p_r + p_g)/2$. Check both for the two Gaussians of
-# (4.5). What does a generator pay that leaves out one case in two hundred and is perfect otherwise?
+# %% tags=["check"]
+sheet.check("4.3", discriminator_loss)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.3</summary>
 #
-# Write $-\log D^* = \log\frac{p_g}{p_r} - \log\frac{p_g}{p_r + p_g}$, since $D^* = p_r/(p_r+p_g)$. Only the sampling
-# density is differentiated. For the first part: the gradient of $\mathrm{KL}(p_g\|p_r) = \int p_g \log(p_g/p_r)$ is
-# $\int \nabla p_g \log (p_g / p_r) + \int \nabla p_g$, and the last integral is 0. For the second: by (4.3) with
-# $D^*$ optimal, the gradient of $2\,\mathrm{JS}$ is that of $V$ with $D^*$ held fixed, $\int \nabla p_g \log(1 - D^*)
-# = \int \nabla p_g \log \frac{p_g}{p_r + p_g}$. Subtract. And $\mathrm{KL}(p_g\|p_r) - \mathrm{KL}(p_g\|m) -
-# \mathrm{KL}(p_r\|m) = \int p_g \log\frac{m}{p_r} + \int p_r \log\frac{m}{p_r} = 2\,\mathrm{KL}(m\|p_r)$. So the
-# difference is a divergence after all, least at $p_g = p_r$ alone. (Arjovsky and Bottou 2017, who found the
-# difference, read its second part as pushing the two apart; for the sum that does not follow, as Shannon and others
-# 2020 saw.) It averages over $m$, so a region that is never drawn has half its real density there and is charged a
-# bounded price: if a share $w$ is left out and the rest enlarged by $1/(1-w)$, the price is $2(1 - w)\, t \log t - w
-# \log 2$ with $t = \frac{2 - w}{2 - 2w}$. For one case in two hundred that is next to nothing.
+# With $\mathrm{BCE}(p, y) = -y \log p - (1 - y) \log(1 - p)$ it is $\frac12[\mathrm{BCE}(D(x), 1) +
+# \mathrm{BCE}(D(G(z)), 0)] = -\frac12 [\log D(x) + \log(1 - D(G(z)))]$, on average $-V/2$.
+#
+# ```python
+# def discriminator_loss(on_real, on_fake):
+#     return (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-def kl_minus_2js(theta):
-    x = eps + theta / 2
-    r, g = (torch.exp(-0.5 * (x - mean) ** 2) / math.sqrt(2 * math.pi) for mean in (0.0, theta))
-    js2 = torch.xlogy(r, 2 * r / (r + g)) + torch.xlogy(g, 2 * g / (r + g))
-    return theta**2 / 2 - js2.sum() * (eps[1] - eps[0])               # KL of two unit Gaussians is theta^2 / 2
-
-
-at = torch.tensor(1.5, dtype=torch.float64)
-slope = (kl_minus_2js(at + 1e-4) - kl_minus_2js(at - 1e-4)) / 2e-4
-pull = (torch.sigmoid(-at**2 / 2 - at * eps) - 1) @ weight * -at      # equation (4.5), non-saturating
-print("the two gradients agree:", bool((slope - pull).abs() < 1e-5))
-line = torch.linspace(-12, 14, 8001, dtype=torch.float64)
-real, fake = (torch.exp(-0.5 * (line - mean) ** 2) / math.sqrt(2 * math.pi) for mean in (0.0, 1.5))
-middle = (real + fake) / 2
-twice = 2 * (middle * (middle / real).log()).sum() * (line[1] - line[0])
-print("it is 2 KL(m || p_r):", bool((twice - kl_minus_2js(at)).abs() < 1e-5))
-w = 1 / 200
-ratio = (2 - w) / (2 - 2 * w)
-price = 2 * (1 - w) * ratio * math.log(ratio) - w * math.log(2)
-print(f"one case in two hundred left out costs {price:.4f} nats")
-
 # %% [markdown]
-# **Exercise 4.4. Least squares.** Let LSGAN's discriminator regress to $b$ on reals and $a$ on fakes, and its
-# generator minimise $\frac12 \mathbb{E}_{p_g}(D - c)^2$. Find the best $D$. Show that for $b - c = 1$, $b - a = 2$,
-# and with the real term $\frac12 \mathbb{E}_{p_r}(D - c)^2$ added (it does not depend on $G$), the generator
-# minimises half of Pearson's $\chi^2(p_r + p_g \,\|\, 2 p_g) = \int \frac{(2 p_g - (p_r + p_g))^2}{p_r + p_g}$. Check
-# with the densities from the start.
+# **Exercise 4.4 (code ★★). Two losses for one wish.** Write both losses of (4.4) for a generator, as means over scores
+# of its fakes. The check also looks at the gradient that each sends to a score, and one score is beyond $\pm 100$:
+# nothing may become infinite.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# In 32 bits $\sigma(-120)$ is 0 exactly, and its logarithm $-\infty$. Which function of the score has sigmoid and
+# logarithm in one?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `F.logsigmoid(s)` is $\log \sigma(s)$, and $1 - \sigma(s) = \sigma(-s)$.
+#
+# </details>
+
+# %% tags=["answer"]
+def generator_losses(on_fake):
+    """The saturating and the non-saturating loss of G, to be made small.
+
+    on_fake (B, 1): scores of fakes before the sigmoid.  Returns two numbers: saturating, non-saturating.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.4", generator_losses)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.4</summary>
 #
-# Pointwise, $p_r (D - b)^2 + p_g (D - a)^2$ is least at $D^* = (b\,p_r + a\,p_g)/(p_r + p_g)$. Then $D^* - c = [(b -
-# c) p_r + (a - c) p_g]/(p_r + p_g) = (p_r - p_g)/(p_r + p_g)$, for $a - c = (b - c) - (b - a) = -1$. So the loss is
-# $\frac12 \int (p_r + p_g) \frac{(p_r - p_g)^2}{(p_r + p_g)^2}$, and $2 p_g - (p_r + p_g) = p_g - p_r$. It lies
-# between 0 and 1, and like JS it is flat where the two do not overlap.
+# G makes $\log(1 - D)$ small, or $-\log D$. The slopes in a score are $-\sigma(s)$ and $-(1 - \sigma(s))$: the first
+# hears the best fakes, the second the worst.
+#
+# ```python
+# def generator_losses(on_fake):
+#     return -F.softplus(on_fake).mean(), F.softplus(-on_fake).mean()
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-r, g = p_real.log_prob(x).exp(), p_fake.log_prob(x).exp()
-b_, a_, c_ = 1.0, -1.0, 0.0
-D_ls = (b_ * r + a_ * g) / (r + g)
-loss = 0.5 * ((r + g) * (D_ls - c_) ** 2).sum() * dx
-chi2 = ((2 * g - (r + g)) ** 2 / (r + g)).sum() * dx
-print("the loss is half of Pearson's chi squared:", torch.isclose(loss, chi2 / 2).item())
-
 # %% [markdown]
-# **Exercise 4.5 (review). VAE against GAN.** Compare the two in what is optimised, what networks are needed, whether
-# there is a likelihood and an encoder, the look of the samples, and how each fails.
+# **Exercise 4.5 (code ★★). Two losses, two owners.** Now from the networks. D's loss, (real + fake)/2, must send no
+# gradient into $G$; the non-saturating loss of $G$ must send one. Most silent bugs of a GAN are here.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The same fakes serve both players, once with their history and once without.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `G(z).detach()` has the values and forgets how they were made.
+#
+# </details>
+
+# %% tags=["answer"]
+def losses(G, D, x, z):
+    """D's loss and G's loss.
+
+    G(z): noise (B, 3) -> fakes (B, 4); D(x): data (B, 4) -> scores (B, 1); x (B, 4): real data.
+    Returns two numbers: D's loss, G's loss.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.5", losses)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.5</summary>
+#
+# Each player's gradient is used for its own weights only. What G's loss leaves in D's weights is thrown away; what D's
+# loss would leave in G is not even made.
+#
+# ```python
+# def losses(G, D, x, z):
+#     fake = G(z)
+#     loss_D = (F.softplus(-D(x)).mean() + F.softplus(D(fake.detach())).mean()) / 2
+#     loss_G = F.softplus(-D(fake)).mean()
+#     return loss_D, loss_G
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.6 (predict ★). Review: who sees what, and who wants what.** Which sentence describes the textbook's GAN?
+#
+# - (a) $G$ is given noise and a batch of real pictures, and is penalised for its distance from them.
+# - (b) $G$ minimises the cross-entropy of its fakes with the label fake, $D$ that of both kinds with their true labels.
+# - (c) $G$ is given noise only and minimises the cross-entropy of its fakes with the label real; $D$ is given a
+#   picture, returns the probability that it is real, and minimises the cross-entropy with the true labels.
+# - (d) Both minimise the same cross-entropy: first $D$ until it is certain, then $G$.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What does $G$ know of real pictures, and from whom?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Write down the label that a fake has in each of the two losses of exercise 4.5.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_4_6 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("4.6", choice_4_6)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.6</summary>
+#
+# $G$ takes noise and returns a picture, $D$ takes a picture and returns a probability. $G$ minimises
+# $\mathrm{BCE}(D(G(z)), 1) = -\log D(G(z))$: the label is false on purpose.
+#
+# ```python
+# choice_4_6 = "c"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.7 (code ★). The best discriminator and its value.** There are six possible pictures; two tables hold how
+# often each is real and how often it is drawn. Return $D^*$ for each and $V(D^*, G)$. Some entries are zero.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# (4.2), and (4.1) with sums for the means.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $0 \log 0$ counts 0 here, and `torch.xlogy(a, b)` knows it.
+#
+# </details>
+
+# %% tags=["answer"]
+def best_game(p_r, p_g):
+    """The best discriminator and the game's value.
+
+    p_r, p_g (K,): probabilities of K pictures.  Returns D* (K,) and V, a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.7", best_game)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.7</summary>
+#
+# The same number comes out of (4.3), $-2 \log 2$ plus twice JS, which is how the check finds it.
+#
+# ```python
+# def best_game(p_r, p_g):
+#     D = p_r / (p_r + p_g)
+#     return D, (torch.xlogy(p_r, D) + torch.xlogy(p_g, 1 - D)).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.8 (derive ★★). A discriminator of three numbers.** Let $p_r = \mathcal{N}(0, 1)$ and
+# $p_g = \mathcal{N}(\theta, \tau^2)$. The best score is a parabola, $s^*(x) = a x^2 + w x + b$. Find the three numbers.
+# When is $D^*$ a plain logistic regression in $x$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The score of $D^*$ is $\log p_r(x) - \log p_g(x)$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Write both log-densities with their constants and collect the powers of $x$.
+#
+# </details>
+
+# %% tags=["answer"]
+def coefficients(theta, tau):
+    """a, w and b of the best score between N(0, 1), real, and N(theta, tau^2), fake; tau is a standard deviation."""
+    ...
+
+# %% tags=["check"]
+sheet.check("4.8", coefficients)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.8</summary>
+#
+# $\log p_r - \log p_g = -\frac{x^2}{2} + \frac{(x - \theta)^2}{2\tau^2} + \log\tau$. For equal widths the squares
+# cancel: $w = -\theta$, $b = \theta^2/2$, a logistic regression. If the widths differ, a discriminator that is linear
+# in $x$ cannot be the best one, however long it is trained.
+#
+# ```python
+# def coefficients(theta, tau):
+#     return (1 / tau**2 - 1) / 2, -theta / tau**2, theta**2 / (2 * tau**2) + math.log(tau)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.9 (derive ★★★). What the remedy minimises.** With $D = D^*$ held fixed, the gradient of
+# $\mathbb{E}_{x \sim p_g}[-\log D^*(x)]$ in the generator's parameters is that of a divergence, which is 0 for
+# $p_g = p_r$. Write it for two tables. (It can be written as *one* Kullback–Leibler divergence.)
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Split $-\log D^* = \log\frac{p_g}{p_r} - \log\frac{p_g}{p_r + p_g}$, and find for each part the divergence with this
+# slope. Only the sampling density is differentiated.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The gradient of $\mathrm{KL}(p_g \| p_r)$ is $\int \nabla p_g \log (p_g / p_r)$. That of $2\,\mathrm{JS}$ is that of
+# $V$ with $D^*$ held fixed.
+#
+# </details>
+
+# %% tags=["answer"]
+def remedy(p_r, p_g):
+    """The divergence that the non-saturating loss minimises against the best discriminator.
+
+    p_r, p_g (K,): probabilities, none of them 0.  Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.9", remedy)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.9</summary>
+#
+# The gradient of $\mathrm{KL}(p_g\|p_r) = \int p_g \log(p_g/p_r)$ is
+# $\int \nabla p_g \log (p_g / p_r) + \int \nabla p_g$, and the last integral is 0. By (4.3) with $D^*$ optimal, the
+# gradient of $2\,\mathrm{JS}$ is that of $V$ with $D^*$ held fixed, $\int \nabla p_g \log(1 - D^*) = \int \nabla p_g
+# \log \frac{p_g}{p_r + p_g}$. Subtract: $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r, p_g)$. And
+# $\mathrm{KL}(p_g\|p_r) - \mathrm{KL}(p_g\|m) - \mathrm{KL}(p_r\|m) = \int p_g \log\frac{m}{p_r} + \int p_r
+# \log\frac{m}{p_r} = 2\,\mathrm{KL}(m\|p_r)$ with $m = (p_r + p_g)/2$: a divergence after all, least at $p_g = p_r$
+# alone. (Arjovsky and Bottou 2017, who found the difference, read its second part as pushing the two apart; for the sum
+# that does not follow, as Shannon and others 2020 saw.)
+#
+# ```python
+# def remedy(p_r, p_g):
+#     m = (p_r + p_g) / 2
+#     return 2 * (m * (m / p_r).log()).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.10 (derive ★★). The price of leaving out.** A generator leaves out a share $w$ of all cases and draws the
+# rest as often as it is due, enlarged to sum to 1. What does the divergence $2\,\mathrm{KL}(m \| p_r)$ charge? Then put
+# in a rare disease, one case in two hundred.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# There are only two kinds of cases. What is $m/p_r$ for each, and how much of $m$ has it?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What is left out has $m = p_r/2$. The rest has $p_g = p_r/(1 - w)$.
+#
+# </details>
+
+# %% tags=["answer"]
+def price(w):
+    """2 KL(m || p_r) in nats, for a share w (0 < w < 1) that is never drawn."""
+    ...
+
+# %% tags=["check"]
+sheet.check("4.10", price)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.10</summary>
+#
+# What is left out keeps half its density in $m$ and is charged $2 \cdot \frac w2 \log \frac12$; the rest has
+# $m/p_r = t = \frac{2 - w}{2 - 2w}$. For one case in two hundred the sum is next to nothing.
+#
+# ```python
+# def price(w):
+#     t = (2 - w) / (2 - 2 * w)
+#     return 2 * (1 - w) * t * math.log(t) - w * math.log(2)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.11 (derive ★★). Least squares.** Let LSGAN's $D$ regress to $b$ on reals and $a$ on fakes, with equal
+# weight. The generator minimises $\frac12 \mathbb{E}_{p_g}(D - c)^2 + \frac12 \mathbb{E}_{p_r}(D - c)^2$ (the second
+# term does not depend on $G$). Return the best $D$ and the generator's loss with it. Then put $b - c = 1$, $b - a = 2$
+# and look for Pearson's $\chi^2$.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# At each outcome by itself, $p_r (D - b)^2 + p_g (D - a)^2$ is a parabola in $D$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Its lowest point is the mean of the two targets, weighted by $p_r$ and $p_g$.
+#
+# </details>
+
+# %% tags=["answer"]
+def least_squares(p_r, p_g, a, b, c):
+    """The best D and the generator's loss, the real term included.
+
+    p_r, p_g (K,): probabilities; a, b, c: numbers.  Returns D (K,) and a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.11", least_squares)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.11</summary>
+#
+# $D^* = (b\,p_r + a\,p_g)/(p_r + p_g)$. With $b - c = 1$ and $b - a = 2$, $a - c = -1$, so
+# $D^* - c = (p_r - p_g)/(p_r + p_g)$, and the loss is half of $\int \frac{(2 p_g - (p_r + p_g))^2}{p_r + p_g}$,
+# Pearson's $\chi^2(p_r + p_g \,\|\, 2 p_g)$, for $2 p_g - (p_r + p_g) = p_g - p_r$. It lies between 0 and 1, and like
+# JS it is flat where the two do not overlap.
+#
+# ```python
+# def least_squares(p_r, p_g, a, b, c):
+#     D = (b * p_r + a * p_g) / (p_r + p_g)
+#     return D, 0.5 * ((p_r + p_g) * (D - c) ** 2).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.12 (predict ★). Review: VAE against GAN.** Which comparison holds?
+#
+# - (a) A GAN's loss bounds $\log p(x)$ from below, a VAE's is a game.
+# - (b) A VAE has an encoder and a bound on its likelihood, and covers what it cannot draw sharply; a GAN has neither,
+#   and draws sharply what it draws at all.
+# - (c) A VAE leaves modes out, for nothing in its loss asks for them; a GAN covers all and blurs.
+# - (d) Both have an encoder: a GAN's is its discriminator.
+# - (e) Both have one loss that falls while the pictures improve.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Which of the two loses when it cannot explain a training image?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Can you compute the code of a given picture with a discriminator?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_4_12 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("4.12", choice_4_12)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.12</summary>
 #
 # | | VAE | GAN |
 # |---|---|---|
@@ -1377,78 +1725,282 @@ print("the loss is half of Pearson's chi squared:", torch.isclose(loss, chi2 / 2
 # | training | one loss that falls | balance, no curve that measures success |
 # | typical failure | blur, unused latent dimensions | collapse, oscillation |
 #
+# ```python
+# choice_4_12 = "b"
+# ```
+#
 # </details>
 
 # %% [markdown]
-# **Exercise 4.6. The smallest GAN.** Let the real distribution be a single point at 0, the generator a point at
-# $\theta$, and the discriminator the linear score $s(x) = \psi x$ (Mescheder and others 2018). To see the dynamics
-# alone, take $V = -\psi\theta$, which is (4.1) to first order but for a constant and a factor ½: $G$ moves by
-# $-\eta\, \partial V / \partial \theta$ and $D$ by $+\eta\, \partial V/\partial \psi$, both at once. Show that every
-# step multiplies the distance from the solution $(0, 0)$ by $\sqrt{1 + \eta^2}$. Then add the penalty
-# $\frac{\gamma}{2} \lVert \nabla_x s \rVert^2$ to $D$'s loss, and find when it converges.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 4.6</summary>
+# **Exercise 4.13 (investigate ★★★). The smallest GAN.** Reals are a point at 0, fakes a point at $\theta$, and $D$ has
+# the linear score $s(x) = \psi x$ (Mescheder and others 2018). Take $V = -\psi\theta$, which is (4.1) to first order
+# but for a constant and a factor ½. $G$ moves by $-\eta\, \partial V / \partial \theta$; $D$ climbs
+# $V - \frac{\gamma}{2} \lVert \nabla_x s \rVert^2$ by steps of $\eta$. Play it twice from $(\theta, \psi) = (1, 0)$:
+# both at once, and in turn, $D$ first. Then run it for $\gamma = 0$ and $\gamma > 0$: which of the four games ends?
 #
-# $\theta' = \theta + \eta \psi$, $\psi' = \psi - \eta \theta$, so
-# $\theta'^2 + \psi'^2 = (1 + \eta^2)(\theta^2 + \psi^2)$: the players spiral outwards at any rate, and the solution is
-# the one place they never find. The penalty is $\frac\gamma2 \psi^2$ and turns the second equation into
-# $\psi' = (1 - \eta\gamma) \psi - \eta \theta$. The matrix
-# $\begin{pmatrix} 1 & \eta \\ -\eta & 1 - \eta\gamma \end{pmatrix}$ has determinant $1 - \eta\gamma + \eta^2$. While
-# its eigenvalues are a complex pair, $\gamma < 2$, their squared size is that determinant: below 1 exactly if
-# $\gamma > \eta$. For $\gamma \ge 2$ they are real, and both lie inside $(-1, 1)$ as long as
-# $\gamma < 2/\eta + \eta/2$. So the game converges exactly if $\eta < \gamma < 2/\eta + \eta/2$: too strong a penalty
-# overshoots.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What is $\nabla_x s$, and what does the penalty do to $\psi$ alone?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\theta' = \theta + \eta \psi$ and $\psi' = \psi - \eta\theta - \eta\gamma\psi$. At once: both right sides are old. In
+# turn: $G$ sees $\psi'$.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-def one_step(eta, gamma):
-    return torch.tensor([[1.0, eta], [-eta, 1 - eta * gamma]], dtype=torch.float64)
+# %% tags=["answer"]
+def smallest_gan(eta, gamma, steps):
+    """Distances from the solution (0, 0) after 0, 1, ..., steps steps, from theta = 1 and psi = 0.
 
+    Returns two tensors or lists (steps + 1,): played at once, and played in turn with D first.
+    """
+    ...
 
-after = (torch.linalg.matrix_power(one_step(0.1, 0.0), 200) @ torch.tensor([1.0, 0.0]).double()).norm().item()
-print(f"distance after 200 steps of 0.1, without penalty: {after:.4f}, by the formula {1.01 ** 100:.4f}")
-for penalty in (0.05, 0.1, 0.5, 20.0, 20.1):
-    print(f"penalty {penalty:5}: largest eigenvalue {torch.linalg.eigvals(one_step(0.1, penalty)).abs().max():.4f}")
+# %% tags=["check"]
+sheet.check("4.13", smallest_gan)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.13</summary>
+#
+# At once, without a penalty, $\theta'^2 + \psi'^2 = (1 + \eta^2)(\theta^2 + \psi^2)$: the players spiral outwards at
+# any rate, and the solution is the one place they never find. In turn the product of the eigenvalues is exactly 1, so
+# they circle for ever. With the penalty that product becomes $1 - \eta\gamma$ in turn and $1 - \eta\gamma + \eta^2$ at
+# once: a penalty ends both games, at once only if it is large enough.
+#
+# ```python
+# def smallest_gan(eta, gamma, steps):
+#     games = []
+#     for in_turn in (False, True):
+#         theta, psi, distances = 1.0, 0.0, [1.0]
+#         for _ in range(steps):
+#             new_psi = psi - eta * theta - eta * gamma * psi
+#             theta += eta * (new_psi if in_turn else psi)
+#             psi = new_psi
+#             distances.append(math.hypot(theta, psi))
+#         games.append(distances)
+#     return games
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **Exercise 4.7. A gradient without a gradient.** Check (4.6) on our trained critic: compare the finite difference,
-# averaged over many $n$, with the exact $\lVert \nabla s \rVert^2$ for eight real images, at $\varsigma = 0.05$ and
-# at $\varsigma = 0.5$. Why is it called smoothing, not penalising?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 4.7</summary>
+# **Exercise 4.14 (derive ★★★). How strong a penalty may be.** In the game played at once, between which two values must
+# $\gamma$ lie, for a rate $\eta < 1$, for the players to reach $(0, 0)$? Too strong a penalty overshoots.
 #
-# At the small $\varsigma$ the two agree up to the sampling error of 2,000 draws. The noise of 784 pixels has length
-# $28\,\varsigma$, so even $\varsigma = 0.05$ is a step of $1.4$: what is penalised is the change of the score over a
-# *neighbourhood*.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# One step is a matrix of two rows. It converges exactly if both eigenvalues are smaller than 1 in size.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A complex pair has the determinant as its squared size. Real ones leave $(-1, 1)$ at $-1$, where
+# $1 + \mathrm{trace} + \mathrm{determinant} = 0$.
 #
 # </details>
 
-# %% tags=["solution"]
-torch.manual_seed(SEED)
-x8 = (2 * x_test[:8] - 1).requires_grad_()
-exact = torch.autograd.grad(C(x8).sum(), x8)[0].flatten(1).square().sum(1)
-x8 = x8.detach()
-for sigma in (0.05, 0.5):
-    with torch.no_grad():
-        moved = torch.stack([C(x8 + sigma * torch.randn_like(x8))[:, 0] for _ in range(2000)])
-        estimate = ((moved - C(x8)[:, 0]) / sigma).square().mean(0)
-    print(f"noise {sigma}: finite difference / exact {(estimate.sum() / exact.sum()).item():.2f}")
+# %% tags=["answer"]
+def penalties(eta):
+    """The lowest and the highest gamma between which the game at once converges, for a rate 0 < eta < 1."""
+    ...
+
+# %% tags=["check"]
+sheet.check("4.14", penalties)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.14</summary>
+#
+# The matrix $\begin{pmatrix} 1 & \eta \\ -\eta & 1 - \eta\gamma \end{pmatrix}$ has determinant
+# $1 - \eta\gamma + \eta^2$. While its eigenvalues are a complex pair, $\gamma < 2$, their squared size is that: below 1
+# exactly if $\gamma > \eta$. For $\gamma \ge 2$ they are real, and the lower one reaches $-1$ at
+# $1 + (2 - \eta\gamma) + (1 - \eta\gamma + \eta^2) = 0$. So the game converges exactly if
+# $\eta < \gamma < 2/\eta + \eta/2$.
+#
+# ```python
+# def penalties(eta):
+#     return eta, 2 / eta + eta / 2
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **Exercise 4.8 (review). Troubles and remedies.** Name four things that go wrong in GAN training, and for each a
-# remedy and the place in this chapter where you have seen it.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 4.8</summary>
+# **Exercise 4.15 (code ★★). A gradient without a gradient.** Write the penalty of (4.6) for a batch. The check also
+# looks at the gradient that it sends to $D$'s weights. Why might one call it smoothing rather than penalising a slope?
 #
-# *Starvation*: non-saturating loss, a $D$ that is kept smooth. *Collapse*: the penalty on the ring; another distance
-# (chapter 6); labels (chapter 5). *Oscillation*: the penalty (exercise 4.6), no momentum, a falling rate, averaged
-# weights. *No stopping rule*: Fréchet distance, recall, class shares, each with its floor.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Two evaluations of $D$, a quotient, a square, a mean, in this order.
 #
 # </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Both evaluations depend on $D$'s weights; neither is to be detached.
+#
+# </details>
+
+# %% tags=["answer"]
+def steepness(D, x, n, sigma):
+    """The finite-difference penalty (4.6), a mean over the batch.
+
+    D: pictures -> scores (B, 1); x (B, 1, H, W): pictures; n: noise of their shape; sigma: its size.
+    Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.15", steepness)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.15</summary>
+#
+# The noise of 784 pixels has length $28\,\varsigma$, so even $\varsigma = 0.05$ is a step of $1.4$: what is paid for is
+# the change of the score over a *neighbourhood*. Compare with the exact gradient of our critic; at $\varsigma = 0.05$
+# the two agree up to the sampling error of 2,000 draws, at $0.5$ they are far apart:
+#
+# ```
+# x8 = (2 * x_test[:8] - 1).requires_grad_()
+# exact = torch.autograd.grad(C(x8).sum(), x8)[0].flatten(1).square().sum(1)
+# with torch.no_grad():
+#     for sigma in (0.05, 0.5):
+#         draws = [steepness(C, x8, torch.randn_like(x8), sigma) for _ in range(2000)]
+#         print(sigma, torch.stack(draws).mean() / exact.mean())
+# ```
+#
+# ```python
+# def steepness(D, x, n, sigma):
+#     return ((D(x + sigma * n) - D(x)) / sigma).square().mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.16 (code ★★★). Keep the better drawings.** A calibrated critic gives the log-odds of $N$ drawings. Return
+# the probabilities (4.7) of keeping each, with the one $M$ for which they have the mean `share`.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Score is log-odds, and the density ratio is the odds. A larger $M$ keeps fewer.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The mean falls steadily in $\log M$: halve an interval of $\log M$ fifty times.
+#
+# </details>
+
+# %% tags=["answer"]
+def keep(log_odds, share):
+    """Probabilities (N,) of keeping each drawing, min(1, ratio / M), of mean `share`.
+
+    log_odds (N,): log p_r/p_g of the drawings; share: a number below 1.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.16", keep)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.16</summary>
+#
+# What is capped at 1 is too rare among what is kept; the larger $M$, the less is capped and the more is drawn in vain.
+#
+# ```python
+# def keep(log_odds, share):
+#     low, high = log_odds.min() - 20, log_odds.max() + 20
+#     for _ in range(60):
+#         log_M = (low + high) / 2
+#         if (log_odds - log_M).exp().clamp(max=1).mean() > share:
+#             low = log_M
+#         else:
+#             high = log_M
+#     return (log_odds - log_M).exp().clamp(max=1)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.17 (code ★★). How many modes.** Write the honest count for any number of centres: the share of *all*
+# points that lies within three standard deviations of each, and how many centres have at least half a fair share.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# With $K$ centres a fair share is $1/K$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.cdist(points, centres)` has all distances, one row for each point.
+#
+# </details>
+
+# %% tags=["answer"]
+def modes(points, centres, sd):
+    """Shares (K,) of the points within three standard deviations of each centre, and how many modes are held.
+
+    points (N, 2), centres (K, 2); sd: a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("4.17", modes)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.17</summary>
+#
+# Three standard deviations hold 99 % of a true mode in the plane. Points elsewhere are no fault of a mode, but they are
+# in the denominator.
+#
+# ```python
+# def modes(points, centres, sd):
+#     shares = (torch.cdist(points, centres) < 3 * sd).float().mean(0)
+#     return shares, (shares >= 1 / (2 * len(centres))).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 4.18 (predict ★★). Review: troubles and remedies.** Four troubles, each with a remedy. Which pair has this
+# chapter shown to fit?
+#
+# - (a) Starvation: train $D$ until it is certain, so that its gradient is exact.
+# - (b) Mode collapse: a larger generator, for it lacked the room.
+# - (c) No stopping rule: stop when both losses stand at $\log 2$.
+# - (d) Oscillation: a penalty on $D$'s slope, no momentum, a falling rate, averaged weights.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What changed between the plain game on the ring and the one that found all eight modes?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What ends the circling in exercise 4.13?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_4_18 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("4.18", choice_4_18)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 4.18</summary>
+#
+# *Starvation*: the non-saturating loss, a $D$ that is kept smooth. *Collapse*: the penalty on the ring; another
+# distance (chapter 6); labels (chapter 5). *Oscillation*: the penalty (exercise 4.14), no momentum, a falling rate,
+# averaged weights. *No stopping rule*: Fréchet distance, recall, class shares, each with its floor.
+#
+# ```python
+# choice_4_18 = "d"
+# ```
+#
+# </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## What the sources get wrong
