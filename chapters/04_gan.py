@@ -1022,9 +1022,9 @@ sheet.check("4.2", prediction_4_2, measured=100 * shares["a circle, no modes"].s
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.2</summary>
 #
-# Eight pieces of length $0.3$ on a circle of length $4\pi$ are 19 %, and the spread takes away one of these. Each
-# centre is near an eighth of that, far less than the sixteenth that a mode has to hold. A count of "is any point near?"
-# would have found all eight.
+# Eight pieces of length $0.3$ on a circle of length $4\pi$ are $2.4/4\pi = 0.19$ of it, and the spread takes away a
+# hundredth. Each centre has an eighth of that, far less than the sixteenth that a mode has to hold. A count of "is any
+# point near?" would have found all eight.
 #
 # ```python
 # prediction_4_2 = 18
