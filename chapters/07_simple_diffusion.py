@@ -41,7 +41,7 @@ from IPython.display import Markdown
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import data, diffusion, kernels, metrics, plots, runtime, train, widgets
+from genmed_core import data, diffusion, exercises, kernels, metrics, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -56,6 +56,7 @@ print(runtime.machine())
 # %%
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 expect = metrics.Expectations("07_simple_diffusion", source=test_set.source)
+sheet = exercises.sheet("07_simple_diffusion")
 x_test, y_test = test_set.images[:2000].to(device) / 255, test_set.labels[:2000].to(device)
 one_of_each = torch.stack([x_test[(y_test == digit).nonzero()[0, 0]] for digit in range(10)])  # (10, 1, 28, 28)
 
@@ -142,6 +143,47 @@ for steps in (1, T // 5, T):
 # %% tags=["nbval-check-output"]
 expect("largest difference of the two ways with the same noise", same_picture, below=1e-5)
 expect("largest Kolmogorov-Smirnov gap with fresh noise, of its limit", max(ks.values()) / limit, below=1)
+
+# %% [markdown]
+# **Exercise 7.1 (code ★). From one level of noise to another.** `x_s` (B, 1, H, W) holds images that have gone `s`
+# steps of (7.1) already, `s` (B,) int64 counted as in the prose, another number for each image. Take them on to `t`
+# steps, $t > s$, with *one* draw `eps` of standard normal noise; `sigma` is the standard deviation of one step. (7.2)
+# is the case $s = 0$. A sampler that goes back too far and has to add noise again needs this.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What is the variance of the noise that $x_t$ has and $x_s$ has not?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Variances may be subtracted, standard deviations may not. A factor for each image has shape (B, 1, 1, 1).
+#
+# </details>
+
+# %% tags=["answer"]
+def onward(x_s, s, t, eps, sigma):
+    """From s steps of noise to t steps, s < t, in one go.
+
+    x_s, eps (B, 1, H, W), s, t (B,) int64, sigma a number.  Returns x_t, shaped like x_s.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.1", onward)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.1</summary>
+#
+# The steps from $s$ to $t$ are $t - s$ independent draws of variance $\sigma^2$ each, and their sum is one draw of
+# variance $(t - s)\sigma^2$.
+#
+# ```python
+# def onward(x_s, s, t, eps, sigma):
+#     return x_s + sigma * (t - s).float().sqrt().view(-1, 1, 1, 1) * eps
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## Slider: noise on a picture of your choice
@@ -272,6 +314,47 @@ fig
 #
 # The class takes the last operation as an argument, since that is what we shall change.
 
+# %% [markdown]
+# **Exercise 7.2 (code ★). The textbook's head.** Before you look at the next cell: write the textbook's last operation.
+# `out` (B, 784) are the raw outputs for B images. Each *image* is to have mean 0 and standard deviation `sigma`.
+# Whatever the network says, its output then looks like noise of the right size; the rest of this chapter asks whether
+# that helps.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Along which axis are the numbers of one image? Keep that axis, with size 1, in the mean and in the spread.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Subtract, divide, multiply. (`F.layer_norm` does the first two.)
+#
+# </details>
+
+# %% tags=["answer"]
+def head(out, sigma):
+    """Each image's outputs, standardised to mean 0 and standard deviation sigma.
+
+    out (B, 784), sigma a number.  Returns (B, 784).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.2", head)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.2</summary>
+#
+# Divide the sum of squares by the number of pixels or by one less: with 784 of them it hardly matters.
+#
+# ```python
+# def head(out, sigma):
+#     centred = out - out.mean(1, keepdim=True)
+#     return sigma * centred / out.std(1, keepdim=True)
+# ```
+#
+# </details>
+
 # %%
 def standardised(out):
     """The textbook's head: each image's 784 outputs to mean 0 and standard deviation sigma."""
@@ -332,6 +415,45 @@ book, book_history = fit_textbook(0.1, 600, "the textbook's recipe")
 slow, slow_history = fit_textbook(0.001, 200, "the same at a rate of 0.001")
 
 # %% [markdown]
+# **Exercise 7.3 (predict ★). Who scores best.** The loss is the mean squared error to the last step's noise, averaged
+# over all 25 steps. Before any number is shown: which of these four has the lowest?
+#
+# - (a) The perfect standardised guess: its direction is that of the true noise $x_t - x_0$, which it has been told.
+# - (b) A network that outputs zeros, whatever it is shown.
+# - (c) The input $x_t$ itself, standardised: no idea of digits.
+# - (d) The network just trained, after its last update.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What does each of them score when $t$ is large, and the last step is one of many?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Write the error of a guess as its own square, plus the target's, less twice their product. For zeros only one of the
+# three is left.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_7_3 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("7.3", choice_7_3)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.3</summary>
+#
+# Zeros score $\sigma^2$. A standardised guess of correlation $\rho$ with the target scores $2\sigma^2(1 - \rho)$, which
+# is more unless $\rho > \frac12$; and from $t = 5$ on even the perfect direction has $\rho = 1/\sqrt t < \frac12$.
+#
+# ```python
+# choice_7_3 = "b"
+# ```
+#
+# </details>
+
+# %% [markdown]
 # What should we hope for? Three reference points, none of which needs a network. Saying **nothing** (all zeros) scores
 # the target's variance, $\sigma^2$. A standardised vector that knows **nothing**, at right angles to the target, scores
 # $2\sigma^2$. And the **perfect** standardised guess? Its direction has to be that of (7.4), the total noise, whose
@@ -385,6 +507,40 @@ plots.show_curves({"rate 0.1, the textbook's": (book_history.steps, book_history
 # - **printed**: subtract the standardised direction of the noise, $x_{t-1} = x_t - \sigma u$;
 # - **mean alone**: subtract what (7.4) says was added last, $x_{t-1} = x_t - (x_t - x_0)/t$;
 # - two rules that we have yet to derive.
+
+# %% [markdown]
+# **Exercise 7.4 (predict ★★). How long the printed rule has work.** Give the printed rule the *true* direction of the
+# noise, $x_t - x_0$, standardised, at every step. At the start the noise has standard deviation $\sqrt{25}\,\sigma$.
+# After how many of the 25 subtractions is next to nothing of it left? The next figure shows what the rule does from
+# there on.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The head has fixed the length of what is subtracted. How long is it, in units of $\sigma$, and how long is the noise?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The two vectors point the same way, so that their lengths subtract. Variances have no part in it.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_7_4 = None  # a number
+
+# %% tags=["check"]
+sheet.check("7.4", prediction_7_4)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.4</summary>
+#
+# The noise has length $5\sigma$ per pixel and each subtraction takes away $\sigma$.
+#
+# ```python
+# prediction_7_4 = 5
+# ```
+#
+# </details>
 
 # %%
 def printed(x_t, x0, t, noise):
@@ -555,7 +711,7 @@ plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 e
 # $$ \mathrm{KL}\big(\mathcal{N}(x_0, T\sigma^2 I)\,\|\,\mathcal{N}(0, T\sigma^2 I)\big) = \frac{\|x_0\|^2}{2T\sigma^2}
 #    \tag{7.11} $$
 #
-# nats, and exercise 5 shows that it is far from zero. (By convexity its mean over images is an upper bound for the
+# nats, and exercise 7.16 shows that it is far from zero. (By convexity its mean over images is an upper bound for the
 # divergence of $x_T$ itself.) Your eye hardly finds the digit in $x_{25}$; a network that adds up 784 pixels does.
 # Started from pure noise it sees, quite rightly, "no digit I know", and it has never been trained on that. We could
 # take many more steps. Or we could start in a better place: fit a Gaussian to each class, mean $\mu_y$ and covariance
@@ -779,189 +935,598 @@ expect("error of x0_hat, trained on the total noise over trained on the image, a
 # %% [markdown]
 # ## Exercises
 #
-# **1 (review question).** Describe the forward and the reverse process of a diffusion model. What is fixed, what is
-# learned, and why so many small steps? Check the last point where all can be computed: let $x_0 = \pm 1$ with equal
-# odds, noise of variance $T\sigma^2$ in $x_T$, and suppose $x_T = 0$. How Gaussian is the true distribution of the
-# picture after a leap that leaves noise of variance $s$?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
-#
-# The forward process adds Gaussian noise by a fixed recipe until little of the image can be told; nothing in it is
-# learned. The reverse process is a chain in the other direction, whose steps are Gaussians with means given by a
-# network. That is an approximation: the true $p(x_s \mid x_t) = \int q(x_s \mid x_t, x_0)\, p(x_0 \mid x_t)\, dx_0$ is
-# a *mixture* of Gaussians (7.9), one for each candidate $x_0$. In a small step the candidates' means lie close together
-# beside the width of the noise, and a mixture of them is Gaussian, nearly. In a leap it has as many humps as there are
-# candidates, and one Gaussian cannot stand for it. A chain of many simple steps can draw what one simple step cannot.
-#
-# </details>
-
-# %% tags=["solution"]
-grid, v = torch.linspace(-3, 3, 6001, dtype=torch.float64), T * SIGMA**2
-for steps_at_once in (1, T // 5, 3 * T // 5, T - 1):
-    s = v - steps_at_once * SIGMA**2                                  # variance left after the leap
-    shift, var = 1 - s / v, s * (1 - s / v)                           # (7.9) for a leap from v to s, x_t = 0
-    sd = var**0.5
-    true = sum(torch.distributions.Normal(m * shift, sd).log_prob(grid).exp() for m in (-1, 1)) / 2
-    gauss = torch.distributions.Normal(0.0, (var + shift**2) ** 0.5).log_prob(grid).exp()
-    distance = 0.5 * (true - gauss).abs().sum().item() * 0.001
-    print(f"{steps_at_once:2} steps at once: total variation from a Gaussian {distance:.4f}")
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing.
 
 # %% [markdown]
-# **2 (review question).** In which two ways can a noisy sample be built? Show that they agree for DDPM's chain as well,
-# $x_t = \sqrt{1 - \beta_t}\,x_{t-1} + \sqrt{\beta_t}\,e_t$, and check it for its 1,000 steps.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.5 (predict ★). Forward and reverse.** (review) What is fixed in a diffusion model, what is learned, and
+# why does it take so many small steps?
 #
-# Step by step, or in one go. For DDPM claim $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon$
-# with $\bar\alpha_t = \prod_{s \le t}(1 - \beta_s)$. It holds for $t = 1$. One more step multiplies the image by
-# $\sqrt{1 - \beta_t}$, which makes $\sqrt{\bar\alpha_t}$; the variance becomes, as claimed,
-# $(1 - \beta_t)(1 - \bar\alpha_{t-1}) + \beta_t = 1 - \bar\alpha_t$. With $\beta_t$ added and nothing shrunk the same
-# recursion gives $t\sigma^2$. The step-by-step way costs $t$ draws, the other one draw; training on random steps needs
-# the latter.
+# - (a) Both processes are learned, the forward one to spoil images well and the reverse one to undo it. Steps are small
+#   so that gradients do not explode.
+# - (b) The forward process is fixed, the reverse one learned. Steps are small because the noise of one step must not be
+#   visible.
+# - (c) The forward process is fixed. The reverse one is a chain of Gaussians whose means a network gives. Steps are
+#   small because the true way back is nearly Gaussian over a short step only.
+# - (d) The forward process is fixed, and Bayes' rule fixes the reverse one. The network only makes it faster. Steps are
+#   small because (7.2) holds for small $\sigma$ only.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Which of the two has parameters?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Given $x_t$, many $x_0$ are possible. What does the density of a much earlier $x_s$ look like then, and what does the
+# model's step look like?
 #
 # </details>
 
-# %% tags=["solution"]
-ddpm = diffusion.Schedule.linear(1000)
-variance, scale = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
-for beta in ddpm.beta.double():
-    variance, scale = (1 - beta) * variance + beta, scale * (1 - beta).sqrt()
-print(f"DDPM after 1,000 steps: image times {scale:.5f}, closed form {ddpm.alpha_bar[-1].double().sqrt():.5f}; "
-      f"noise variance {variance:.6f}, closed form {ddpm.noise_var[-1]:.6f}")
-torch.testing.assert_close(scale.float(), ddpm.alpha_bar[-1].sqrt(), rtol=1e-4, atol=0)
-torch.testing.assert_close(variance.float(), ddpm.noise_var[-1])
+# %% tags=["answer"]
+choice_7_5 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("7.5", choice_7_5)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.5</summary>
+#
+# The forward process adds Gaussian noise by a recipe. The reverse step is modelled as one Gaussian. The true $p(x_s
+# \mid x_t) = \int q(x_s \mid x_t, x_0)\, p(x_0 \mid x_t)\, dx_0$ is a *mixture* of Gaussians (7.9), one for each
+# candidate $x_0$. In a small step their means lie close together beside the width of the noise, and a mixture of them
+# is Gaussian, nearly. In a leap it has as many humps as there are candidates. A chain of many simple steps can draw
+# what one simple step cannot.
+#
+# ```python
+# choice_7_5 = "c"
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **3 (review question).** Derive $q(x_{t-1} \mid x_t, x_0)$ by Bayes' rule for $x_t = \sqrt{\alpha_t}\,x_{t-1} +
-# \sqrt{\beta_t}\,e_t$ and any $\alpha_t, \beta_t$. Which terms may be dropped on the way, and why? Show that
-# $\alpha_t = 1$, $\beta_t = \sigma^2$ gives (7.9). Check both with a grid of numbers.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.6 (investigate ★★★). How Gaussian a leap is.** Where everything can be computed: let $x_0$ be $+1$ or
+# $-1$ with equal odds, one number, and let $x_t$ have noise of variance $v$. A leap goes to an $x_s$ with noise of
+# variance $s < v$. Compute the total variation distance between the true $p(x_s \mid x_t)$ and the one Gaussian of the
+# same mean and variance: half the integral of $|p - q|$, on a grid of your own. All arguments are numbers. Then try
+# small and large leaps: from $v = 25\sigma^2$ a step is not to be told from a Gaussian.
 #
-# $q(x_{t-1} \mid x_t, x_0) = q(x_t \mid x_{t-1}, x_0)\, q(x_{t-1} \mid x_0) / q(x_t \mid x_0)$. The chain forgets, so
-# that $q(x_t \mid x_{t-1}, x_0) = q(x_t \mid x_{t-1})$; and the denominator does not depend on $x_{t-1}$, so it only
-# normalises. Let $v_t$ be the variance of the noise in $x_t$ and $a_t = \prod_{s\le t} \alpha_s$. The exponent is
-# $-\frac{(x_t - \sqrt{\alpha_t} x_{t-1})^2}{2\beta_t} - \frac{(x_{t-1} - \sqrt{a_{t-1}}\,x_0)^2}{2 v_{t-1}}$.
-# Precision: $\frac{\alpha_t}{\beta_t} + \frac{1}{v_{t-1}} = \frac{v_t}{\beta_t v_{t-1}}$, as $v_t = \alpha_t v_{t-1} +
-# \beta_t$. The mean is the variance times the coefficient of $x_{t-1}$:
+# <details class="hint"><summary>Hint 1</summary>
 #
-# $$ \tilde\beta_t = \frac{\beta_t v_{t-1}}{v_t}, \qquad
-#    \tilde\mu_t = \frac{\sqrt{\alpha_t}\, v_{t-1}}{v_t}\, x_t + \frac{\sqrt{a_{t-1}}\,\beta_t}{v_t}\, x_0 . $$
+# Given both $x_t$ and $x_0$, the step is Gaussian, as in (7.9): mean $x_0 + \frac sv (x_t - x_0)$, variance $\frac sv
+# (v - s)$. Mix the two with the odds of their $x_0$, given $x_t$.
 #
-# With $\alpha = 1$, $\beta_t = \sigma^2$, $v_t = t\sigma^2$: $\tilde\beta_t = \frac{t-1}{t}\sigma^2$ and $\tilde\mu_t =
-# \frac{t-1}{t} x_t + \frac1t x_0$. With $v_t = 1 - a_t$ it is DDPM's.
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The odds are `sigmoid(2 * x_t / v)` and the rest. The mixture's variance is that of one hump plus the variance of the
+# humps' means.
 #
 # </details>
 
-# %% tags=["solution"]
-grid, x0, x_t = torch.linspace(-6, 6, 120_001, dtype=torch.float64), 0.7, -0.4
-for name, chain, t in (("simple", schedule, 9), ("DDPM", ddpm, 300)):
-    beta, alpha, _, v = (c.item() for c in chain.at(torch.tensor([t])))
-    _, _, a_prev, v_prev = (c.item() for c in chain.at(torch.tensor([t - 1])))
-    weight = (-(x_t - alpha**0.5 * grid) ** 2 / (2 * beta) - (grid - a_prev**0.5 * x0) ** 2 / (2 * v_prev)).softmax(0)
-    mean = (weight * grid).sum().item()
-    var = (weight * (grid - mean) ** 2).sum().item()
-    by_hand = alpha**0.5 * v_prev / v * x_t + a_prev**0.5 * beta / v * x0, beta * v_prev / v
-    print(f"{name:7} mean {mean:.5f}, by hand {by_hand[0]:.5f}; variance {var:.6f}, by hand {by_hand[1]:.6f}")
-    assert abs(mean - by_hand[0]) < 1e-4 and abs(var - by_hand[1]) < 1e-5
+# %% tags=["answer"]
+def leap_gap(x_t, v, s):
+    """How far p(x_s | x_t) is from a Gaussian, in total variation, when x_0 is +1 or -1.
+
+    x_t, v, s numbers: the state, the variance of its noise, and that of x_s, s < v.  Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.6", leap_gap)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.6</summary>
+#
+# With $x_t = 0$, $v = 25\sigma^2$ and $\sigma = 0.3$, a single step is far less than a thousandth away from a Gaussian,
+# and five at once are about a thousandth; with $24$ at once the distance is nearly a half, since two separate humps are
+# left:
+#
+# ```
+# for leap in (1, 5, 15, 24):
+#     print(leap, leap_gap(0.0, 25 * 0.09, (25 - leap) * 0.09))
+# ```
+#
+# ```python
+# def leap_gap(x_t, v, s):
+#     grid = torch.linspace(-6, 6, 6001, dtype=torch.float64)
+#     odds, var = 1 / (1 + math.exp(-2 * x_t / v)), s / v * (v - s)
+#     means = [x_0 + s / v * (x_t - x_0) for x_0 in (1, -1)]
+#     true = sum(w * torch.distributions.Normal(m, var**0.5).log_prob(grid).exp()
+#                for w, m in zip((odds, 1 - odds), means))
+#     centre = odds * means[0] + (1 - odds) * means[1]
+#     spread = (var + odds * (1 - odds) * (means[0] - means[1]) ** 2) ** 0.5
+#     gauss = torch.distributions.Normal(centre, spread).log_prob(grid).exp()
+#     return 0.5 * (true - gauss).abs().sum() * (grid[1] - grid[0])
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **4.** Let the data be Gaussian, $x_0 \sim \mathcal{N}(0, s^2)$, pixel by pixel. Find $\mathbb{E}[x_0 \mid x_t]$,
-# $m_t$, and the $R^2$ of the last step's noise, and check (7.4) and (7.5) by fitting a straight line to samples.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.7 (predict ★). The same in two senses.** (review) A noisy sample can be built step by step (7.1) or in
+# one go (7.2). Which sentence is true?
 #
-# All is jointly Gaussian, so the posterior mean is the regression line: $\hat x_0 = \frac{s^2}{s^2 + t\sigma^2} x_t$,
-# with error $m_t = \frac{s^2\, t\sigma^2}{s^2 + t\sigma^2}$. By (7.4) the slope for the last step is $\frac1t\big(1 -
-# \frac{s^2}{s^2 + t\sigma^2}\big) = \frac{\sigma^2}{s^2 + t\sigma^2}$, which is also $\operatorname{Cov}(\sigma e_t,
-# x_t) / \operatorname{Var}(x_t)$, as it must be. By (7.5) $R^2_t = \frac1t\big(1 - \frac{s^2}{s^2 + t\sigma^2}\big) =
-# \frac{\sigma^2}{s^2 + t\sigma^2}$: below $\frac1t$ by the share of $x_t$'s variance that is data.
+# - (a) With fresh noise both give the same picture, up to rounding.
+# - (b) (7.2) is an approximation, good as long as $\sigma$ is small.
+# - (c) Jump to $x_1, x_2, \dots, x_{25}$, each with a fresh $\varepsilon$: that sequence is a path of (7.1).
+# - (d) With fresh noise each $x_t$ has the same distribution either way. As a sequence, jumps with fresh noise are no
+#   path of the chain.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The chapter checks two senses of *the same*: one needs the same noise, one does not.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Take $x_4$ and $x_5$. By how much do they differ in the chain, and by how much after two jumps?
 #
 # </details>
 
-# %% tags=["solution"]
-g, s = torch.Generator().manual_seed(0), 0.5
-for steps_done in (1, 5, 25):
-    x0, before, last = torch.randn(3, 2_000_000, generator=g)
-    x_t = s * x0 + SIGMA * math.sqrt(steps_done - 1) * before + SIGMA * last
-    slope = (x_t @ (SIGMA * last) / (x_t @ x_t)).item()
-    r2_measured, closed_form = explained(slope * x_t, SIGMA * last), SIGMA**2 / (s**2 + steps_done * SIGMA**2)
-    print(f"t = {steps_done:2}: slope {slope:.4f}, R² {r2_measured:.4f}, closed form of both {closed_form:.4f}, "
-          f"1/t {1 / steps_done:.2f}")
-    assert abs(slope - closed_form) < 2e-3 and abs(r2_measured - closed_form) < 3e-3
+# %% tags=["answer"]
+choice_7_7 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("7.7", choice_7_7)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.7</summary>
+#
+# In the chain $x_5 - x_4$ has variance $\sigma^2$. After two jumps with fresh noise it has $(4 + 5)\sigma^2$. The
+# step-by-step way costs $t$ draws, a jump costs one; training on random steps needs the latter, and looks at one step
+# at a time.
+#
+# ```python
+# choice_7_7 = "d"
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **5.** Derive (7.11) and compute its mean over the test images; check it against the core's `prior_bits`. How many
-# steps of $\sigma = 0.3$ would bring it below one nat? How does DDPM avoid them?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.8 (code ★★). DDPM's chain in one go.** (review) Show that the two ways agree for DDPM's chain as well,
+# $x_t = \sqrt{1 - \beta_t}\,x_{t-1} + \sqrt{\beta_t}\,e_t$. Given `beta` (T,), return what the jump needs for every
+# step: the factor of $x_0$ in $x_t$, and the *variance* of the noise in it. Entry 0 belongs to $x_1$. The check walks
+# the chain.
 #
-# The log-ratio of two Gaussians with equal covariance $vI$ and means $x_0$ and 0 is $(2 x^\top x_0 - \|x_0\|^2)/(2v)$;
-# its mean under the first is $\|x_0\|^2/(2v)$, with $v = T\sigma^2$. So $T > \|x_0\|^2/(2\sigma^2)$, hundreds of steps
-# for a digit. DDPM shrinks the image while it adds noise; after its 1,000 steps the image is multiplied by 0.006, and
-# $\|x_0\|^2$ by its square.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Follow one step: what happens to the factor of the image, and what to the variance of the noise that is there already?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\texttt{variance} \leftarrow (1 - \beta)\,\texttt{variance} + \beta$. In closed form both come from one running
+# product.
 #
 # </details>
 
-# %% tags=["solution"]
-nats = (x_test.flatten(1).square().sum(1) / (2 * T * SIGMA**2)).cpu()
-theirs = diffusion.prior_bits(x_test.cpu(), schedule).float() * 784 * math.log(2)
-torch.testing.assert_close(nats, theirs, rtol=1e-4, atol=1e-4)
-mean = nats.mean().item()
-print(f"KL of (7.11), mean over test images: {mean:.1f} nats; below 1 nat from T = {math.ceil(mean * T)} on")
-print(f"the same mean shift after DDPM's 1,000 steps: {mean * T * SIGMA**2 * ddpm.alpha_bar[-1].item():.4f} nats")
+# %% tags=["answer"]
+def chain_moments(beta):
+    """DDPM's chain in one go: what is left of the image, and the variance of the noise, at every step.
+
+    beta (T,).  Returns scale (T,), variance (T,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.8", chain_moments)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.8</summary>
+#
+# Claim $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon$ with $\bar\alpha_t = \prod_{s \le t}(1 -
+# \beta_s)$. It holds for $t = 1$. One more step multiplies the image by $\sqrt{1 - \beta_t}$, which makes
+# $\sqrt{\bar\alpha_t}$; the variance becomes, as claimed, $(1 - \beta_t)(1 - \bar\alpha_{t-1}) + \beta_t = 1 -
+# \bar\alpha_t$. With $\beta_t$ added and nothing shrunk the same recursion gives $t\sigma^2$.
+#
+# ```python
+# def chain_moments(beta):
+#     alpha_bar = (1 - beta).cumprod(0)
+#     return alpha_bar.sqrt(), 1 - alpha_bar
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **6.** What does the sampler draw with the *perfect* denoiser of the training set, (7.6)? Predict it, then run it.
-# What does that say about the lowest possible training loss?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.9 (predict ★). What may be dropped.** (review) Bayes' rule says $q(x_{t-1} \mid x_t, x_0) = q(x_t \mid
+# x_{t-1}, x_0)\, q(x_{t-1} \mid x_0) / q(x_t \mid x_0)$. On the way to (7.8) two things were dropped. Which, and why?
 #
-# The posterior mean over the training images is right for the world in which nothing else exists. Its reverse process
-# draws from that world: *copies of training images*. The lowest training loss belongs to a model that has learned them
-# by heart. That a network draws new digits is owed to what it *cannot* do: with 1,258,320 parameters and 55,000
-# images, each seen under ever new noise, it has to make do with what digits have in common. (Whether it does, an audit
-# of nearest neighbours has to show, as in chapter 9.)
+# - (a) The $x_0$ of the first factor, since the chain forgets: $x_t$ is made from $x_{t-1}$ and fresh noise. And the
+#   denominator, since $x_{t-1}$ does not occur in it.
+# - (b) Both $x_0$ in the numerator, since the noise does not depend on the image.
+# - (c) The denominator, since it is nearly 1, and the $x_0$ of the first factor.
+# - (d) The second factor, since $x_{t-1}$ is settled once $x_t$ is known, and the denominator.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Read each factor as a function of $x_{t-1}$ alone.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What only normalises may be dropped, and put right at the end.
 #
 # </details>
 
-# %% tags=["solution"]
-copies = draw(lambda x, t, y: world_x0(x, t), torch.arange(10).repeat(10), class_start)
-nearest = torch.cdist(copies.flatten(1), world).min(1).values
-new = torch.cdist(samples["ours"][:100].flatten(1), world).min(1).values
-print(f"distance to the nearest of 1,000 training images: {nearest.median():.3f} for the perfect denoiser, "
-      f"{new.median():.1f} for ours; exact copies {100 * (nearest < 0.01).float().mean():.0f} %")
+# %% tags=["answer"]
+choice_7_9 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("7.9", choice_7_9)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.9</summary>
+#
+# The first is the Markov property of (7.1). The denominator is a constant, as far as $x_{t-1}$ is concerned: it makes
+# the density integrate to 1, which a Gaussian does by itself.
+#
+# ```python
+# choice_7_9 = "a"
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **7.** Rule (7.10) need not go to the next step. Write it for a leap from $t$ to any $s < t$, draw with five steps
-# instead of 25, and compare with the core's sampler, which knows the leap as DDIM. What is lost?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 7.10 (derive ★★). The reverse step of any chain.** (review) Derive $q(x_{t-1} \mid x_t, x_0)$ for any chain
+# $x_t = \sqrt{\alpha}\,x_{t-1} + \sqrt{\beta}\,e_t$. Before the step, $x_{t-1} = \sqrt{a}\,x_0$ plus noise of variance
+# $v$: `a_before` and `v_before`. All six arguments are (B,). Return mean and variance. Do not assume $\alpha + \beta =
+# 1$: then $\alpha = a = 1$, $\beta = \sigma^2$, $v = (t - 1)\sigma^2$ must give (7.9), and DDPM's is in it too.
 #
-# The noise in $x_t$ has variance $t\sigma^2$, and $x_s$ should have $s\sigma^2$: $x_s = \hat x_0 + \sqrt{s/t}\,(x_t -
-# \hat x_0)$. Nothing else changes, since training never saw a chain, only single levels of noise. Five evaluations cost
-# a fifth. The code says what is lost.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write the exponent, two squares, and collect the terms in $x_{t-1}^2$: that is the precision. Mind the $\sqrt\alpha$
+# in front of $x_{t-1}$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The precision is $\frac\alpha\beta + \frac1v$; the mean is the variance times the factor of $x_{t-1}$ in the cross
+# terms, $\frac{\sqrt\alpha\,x_t}{\beta} + \frac{\sqrt a\,x_0}{v}$.
 #
 # </details>
 
-# %% tags=["solution"]
-x = x_T = class_start(labels, torch.Generator().manual_seed(SEED)).to(device)
-stops = [*(diffusion.spaced_timesteps(T, 5) + 1).tolist(), 0]         # 25, 19, 13, 7, 1, 0
-with torch.no_grad():
-    for step, following in zip(stops, stops[1:]):
-        x0_hat = ours(x, torch.full((len(x),), step - 1, device=device), labels.to(device))
-        x = x0_hat + math.sqrt(following / step) * (x - x0_hat)
-theirs = diffusion.sample(ours, x.shape, schedule, steps=5, y=labels, predicts="x0", x_T=x_T)
-print(f"largest difference from the core's sampler {(x - theirs).abs().max():.4f}")
-print(f"read as asked: {100 * read_as_asked(x):.1f} % with 5 steps, "
-      f"{100 * read['ours, no fresh noise']:.1f} % with {T}")
+# %% tags=["answer"]
+def posterior(x_t, x_0, alpha, beta, a_before, v_before):
+    """q(x_{t-1} | x_t, x_0) of a Gaussian chain, number by number.
+
+    All arguments (B,); alpha, beta of the step; a_before, v_before of x_{t-1}.  Returns mean (B,), variance (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.10", posterior)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.10</summary>
+#
+# The exponent is $-\frac{(x_t - \sqrt{\alpha}\,x_{t-1})^2}{2\beta} - \frac{(x_{t-1} - \sqrt a\,x_0)^2}{2v}$. With
+# $v_t = \alpha v + \beta$ the precision is $\frac\alpha\beta + \frac1v = \frac{v_t}{\beta v}$, so
+#
+# $$ \tilde\beta_t = \frac{\beta v}{v_t}, \qquad
+#    \tilde\mu_t = \frac{\sqrt{\alpha}\,v}{v_t}\,x_t + \frac{\sqrt a\,\beta}{v_t}\,x_0 . $$
+#
+# With $\alpha = a = 1$, $\beta = \sigma^2$, $v = (t - 1)\sigma^2$ this is $\frac{t-1}{t}\sigma^2$ and
+# $\frac{t-1}{t}x_t + \frac1t x_0$, (7.9). With $v_t = 1 - \bar\alpha_t$ it is DDPM's.
+#
+# ```python
+# def posterior(x_t, x_0, alpha, beta, a_before, v_before):
+#     v_t = alpha * v_before + beta
+#     mean = (alpha.sqrt() * v_before * x_t + a_before.sqrt() * beta * x_0) / v_t
+#     return mean, beta * v_before / v_t
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.11 (derive ★★). When the data are Gaussian.** Let the data be Gaussian, $x_0 \sim \mathcal{N}(0, s^2)$,
+# pixel by pixel. After `t` (B,) steps: find the `slope` of $\mathbb{E}[x_0 \mid x_t] = \texttt{slope} \cdot x_t$, its
+# mean squared error $m_t$, and the share $R^2_t$ of the *last step's* noise that (7.4) explains. Here (7.5) can be
+# checked without any network.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# All is jointly Gaussian, so the posterior mean is the regression line: covariance over variance. What is the variance
+# of $x_t$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Two independent parts, $s^2$ and $t\sigma^2$: the slope is the first one's share of the whole. Put $m_t$ into (7.5),
+# or take the squared correlation of $\sigma e_t$ with $x_t$.
+#
+# </details>
+
+# %% tags=["answer"]
+def gaussian_guess(t, s, sigma):
+    """What can be known when x_0 is N(0, s^2) and x_t has t steps of noise.
+
+    t (B,) int64, from 1 on; s, sigma numbers.  Returns slope, error m_t and R^2 of the last step, each (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.11", gaussian_guess)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.11</summary>
+#
+# The slope is $\frac{s^2}{s^2 + t\sigma^2}$, with error $m_t = \frac{s^2\,t\sigma^2}{s^2 + t\sigma^2}$. By (7.5)
+# $R^2_t = \frac1t\big(1 - \frac{s^2}{s^2 + t\sigma^2}\big) = \frac{\sigma^2}{s^2 + t\sigma^2}$: below $\frac1t$ by the
+# share of $x_t$'s variance that is data. It is also the slope of the last step's noise, $\operatorname{Cov}(\sigma e_t,
+# x_t) / \operatorname{Var}(x_t)$.
+#
+# ```python
+# def gaussian_guess(t, s, sigma):
+#     whole = s**2 + t * sigma**2
+#     return s**2 / whole, s**2 * t * sigma**2 / whole, sigma**2 / whole
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.12 (derive ★★). A guess of another length.** Was it the direction or the length that made the perfect
+# guess worse than zeros? Let $u$ be the perfect standardised guess of (7.7), and multiply it by a factor $c$. Find the
+# expected squared error of $c\,u$ to the last step's noise, per pixel, after `t` steps; `c` is (B,) like `t`. Then find
+# the best $c$: what does the loss become?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write the guess as a sum over $e_1, \dots, e_t$, with equal coefficients. The target is one of them.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Guess and target have variances $c^2\sigma^2$ and $\sigma^2$ and correlation $1/\sqrt t$.
+#
+# </details>
+
+# %% tags=["answer"]
+def loss_of_length(t, sigma, c):
+    """Expected squared error per pixel of c times the perfect standardised guess, to the last step's noise.
+
+    t (B,) int64, from 1 on, sigma a number, c (B,).  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.12", loss_of_length)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.12</summary>
+#
+# $\sigma^2(1 + c^2 - 2c/\sqrt t)$ is least at $c = 1/\sqrt t$, with $\sigma^2(1 - 1/t)$: the bound of (7.5), below
+# zeros at every step. So it was the length. A head that fixes the length at $\sigma$ forbids the one thing that squared
+# error asks of an uncertain guess, to be small.
+#
+# ```python
+# def loss_of_length(t, sigma, c):
+#     return sigma**2 * (1 + c**2 - 2 * c / t.sqrt())
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.13 (code ★★). The score of a set of images.** A denoiser knows the way uphill. Let the data be the rows
+# of `points` (N, D), equally likely, and `x` (B, D) such data with Gaussian noise of variance `v` (B,), another one for
+# each row. Return the score, $\nabla_x \log p(x)$, (B, D): first the best guess of $x_0$ by (7.6), then the step from
+# one to the other. The check differentiates the log-density itself.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Squared distances of every x to every point are (B, N). Which axis do the weights sum to 1 along?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `softmax` of $-|x - x^{(n)}|^2 / (2v)$ over the points gives the weights; the score is $(\hat x_0 - x)/v$.
+#
+# </details>
+
+# %% tags=["answer"]
+def score(x, points, v):
+    """The gradient of log p(x), when p is the mean of Gaussians of variance v around the points.
+
+    x (B, D), points (N, D), v (B,).  Returns (B, D).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.13", score)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.13</summary>
+#
+# $p(x) = \frac1N \sum_n \mathcal{N}(x; x^{(n)}, vI)$, and the gradient of its logarithm is the mean of $(x^{(n)} -
+# x)/v$ with the weights of (7.6). So whoever can denoise knows the score, and the other way round.
+#
+# ```python
+# def score(x, points, v):
+#     v = v[:, None]
+#     weights = (-torch.cdist(x, points).square() / (2 * v)).softmax(1)
+#     return (weights @ points - x) / v
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.14 (predict ★). What the perfect denoiser draws.** Put the *perfect* denoiser (7.6) of 1,000 training
+# images in the network's place, and draw a hundred digits with (7.9) from the start that fits. What comes out?
+#
+# - (a) New digits, sharper than those of our network.
+# - (b) Copies of training images.
+# - (c) The mean digit of each class, since (7.3) is a mean.
+# - (d) Noise: this denoiser has never been trained.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The reverse process of a world draws from that world.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What is $\hat x_0$ in the last steps, when the noise is far smaller than the distance between two images?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_7_14 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("7.14", choice_7_14)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.14</summary>
+#
+# The posterior mean over the training images is right for the world in which nothing else exists, and its reverse
+# process draws from that world. So the lowest training loss belongs to a model that has learned its images by heart.
+# That a network draws new digits is owed to what it *cannot* do: with 1,258,320 parameters and 55,000 images, each seen
+# under ever new noise, it has to make do with what digits have in common. (Whether it does, an audit of nearest
+# neighbours has to show, as in chapter 9.) To see it:
+#
+# ```
+# copies = draw(lambda x, t, y: world_x0(x, t), torch.arange(10).repeat(10), class_start)
+# nearest = torch.cdist(copies.flatten(1), world).min(1).values
+# print(f"exact copies: {100 * (nearest < 0.01).float().mean():.0f} %")
+# ```
+#
+# ```python
+# choice_7_14 = "b"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.15 (code ★). The price of a wrong start.** Derive (7.11) and write it: the divergence, in nats, of
+# $\mathcal{N}(x_0, T\sigma^2 I)$ from $\mathcal{N}(0, T\sigma^2 I)$, for each image of a batch. It says what it costs
+# to start at pure noise.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The log-ratio of two Gaussians of one covariance is linear in $x$. Take its mean under the first.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $(2x^\top x_0 - \|x_0\|^2)/(2T\sigma^2)$, and the mean of $x$ is $x_0$. One number for each image: flatten from axis 1
+# on.
+#
+# </details>
+
+# %% tags=["answer"]
+def start_nats(x0, T, sigma):
+    """KL(N(x_0, T sigma^2 I) || N(0, T sigma^2 I)) for each image, in nats.
+
+    x0 (B, 1, H, W), T an integer, sigma a number.  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.15", start_nats)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.15</summary>
+#
+# The log-ratio is $(2 x^\top x_0 - \|x_0\|^2)/(2v)$ with $v = T\sigma^2$; its mean under the first is $\|x_0\|^2/(2v)$.
+#
+# ```python
+# def start_nats(x0, T, sigma):
+#     return x0.flatten(1).square().sum(1) / (2 * T * sigma**2)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.16 (predict ★★). Steps enough for pure noise.** A test digit has $\|x_0\|^2 \approx 80$ on average. How
+# many steps of $\sigma = 0.3$ would bring the mean of (7.11) below one nat, so that pure noise would be a fair start?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Solve (7.11) for $T$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\|x_0\|^2 / (2\sigma^2)$, with $\sigma^2 = 0.09$.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_7_16 = None  # a number
+
+# %% tags=["check"]
+sheet.check("7.16", prediction_7_16, measured=x_test.flatten(1).square().sum(1).mean().item() / (2 * SIGMA**2))
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.16</summary>
+#
+# $T > \|x_0\|^2/(2\sigma^2)$, hundreds of steps for a digit. DDPM shrinks the image while it adds noise: after its
+# $1000$ steps the image is multiplied by $\sqrt{\bar\alpha_T}$, less than a hundredth, and $\|x_0\|^2$ by the square of
+# that.
+#
+# ```python
+# prediction_7_16 = 80 / (2 * 0.3**2)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 7.17 (code ★★). Fewer, longer steps.** Rule (7.10) need not go to the next step. Write it for a leap from
+# $t$ steps of noise to any $s < t$, and with it the whole sampler: begin at `x_T`, and go from stop to stop, down to
+# the last, 0. `denoise(x, t)` returns $\hat x_0$ of an `x` with `t` steps of noise; `stops` is a list such as `[25, 19,
+# 13, 7, 1, 0]`. Five evaluations cost a fifth of 25: try it on `ours` and let `read_as_asked` say what is lost.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The noise in $x_t$ has variance $t\sigma^2$; in $x_s$ it should have $s\sigma^2$. By which factor must the noise
+# itself shrink?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `for step, following in zip(stops, stops[1:])`, and in the loop `x = x0_hat + factor * (x - x0_hat)`.
+#
+# </details>
+
+# %% tags=["answer"]
+def in_leaps(denoise, x_T, stops):
+    """(7.10) from stop to stop.
+
+    denoise(x, t) -> x0_hat, shaped like x; x_T (B, 1, H, W); stops a falling list of integers, from T to 0.
+    Returns x_0, shaped like x_T.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("7.17", in_leaps)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 7.17</summary>
+#
+# $x_s = \hat x_0 + \sqrt{s/t}\,(x_t - \hat x_0)$. Nothing else changes, since training never saw a chain, only single
+# levels of noise. The core's sampler knows the leap as DDIM, and agrees. With our network, whose `t` counts from 0:
+#
+# ```
+# def denoise(x, t):
+#     return ours(x, torch.full((len(x),), t - 1, device=device), labels.to(device))
+# # from the start that fits:
+# x_T = class_start(labels, torch.Generator().manual_seed(SEED)).to(device)
+# with torch.no_grad():
+#     print(read_as_asked(in_leaps(denoise, x_T, [25, 19, 13, 7, 1, 0])), read["ours, no fresh noise"])
+# ```
+#
+# ```python
+# def in_leaps(denoise, x_T, stops):
+#     x = x_T
+#     for step, following in zip(stops, stops[1:]):
+#         x0_hat = denoise(x, step)
+#         x = x0_hat + math.sqrt(following / step) * (x - x0_hat)
+#     return x
+# ```
+#
+# </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## Where the sources err
