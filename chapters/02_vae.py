@@ -39,7 +39,7 @@ import torch
 from torch import distributions, nn
 from torch.nn import functional as F
 
-from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+from genmed_core import data, exercises, kernels, metrics, nets, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -55,6 +55,7 @@ print(runtime.machine())
 # %%
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 expect = metrics.Expectations("02_vae", source=train_set.source)
+sheet = exercises.sheet("02_vae")
 
 
 def binarise(x):
@@ -114,6 +115,46 @@ def toy_truth(W, x, sigma):
     mean = torch.linalg.solve(precision, W.T @ x / sigma**2)
     return marginal.log_prob(x), distributions.MultivariateNormal(mean, precision_matrix=precision)
 
+
+# %% [markdown]
+# **Exercise 2.1 (predict ★★). The right mean, and its logarithm.** Repeat (2.2) very often with the same $S$. The mean
+# of all these estimates is $p(x)$, exactly. And the mean of their *logarithms*, which is what the next figure shows?
+#
+# - (a) It is $\log p(x)$, exactly, for every $S$.
+# - (b) It is above $\log p(x)$: a lucky draw counts for very much.
+# - (c) It is below $\log p(x)$ for every $S$, and approaches it as $S$ grows.
+# - (d) It is above in few dimensions, and below in many.
+# - (e) It is below, for small $S$ only, since (2.2) is biased there.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Take two estimates that are equally likely, one of half the truth and one of one and a half times it.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Compare $\frac12\log\frac12 + \frac12\log\frac32$ with $\log 1$.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_2_1 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("2.1", choice_2_1)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.1</summary>
+#
+# The logarithm is concave: what lies below the mean pulls it down by more than what lies as far above lifts it. In the
+# hint's example the mean of the logarithms is $\frac12\log\frac34 < 0$. As $S$ grows the estimates vary less, and the
+# gap closes.
+#
+# ```python
+# choice_2_1 = "c"
+# ```
+#
+# </details>
 
 # %% mystnb={"image": {"alt": "Naive Monte Carlo: soon right for d = 2, many nats too low for 8 and 16"}}
 torch.manual_seed(SEED)
@@ -344,6 +385,39 @@ def evaluate(model):
 # %% [markdown]
 # `kernels.bernoulli_nll` is (2.9) with its gradient $\pi - x$ written out, which is faster than leaving it to
 # autograd. The two formulas agree with PyTorch's own:
+
+# %% [markdown]
+# **Exercise 2.2 (predict ★). A decoder that knows nothing.** Suppose that all logits are 0, so every pixel is on with
+# probability one half. How large is (2.9) then for an image of 784 pixels, in nats? The next cell compares an untrained
+# network with it.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Does it matter whether a pixel is on or off?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# One pixel costs $-\log\frac12$.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_2_2 = None  # a number, in nats
+
+# %% tags=["check"]
+sheet.check("2.2", prediction_2_2)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.2</summary>
+#
+# On or off, a pixel costs $\log(1 + e^0) = \log 2$.
+#
+# ```python
+# prediction_2_2 = 784 * math.log(2)
+# ```
+#
+# </details>
 
 # %%
 torch.manual_seed(SEED)
@@ -724,6 +798,46 @@ expect.model("VAE", report=report, samples=drawn, real=test_set, train_seconds=c
 # smaller one does the reverse, and its codes drift away from the prior. The textbook's network, briefly trained at
 # six prices:
 
+# %% [markdown]
+# **Exercise 2.3 (predict ★). Which price gives the best bound.** The next cells train one network at six prices, from
+# $\beta = 0.1$ to $\beta = 30$, and measure the *same* bound for each on test images: minus the ELBO (2.4), in which
+# the KL counts once. At which price is it least?
+#
+# - (a) At the smallest, for it reconstructs best.
+# - (b) At $\beta = 1$.
+# - (c) At the largest, for there the code costs nothing.
+# - (d) It makes no difference: what is gained in one term is lost in the other.
+# - (e) At $\beta = 3$, for slightly dear codes generalise better.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# For each model ask: what was it trained to make small, and what is it measured by?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The price in the measurement is 1.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_2_3 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("2.3", choice_2_3)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.3</summary>
+#
+# Each model is best at what it was trained for, and only at $\beta = 1$ is that the bound. The table's column −ELBO
+# falls down to it and rises after.
+#
+# ```python
+# choice_2_3 = "b"
+# ```
+#
+# </details>
+
 # %%
 BETAS = (0.1, 1, 3, 8, 16, 30)
 small = {}
@@ -754,8 +868,8 @@ fig
 #
 # **Posterior collapse.** Read figure 2.10 downwards. At first all coordinates shrink together. Then, as β grows on,
 # they go out one after the other. A dead coordinate has $q_\phi(z_j \mid x) = \mathcal{N}(0, 1)$ for every image, costs
-# nothing, and says nothing. Exercise 6 derives the price at which each one dies. The slider shows what the decoder
-# makes of what is left. Its pictures, called as a plain function, come first:
+# nothing, and says nothing. Exercises 2.17 and 2.18 find the price at which each one dies. The slider shows what the
+# decoder makes of what is left. Its pictures, called as a plain function, come first:
 
 # %%
 @torch.no_grad()
@@ -886,13 +1000,41 @@ expect("browser's decoder against torch, grey levels of 1", canvas_error, below=
 # %% [markdown]
 # ## Exercises
 #
-# **1 (review question).** How do an autoencoder and a variational autoencoder differ: in what is trained, in the loss,
-# in what can be done with the result? Then check one claim: averaged over *all* images, the codes of a good VAE should
-# look like the prior, $\frac1N\sum_n q_\phi(z \mid x_n) \approx \mathcal{N}(0, I)$. Which mean and variance does each
-# coordinate have?
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing. The first three stand above, each
+# just before the result that it asks for.
+
+# %% [markdown]
+# **Exercise 2.4 (predict ★). Autoencoder and variational autoencoder.** (Review.) How do the two differ: in what the
+# encoder gives, in the loss, and in what can be done with the result?
+#
+# - (a) The VAE adds a KL to the loss to make sharper pictures; only a VAE can be sampled from.
+# - (b) The VAE's encoder maps every image to the prior, and its decoder turns that into images.
+# - (c) A VAE is an autoencoder whose input is made noisy, trained on the same error.
+# - (d) The autoencoder gives a point for each image, and minimises an error; a distribution of codes has to be fitted
+#   afterwards. The VAE gives a distribution, and pays for its distance from a prior that was named before; its loss
+#   bounds $-\log p_\theta(x)$.
+# - (e) Both are judged by their reconstruction on test images, which is a bound on the likelihood for both.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Ask of each sentence what it says of one image, and what of all images together.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Which terms are needed for (2.3)?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_2_4 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("2.4", choice_2_4)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 2.4</summary>
 #
 # An autoencoder maps $x$ to one point and back, and minimises a reconstruction error. Nothing says where the points
 # should lie, so to generate one has to fit a distribution to them afterwards. A VAE maps $x$ to a *distribution*, draws
@@ -900,27 +1042,325 @@ expect("browser's decoder against torch, grey levels of 1", canvas_error, below=
 # $-\log p_\theta(x)$, so models can be compared by it, and its decoder has been trained on noisy codes. The price is
 # blur: one distribution has to cover whatever the code leaves open.
 #
-# By the law of total variance a coordinate's variance over all images is $\mathbb{E}[\sigma_j^2] +
-# \operatorname{Var}[\mu_j]$. The code below finds means near 0 and variances near 1. That is necessary and far from
-# enough: two moments a coordinate say nothing of holes between the arms of a cloud.
+# ```python
+# choice_2_4 = "d"
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-with torch.no_grad():
-    mu, logvar = vae.encode(test_x)
-print("mean    ", [round(v, 2) for v in mu.mean(0).tolist()])
-print("variance", [round(v, 2) for v in (logvar.exp().mean(0) + mu.var(0)).tolist()])
-
 # %% [markdown]
-# **2 (review question).** Derive the ELBO inequality twice: with Jensen, and without it. When does equality hold?
-# Check in the linear model that with $q = p(z \mid x)$ even a *single* draw gives $\log p(x)$ exactly.
+# **Exercise 2.5 (code ★★). All codes together.** Averaged over *all* images, the codes of a good VAE should look like
+# the prior, $\frac1N\sum_n q_\phi(z \mid x_n) \approx \mathcal{N}(0, I)$. Return the mean and the variance of each
+# coordinate under this average, from the encoder's answers. Then ask your function about the trained `vae`.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# A draw from the average: pick an image, then draw its code. Two things vary.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The law of total variance: the mean of the variances plus the variance of the means.
+#
+# </details>
+
+# %% tags=["answer"]
+def aggregate(mu, logvar):
+    """Mean and variance of each coordinate of z, over all images.
+
+    mu, logvar (N, d): the encoder's answers.  Returns mean (d,), variance (d,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.5", aggregate)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 2.5</summary>
 #
-# With Jensen it is (2.3). Without: for every $z$, $\log p_\theta(x) = \log p_\theta(x \mid z) + \log p(z) - \log
-# p_\theta(z \mid x)$ by Bayes. Average over $q_\phi$, subtract and add $\mathbb{E}_q[\log q_\phi]$:
+# By the law of total variance it is $\mathbb{E}[\sigma_j^2] + \operatorname{Var}[\mu_j]$.
+#
+# ```python
+# def aggregate(mu, logvar):
+#     return mu.mean(0), logvar.exp().mean(0) + mu.var(0)
+# ```
+#
+# ```
+# with torch.no_grad():
+#     print(aggregate(*vae.encode(test_x)))
+# ```
+#
+# prints means near 0 and variances near 1. That is necessary and far from enough: two moments a coordinate say nothing
+# of holes between the arms of a cloud.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.6 (code ★). The price of a code.** Write (2.6), one price for each image of a batch.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# A code with mean 0 and variance 1, `logvar` 0, has to cost nothing. Try it.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\sigma^2$ is `logvar.exp()`. The sum runs over coordinates, not over images.
+#
+# </details>
+
+# %% tags=["answer"]
+def code_price(mu, logvar):
+    """KL from N(mu, diag(exp(logvar))) to N(0, I), in nats.
+
+    mu, logvar (B, d): the encoder's answers.  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.6", code_price)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.6</summary>
+#
+# ```python
+# def code_price(mu, logvar):
+#     return 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.7 (derive ★★). Between any two Gaussians.** Derive $\mathrm{KL}(\mathcal{N}(m_1, s_1^2)\,\|\,
+# \mathcal{N}(m_2, s_2^2))$ for numbers, and see that (2.6) is the case $m_2 = 0, s_2 = 1$. [Chapter 3](03_cvae.ipynb)
+# needs it for a learned prior. The check does the integral on a grid.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write both log-densities out. Under the first Gaussian, what are the averages of $(z - m_1)^2$ and of $(z - m_2)^2$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\mathbb{E}_1[(z - m_2)^2] = s_1^2 + (m_1 - m_2)^2$.
+#
+# </details>
+
+# %% tags=["answer"]
+def gaussian_divergence(m1, s1, m2, s2):
+    """KL from N(m1, s1^2) to N(m2, s2^2), entry by entry.
+
+    m1, s1, m2, s2 (k,): means and standard deviations.  Returns (k,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.7", gaussian_divergence)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.7</summary>
+#
+# $\mathbb{E}_1[\log p_1 - \log p_2] = \log\frac{s_2}{s_1} - \frac12 + \frac{\mathbb{E}_1[(z - m_2)^2]}{2 s_2^2}$, so
+#
+# $$ \mathrm{KL} = \log\frac{s_2}{s_1} + \frac{s_1^2 + (m_1 - m_2)^2}{2 s_2^2} - \frac12. $$
+#
+# ```python
+# def gaussian_divergence(m1, s1, m2, s2):
+#     return torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.8 (code ★). A draw that lets gradients through.** Draw codes by (2.8) with the noise given. The check
+# looks at three things: the draws, and the gradients that reach `mu` and `logvar` through them.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The noise is multiplied by a standard deviation. How do you get it from the logarithm of a variance?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\sigma = e^{\frac12 \log \sigma^2}$, and nothing on the way is detached.
+#
+# </details>
+
+# %% tags=["answer"]
+def draw_code(mu, logvar, eps):
+    """z from N(mu, diag(exp(logvar))), made of standard normal noise.
+
+    mu, logvar, eps (B, d).  Returns (B, d).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.8", draw_code)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.8</summary>
+#
+# ```python
+# def draw_code(mu, logvar, eps):
+#     return mu + torch.exp(0.5 * logvar) * eps
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.9 (derive ★★★). Two estimators of one gradient.** Let $f(z) = z^2$ and $z \sim \mathcal{N}(\mu, 1)$. The
+# gradient of $\mathbb{E}[f]$ by $\mu$ is $2\mu$. Find the variance of one draw of the score-function estimator (2.7),
+# without a baseline, and of the pathwise one (2.8). For which $\mu$ is the score function the better of the two?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write $z = \mu + \varepsilon$. The two estimators are $(\mu + \varepsilon)^2\,\varepsilon$ and $2(\mu + \varepsilon)$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\mathbb{E}\varepsilon^2 = 1$, $\mathbb{E}\varepsilon^4 = 3$, $\mathbb{E}\varepsilon^6 = 15$, and odd moments vanish.
+#
+# </details>
+
+# %% tags=["answer"]
+def estimator_variances(mu):
+    """Variances of the score-function and of the pathwise estimator for f(z) = z^2, z from N(mu, 1).
+
+    mu: a number.  Returns score, pathwise.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.9", estimator_variances)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.9</summary>
+#
+# Pathwise: $2z = 2\mu + 2\varepsilon$, variance $4$ for every $\mu$. Score function: $g = (\mu + \varepsilon)^2
+# \varepsilon = \mu^2 \varepsilon + 2\mu\varepsilon^2 + \varepsilon^3$, so $\mathbb{E}[g^2] = \mu^4 + 12\mu^2 + 15 +
+# 6\mu^2$, and $\mathbb{E}[g]^2 = 4\mu^2$. The variance is $\mu^4 + 14\mu^2 + 15$, above 4 for every $\mu$: the score
+# function is never the better one.
+#
+# ```python
+# def estimator_variances(mu):
+#     return mu**4 + 14 * mu**2 + 15, 4.0
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.10 (code ★★). The likelihood of black and white.** Write (2.9) from the logits, one number for each
+# image. A trained decoder can be very sure, rightly or wrongly: the formula has to hold at $a_i = \pm 60$ too.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# A sigmoid that is rounded to 1 has no $\log(1 - \pi)$ any more. (2.9) has a form without probabilities.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `F.softplus(a)` is $\log(1 + e^a)$, and holds for large $a$.
+#
+# </details>
+
+# %% tags=["answer"]
+def pixel_nll(logits, x):
+    """Minus log p(x | z) of independent pixels, in nats.
+
+    logits, x (B, 1, H, W): the decoder's outputs, and images of zeros and ones.  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.10", pixel_nll)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.10</summary>
+#
+# The sum over pixels, the batch kept.
+#
+# ```python
+# def pixel_nll(logits, x):
+#     return (F.softplus(logits) - x * logits).flatten(1).sum(1)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.11 (code ★★). The loss.** Put the two together: minus (2.11), averaged over the batch, from what the
+# model returns for it. One draw of the code has been made already. The commonest faults of a home-made VAE are of this
+# kind: it trains, and something weighs hundreds of times too much.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write the two terms for each image first, and average last.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Pixels are added up, coordinates are added up, images are averaged; `beta` stands before the code's price.
+#
+# </details>
+
+# %% tags=["answer"]
+def bound_loss_of(logits, x, mu, logvar, beta):
+    """Minus the bound (2.11), a mean over the batch, in nats per image.
+
+    logits, x (B, 1, H, W); mu, logvar (B, d); beta: a number.  Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.11", bound_loss_of)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.11</summary>
+#
+# ```python
+# def bound_loss_of(logits, x, mu, logvar, beta):
+#     nll = F.binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
+#     kl = 0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1).mean()
+#     return nll + beta * kl
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.12 (predict ★★). The bound, derived without Jensen.** (Review.) Derive $\mathcal{L}(x) \le
+# \log p_\theta(x)$ without Jensen's inequality: start from Bayes' rule, which says for every $z$ that
+# $\log p_\theta(x) = \log p_\theta(x \mid z) + \log p(z) - \log p_\theta(z \mid x)$, average over $q_\phi$, and sort.
+# What is left over, and when is nothing left?
+#
+# - (a) $\mathrm{KL}(q_\phi(z \mid x) \,\|\, p_\theta(z \mid x))$; nothing if $q_\phi$ is the posterior, and then a
+#   single draw gives $\log p_\theta(x)$ exactly.
+# - (b) $\mathrm{KL}(p_\theta(z \mid x) \,\|\, q_\phi(z \mid x))$; nothing if $q_\phi$ is the posterior.
+# - (c) $\mathrm{KL}(q_\phi(z \mid x) \,\|\, p(z))$; nothing if $q_\phi$ is the prior.
+# - (d) The variance of the draws; nothing as their number grows.
+# - (e) The decoder's error; nothing if it reconstructs perfectly.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Subtract $\mathbb{E}_q[\log q_\phi(z \mid x)]$ and add it again, and compare with (2.3).
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# In what is left stand $\log q_\phi(z \mid x)$ and $-\log p_\theta(z \mid x)$, averaged over $q_\phi$.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_2_12 = None  # "a", "b", "c", "d" or "e"
+
+# %% tags=["check"]
+sheet.check("2.12", choice_2_12)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.12</summary>
+#
+# With Jensen it is (2.3). Without, averaging Bayes' rule over $q_\phi$, subtracting and adding $\mathbb{E}_q[\log
+# q_\phi]$:
 #
 # $$ \log p_\theta(x)
 #    = \underbrace{\mathbb{E}_q\!\left[\log\frac{p_\theta(x \mid z)\,p(z)}{q_\phi(z \mid x)}\right]}_{\mathcal{L}(x)}
@@ -928,115 +1368,295 @@ print("variance", [round(v, 2) for v in (logvar.exp().mean(0) + mu.var(0)).tolis
 #
 # The KL is non-negative because $-\log$ is convex: $\mathbb{E}_q[-\log(p/q)] \ge -\log \mathbb{E}_q[p/q] = -\log 1 =
 # 0$. Equality needs $q_\phi(z \mid x) = p_\theta(z \mid x)$. Then the ratio inside (2.3) is $p_\theta(x)$ for every
-# $z$: a constant, whose logarithm has no variance.
+# $z$: a constant, whose logarithm has no variance. Exercise 2.14 watches this.
+#
+# ```python
+# choice_2_12 = "a"
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-W, x, sigma = (t.double() if torch.is_tensor(t) else t for t in toy(8))
-precision = torch.eye(8).double() + W.T @ W / sigma**2
-mean = torch.linalg.solve(precision, W.T @ x / sigma**2)
-posterior = distributions.MultivariateNormal(mean, precision_matrix=precision)
-prior = distributions.MultivariateNormal(torch.zeros(8).double(), torch.eye(8).double())
-z = posterior.sample((5,))
-print("five single draws:", (log_likelihood(z, W, x, sigma) + prior.log_prob(z) - posterior.log_prob(z)).tolist())
-
 # %% [markdown]
-# **3.** Derive $\mathrm{KL}(\mathcal{N}(m_1, s_1^2)\,\|\,\mathcal{N}(m_2, s_2^2))$, and check that (2.6) is the case
-# $m_2 = 0, s_2 = 1$. ([Chapter 3](03_cvae.ipynb) needs it for a learned prior.)
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 2.13 (derive ★★). The true posterior of the linear model.** For $x = Wz + \sigma n$ with $z$ and $n$
+# standard normal, find $p(z \mid x)$: its mean and its covariance. This is what every encoder tries to imitate, and the
+# rare case in which it can be written down.
 #
-# $\mathbb{E}_1[\log p_1 - \log p_2] = \log\frac{s_2}{s_1} - \frac12 + \frac{\mathbb{E}_1[(z - m_2)^2]}{2 s_2^2}$, and
-# $\mathbb{E}_1[(z - m_2)^2] = s_1^2 + (m_1 - m_2)^2$, so
+# <details class="hint"><summary>Hint 1</summary>
 #
-# $$ \mathrm{KL} = \log\frac{s_2}{s_1} + \frac{s_1^2 + (m_1 - m_2)^2}{2 s_2^2} - \frac12. $$
+# $\log p(x \mid z) + \log p(z)$ is quadratic in $z$. Complete the square.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Precisions add: that of the prior is $I$, that of the image $W^\top W/\sigma^2$.
 #
 # </details>
 
-# %% tags=["solution"]
-m1, s1, m2, s2 = (torch.tensor(v) for v in (0.7, 0.4, -0.2, 1.3))
-by_hand = torch.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
-one, two = distributions.Normal(m1, s1), distributions.Normal(m2, s2)
-torch.testing.assert_close(by_hand, distributions.kl_divergence(one, two))
-torch.testing.assert_close(torch.log(1 / s1) + (s1**2 + m1**2) / 2 - 0.5, metrics.gaussian_kl(m1, 2 * torch.log(s1)))
-print(f"KL {by_hand:.4f}")
+# %% tags=["answer"]
+def linear_posterior(W, x, sigma):
+    """Mean and covariance of p(z | x) for x = W z + sigma n.
 
-# %% [markdown]
-# **4.** Let $f(z) = z^2$ and $z \sim \mathcal{N}(\mu, 1)$. The gradient of $\mathbb{E}[f]$ by $\mu$ is $2\mu$. Find
-# the variance of both estimators in closed form, and check it. For which $\mu$ is the score function the better one?
+    W (n, d), x (n,), sigma: a number.  Returns mean (d,), covariance (d, d).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.13", linear_posterior)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 2.13</summary>
 #
-# Pathwise: $2z = 2\mu + 2\varepsilon$, variance $4$ for every $\mu$. Score function: $g = (\mu + \varepsilon)^2
-# \varepsilon = \mu^2 \varepsilon + 2\mu\varepsilon^2 + \varepsilon^3$. With $\mathbb{E}\varepsilon^2 = 1$,
-# $\mathbb{E}\varepsilon^4 = 3$, $\mathbb{E}\varepsilon^6 = 15$ and odd moments zero, $\mathbb{E}[g^2] = \mu^4 +
-# 12\mu^2 + 15 + 6\mu^2$, and $\mathbb{E}[g]^2 = 4\mu^2$. The variance is $\mu^4 + 14\mu^2 + 15$: at least 15, so
-# never.
+# The terms with $z$ are $-\frac12 z^\top (I + W^\top W/\sigma^2) z + z^\top W^\top x/\sigma^2$: a Gaussian with the
+# precision in brackets, and its mean where the derivative vanishes.
+#
+# ```python
+# def linear_posterior(W, x, sigma):
+#     covariance = torch.linalg.inv(torch.eye(W.shape[1]) + W.T @ W / sigma**2)
+#     return covariance @ W.T @ x / sigma**2, covariance
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-torch.manual_seed(SEED)
-eps = torch.randn(1_000_000)
-for mu in (0.0, 1.0, 2.0):
-    score, path = (mu + eps) ** 2 * eps, 2 * (mu + eps)
-    closed_form = mu**4 + 14 * mu**2 + 15
-    print(f"mu {mu}: score {score.var():6.2f} (closed form {closed_form:6.2f})   pathwise {path.var():.2f} (4)")
-    assert abs(score.var() / closed_form - 1) < 0.05
-
 # %% [markdown]
-# **5.** What does a *fully* collapsed VAE score at best on the training set? Give the formula, compute it from
-# `pixel_mean`, and compare it with the deep model above. Why does our recipe begin near this number?
+# **Exercise 2.14 (investigate ★★). Where the bound is tight.** Return what stands inside the second expectation of
+# (2.3), $\log p(x \mid z) + \log p(z) - \log q(z)$, for draws $z$ of a Gaussian $q$ and the linear model. Then
+# investigate: draw from a $q$ of your own and look at the single values, not at their mean; let $q$ come nearer to
+# `linear_posterior` of exercise 2.13, and arrive. What happens to the mean, and what to the spread?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Three log-densities, each with all its constants: `torch.distributions` knows them.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `distributions.Normal(z @ W.T, sigma).log_prob(x).sum(-1)` is the first; `distributions.MultivariateNormal` does the
+# other two.
+#
+# </details>
+
+# %% tags=["answer"]
+def log_weight(z, W, x, sigma, mean, cov):
+    """log p(x | z) + log p(z) - log q(z) for each draw, with q = N(mean, cov) and x = W z + sigma n.
+
+    z (S, d): draws.  W (n, d), x (n,), sigma: the model and the image.  mean (d,), cov (d, d).  Returns (S,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.14", log_weight)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 2.14</summary>
 #
-# With KL 0 the decoder's output cannot depend on the image: one probability $\pi_i$ per pixel. The mean of (2.9) over
-# the images is then $\sum_i -m_i \log \pi_i - (1 - m_i)\log(1 - \pi_i)$, where $m_i$ is how often pixel $i$ is on. It
-# is smallest at $\pi_i = m_i$: the sum of the pixels' entropies, $\sum_i H(m_i)$. Setting the output biases to
+# ```python
+# def log_weight(z, W, x, sigma, mean, cov):
+#     log_p = distributions.Normal(z @ W.T, sigma).log_prob(x).sum(-1)
+#     log_prior = distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+#     return log_p + log_prior - distributions.MultivariateNormal(mean, cov).log_prob(z)
+# ```
+#
+# With `linear_posterior` of exercise 2.13:
+#
+# ```
+# W, x, sigma = (t.double() if torch.is_tensor(t) else t for t in toy(8))
+# covariance = torch.linalg.inv(torch.eye(8).double() + W.T @ W / sigma**2)
+# mean = covariance @ W.T @ x / sigma**2
+# for widen in (4.0, 2.0, 1.2, 1.0):
+#     q = distributions.MultivariateNormal(mean, widen * covariance)
+#     values = log_weight(q.sample((1000,)), W, x, sigma, mean, widen * covariance)
+#     print(f"{widen}: mean {values.mean():.3f}, deviation {values.std():.1e}, log p(x) {toy_truth(*toy(8))[0]:.3f}")
+# ```
+#
+# The mean rises to $\log p(x)$ and the deviation falls to nothing, both at once: at the posterior each *single* draw
+# gives $\log p(x)$, since by Bayes' rule the ratio is the same for every $z$.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.15 (code ★★). The importance-weighted bound.** Write one draw of (2.10) for each image, from the
+# logarithms of the $k$ ratios. Images of 784 pixels have ratios like $e^{-900}$, and no machine number holds that.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# First the average of the ratios, then the logarithm; but the ratios themselves must never be formed.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.logsumexp` is the logarithm of a sum of exponentials. What makes a sum of $k$ terms an average, in logarithms?
+#
+# </details>
+
+# %% tags=["answer"]
+def weighted_bound(log_w):
+    """log of the mean of the ratios, for each image.
+
+    log_w (k, B): logarithms of the ratios in (2.10), k draws for each of B images.  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.15", weighted_bound)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.15</summary>
+#
+# ```python
+# def weighted_bound(log_w):
+#     return torch.logsumexp(log_w, 0) - math.log(len(log_w))
+# ```
+#
+# The mean of `log_w` over its first axis is the ELBO, and by Jensen's inequality never above this.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.16 (code ★★). The score of a model without a code.** What does a *fully* collapsed VAE, whose KL is 0,
+# score at best on a training set? Its decoder cannot know which image it is to draw, and has one probability for each
+# pixel. Return the least mean of (2.9) over images `x` of zeros and ones, then hold it against the collapsed deep model
+# above. Some pixels are never on.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# If a pixel is on in the share $m$ of the images, which $\pi$ makes $-m\log\pi - (1 - m)\log(1 - \pi)$ least?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# It is the pixel's entropy. `torch.special.xlogy(m, m)` is $m \log m$, and 0 at $m = 0$.
+#
+# </details>
+
+# %% tags=["answer"]
+def no_code_nll(x):
+    """The least mean over images of (2.9) when the decoder has no code, in nats.
+
+    x (N, n): images of zeros and ones, as rows of pixels.  Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.16", no_code_nll)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.16</summary>
+#
+# The mean of (2.9) over the images is $\sum_i -m_i \log \pi_i - (1 - m_i)\log(1 - \pi_i)$, smallest at $\pi_i = m_i$:
+# the sum of the pixels' entropies, $\sum_i H(m_i)$.
+#
+# ```python
+# def no_code_nll(x):
+#     m = x.float().mean(0)
+#     return -(torch.special.xlogy(m, m) + torch.special.xlogy(1 - m, 1 - m)).sum()
+# ```
+#
+# `no_code_nll(train_x.flatten(1))` is what the collapsed deep model has come down to. Setting the output biases to
 # $\log\frac{m_i}{1 - m_i}$ *is* this solution, so our recipe starts from the best that can be had without a code.
 #
 # </details>
 
-# %% tags=["solution"]
-m = pixel_mean.flatten().double()
-entropy = -(torch.special.xlogy(m, m) + torch.special.xlogy(1 - m, 1 - m)).sum().item()
-collapsed = deep["textbook's start"][0]
-print(f"sum of pixel entropies {entropy:.1f} nats; the collapsed deep model's test NLL {collapsed:.1f}")
-
 # %% [markdown]
-# **6.** When does a coordinate die? Take one coordinate of data $x \sim \mathcal{N}(0, \lambda)$, decoder
-# $\mathcal{N}(wz, \sigma^2)$ with fixed $\sigma^2$, encoder $q = \mathcal{N}(ax, s^2)$. Minimise the expected β-loss
-# over $a$, $s^2$ and $w$, and find the β at which $w = 0$ becomes optimal. Check it numerically.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 2.17 (investigate ★★★). Watch a coordinate die.** The smallest β-VAE: one coordinate of data $x \sim
+# \mathcal{N}(0, \lambda)$, decoder $\mathcal{N}(wz, \sigma^2)$ with $\sigma^2$ fixed, encoder $q = \mathcal{N}(ax,
+# s^2)$. Up to constants its expected loss is
 #
-# Up to constants the expected loss is
+# $$ J = \frac{(1 - wa)^2\lambda + w^2 s^2}{2\sigma^2} + \frac{\beta}{2}\left(a^2\lambda + s^2 - 1 - \log s^2\right).
+# \tag{2.12} $$
 #
-# $$ J = \frac{(1 - wa)^2\lambda + w^2 s^2}{2\sigma^2} + \frac{\beta}{2}\left(a^2\lambda + s^2 - 1 - \log s^2\right). $$
+# Write a loop that minimises $J$ over $w$, $a$ and $s^2$, for several $\lambda$ at once, in any way you like. The check
+# gives it three directions, strong to weak, and two seconds for four sets. Then raise $\beta$ yourself, step by step:
+# which of them dies at which price?
 #
-# Setting the derivatives by $a$ and $s^2$ to zero gives $a = \frac{w}{w^2 + \beta\sigma^2}$ and $s^2 =
-# \frac{\beta\sigma^2}{w^2 + \beta\sigma^2}$. Put back, with $u = w^2 + \beta\sigma^2$, $J =
-# \frac{\beta}{2}\left(\frac{\lambda}{u} + \log u\right) + \text{const}$, which falls until $u = \lambda$ and rises
-# after. So $w^2 = \lambda - \beta\sigma^2$ while that is positive, and $w = 0$ from $\beta = \lambda/\sigma^2$ on: a
-# coordinate dies when its price exceeds the variance it explains, measured in noise variances. Strong directions
-# survive longer, which is the staircase in figure 2.10 (Lucas et al. 2019).
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Take turns: hold two of the three and set the third to the best value for them, where the derivative of $J$ by it
+# vanishes. A few hundred rounds will do. (Adam on $w$, $a$ and $\log s^2$ works too, and is slower.)
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Where must you not start? Look at the derivatives by $w$ and $a$ at $w = a = 0$.
 #
 # </details>
 
-# %% tags=["solution"]
-lam, sigma2 = 2.0, 0.5
-w = torch.linspace(0, 2, 4001)
-for beta in (0.5, 1.0, 2.0, 3.9, 4.1):
-    a, s2 = w / (w**2 + beta * sigma2), beta * sigma2 / (w**2 + beta * sigma2)
-    J = ((1 - w * a) ** 2 * lam + w**2 * s2) / (2 * sigma2) + beta / 2 * (a**2 * lam + s2 - 1 - s2.log())
-    best, predicted = w[J.argmin()].item(), math.sqrt(max(0.0, lam - beta * sigma2))
-    print(f"beta {beta}: best w {best:.3f}, closed form {predicted:.3f}")
-    assert abs(best - predicted) < 0.03
+# %% tags=["answer"]
+def fit_coordinates(lam, sigma2, beta):
+    """w, a and s2 at the least J, for each variance.
+
+    lam (k,): the data's variances.  sigma2: the decoder's variance.  beta: the price.  Returns w, a, s2, each (k,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.17", fit_coordinates)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.17</summary>
+#
+# Each line sets one derivative to zero. At $w = a = 0$ both derivatives by them vanish, though it is no minimum for a
+# strong direction: start elsewhere. A pair $-w, -a$ is as good as $w, a$.
+#
+# ```python
+# def fit_coordinates(lam, sigma2, beta):
+#     w = torch.ones_like(lam)
+#     for _ in range(500):
+#         a = w / (w**2 + beta * sigma2)
+#         s2 = beta * sigma2 / (w**2 + beta * sigma2)
+#         w = a * lam / (a**2 * lam + s2)
+#     return w, a, s2
+# ```
+#
+# As `beta` rises the directions die one after the other, the weakest first, each at its own price, as in
+# figure 2.10. A dead one has $w = a = 0$ and $s^2 = 1$, the prior.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 2.18 (derive ★★★). The price at which it dies.** Minimise (2.12) by hand: first over $a$ and $s^2$, then
+# over $w$. Return the best $w \ge 0$ for each $\lambda$. At which β does it become 0?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Setting the derivatives by $a$ and $s^2$ to zero gives $a = \frac{w}{w^2 + \beta\sigma^2}$ and $s^2 =
+# \frac{\beta\sigma^2}{w^2 + \beta\sigma^2}$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Put them back, and write $u = w^2 + \beta\sigma^2$: up to constants $J = \frac{\beta}{2}\left(\frac{\lambda}{u} +
+# \log u\right)$. Which values can $u$ have?
+#
+# </details>
+
+# %% tags=["answer"]
+def best_weight(lam, sigma2, beta):
+    """The w >= 0 of the least J, for each variance; 0 for a dead coordinate.
+
+    lam (k,): the data's variances.  sigma2: the decoder's variance.  beta: the price.  Returns (k,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("2.18", best_weight)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 2.18</summary>
+#
+# $\frac{\lambda}{u} + \log u$ falls until $u = \lambda$ and rises after, and $u$ is at least $\beta\sigma^2$. So $w^2 =
+# \lambda - \beta\sigma^2$ while that is positive, and $w = 0$ from $\beta = \lambda/\sigma^2$ on: a coordinate dies
+# when its price exceeds the variance it explains, measured in noise variances. Strong directions survive longer, which
+# is the staircase in figure 2.10 (Lucas et al. 2019).
+#
+# ```python
+# def best_weight(lam, sigma2, beta):
+#     return (lam - beta * sigma2).clamp(min=0).sqrt()
+# ```
+#
+# </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## Where the sources err

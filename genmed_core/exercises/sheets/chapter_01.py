@@ -640,7 +640,8 @@ def mean_and_covariance(function, case):
     noise = torch.cat([torch.zeros(1, d), torch.eye(d)]).to(case["codes"])
     drawn = torch.as_tensor(call(function, {"codes": case["codes"], "eps": noise}))
     if drawn.shape != noise.shape:
-        return {"draw": drawn}
+        raise BadAnswer(f"It has the shape {tuple(drawn.shape)} for an eps of shape {tuple(noise.shape)}: one draw "
+                        "for each row of eps is asked for.")
     root = drawn[1:] - drawn[0]
     return {"mean": drawn[0], "covariance": root.T @ root}
 
