@@ -1484,10 +1484,10 @@ sheet.check("3.16", word_in_first)
 # <details class="solution"><summary>Solution 3.16</summary>
 #
 # The label's contribution grows at a rate of $V^2$. At $V = 4$ it has explained the class before the code has moved,
-# and the code's share stays under a tenth; at $V = 1$ the code takes about a third, and keeps most of it after
-# $200$ steps: the error is small, and only the KL's gentle pull moves it out. After $20\,000$ steps both have ended at the same
-# place, with nothing in the code. Volume does not change where the bound is best. It changes how far one has come when
-# the training stops.
+# and the code's share stays under a tenth; at $V = 1$ the code takes about a third, and keeps most of it after $200$
+# steps: the error is small, and only the KL's gentle pull moves it out. After $20\,000$ steps both have ended at the
+# same place, with nothing in the code. Volume does not change where the bound is best. It changes how far one has come
+# when the training stops.
 #
 # ```python
 # def word_in_first(volume, cost, steps, rate):

@@ -40,7 +40,7 @@ from IPython.display import Markdown
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+from genmed_core import data, exercises, kernels, metrics, nets, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -54,8 +54,9 @@ print(runtime.machine())
 # %%
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 x_test, y_test = test_set.images.to(device) / 255, test_set.labels.to(device)
-asked = torch.arange(2000, device=device) % 10                        # the labels we shall ask for: 200 of each
+asked = torch.arange(10 * 200, device=device) % 10                    # the labels we shall ask for: 200 of each
 expect = metrics.Expectations("05_cgan", source=test_set.source)
+sheet = exercises.sheet("05_cgan")                                    # the exercises, which check what you answer
 
 # %% [markdown]
 # We shall ask each generator for 200 drawings of each digit, and measure three things ([how the measures
@@ -208,6 +209,41 @@ expect("book: D's loss over its known value", on_D / (total - 1.5), below=1.001,
 expect("book: D's loss reaches G", leaks, below=0.5)
 expect("book: G's loss over its known value", on_G / (total - 3), below=1.001, above=0.999)
 expect("book: G's loss reaches G", reaches, above=1e-3)
+
+# %% [markdown]
+# **Exercise 5.1 (predict ★). A loss that means a perfect generator.** Suppose that the generator is perfect, $p_g(x) =
+# p_r(x)$, and that no digit could be taken for another. How small can the best possible $D$ make $L_D$ of (5.1)? With
+# this number in mind look at D's loss in the training that follows.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The best $D$ reads which digit a picture shows. What is left that it cannot know?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# At every picture: probability one half for its digit, one half for "fake". Put that into both terms of (5.1), and mind
+# the halves in front.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_5_1 = None  # a number, nats
+
+# %% tags=["check"]
+sheet.check("5.1", prediction_5_1)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.1</summary>
+#
+# $-\frac12 \log \frac12 - \frac12 \log \frac12 = \log 2$. As in chapter 4, a loss below it says how well fakes are
+# told from real ones. A loss of $\log 11$ would be that of a $D$ that has learned nothing, not even to read.
+#
+# ```python
+# prediction_5_1 = math.log(2)
+# ```
+#
+# </details>
 
 # %%
 BOOK_STEPS = 600
@@ -446,6 +482,44 @@ def try_form(name, form, steps=SHORT, **options):
     measure(name, draw(generators[name], codes, asked))
 
 
+# %% [markdown]
+# **Exercise 5.2 (predict ★). The same loss in better networks.** The next cell trains the loss (5.1) in chapter 4's
+# networks, and measures its drawings. What will the table say?
+#
+# - (a) Seldom read as asked, but varied: $G$ has two wishes, and to look real is the stronger one.
+# - (b) Read as asked, and about as varied as real digits: the networks were the trouble, not the loss.
+# - (c) Read as asked nearly always, and far less varied than real digits.
+# - (d) Some digits are missing altogether, as happened to the collapsed GANs of chapter 4.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# In (5.3) the generator hears two terms. Which kind of picture makes the class term smallest?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Remember the cheat. Does any term of the loss tell it from an honest generator?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_5_2 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("5.2", choice_5_2)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.2</summary>
+#
+# The class term pays for clearness and is paid in full by one clear picture of each digit. No class can go missing,
+# since each is asked for; what goes missing is the variety inside it.
+#
+# ```python
+# choice_5_2 = "c"
+# ```
+#
+# </details>
+
 # %%
 try_form("eleven classes, weight 1", "eleven classes", weight=1.0)
 table()
@@ -478,7 +552,7 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # ## What the class term leaves out
 #
 # Hold $G$ fixed. At each $x$ the discriminator of (5.1) shares out a probability of one among eleven classes, which
-# weigh $p_r(x, k)$ for the ten, and $p_g(x)$ for the last. The best shares are in proportion (exercise 5.1):
+# weigh $p_r(x, k)$ for the ten, and $p_g(x)$ for the last. The best shares are in proportion (exercise 5.6):
 #
 # $$ D_k^*(x) = \frac{p_r(x, k)}{p_r(x) + p_g(x)}, \quad D_K^*(x) = \frac{p_g(x)}{p_r(x) + p_g(x)}
 #    \quad\Longrightarrow\quad r^*(x) = \log \frac{p_r(x)}{p_g(x)}, \quad q^*(k \mid x) = p_r(k \mid x) . \tag{5.4} $$
@@ -492,7 +566,7 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # The first term is what a generator hears from $r^*$ (up to a JS term); the second is the class term. The third is
 # missing. $H_g(y \mid x)$ is the uncertainty about the label behind a generated drawing. A real 4 may look half like a
 # 9, and then so may ours: this term pays for what the second one charges. Without it, the class term alone is least
-# for pictures that nobody could mistake, and one such picture for each class will do. Exercise 5.4 works out a case
+# for pictures that nobody could mistake, and one such picture for each class will do. Exercise 5.11 works out a case
 # exactly: the generator reproduces each class *cut off* where another becomes more likely.
 #
 # That is the direction of the fault, not its full size: digits are seldom ambiguous, so the exact solution would lose
@@ -504,6 +578,45 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # ### A mend: turn the class term down
 #
 # If the term is wrong, use less of it: a tenth, for both players. Beside it AC-GAN, as published.
+
+# %% [markdown]
+# **Exercise 5.3 (predict ★). Who marks the drawings.** We shall let two classifiers read AC-GAN's drawings: its own,
+# and our reader, which has never seen a fake. In what share will each see the digit that was asked for?
+#
+# - (a) Both in nearly all drawings, like real ones: a digit is a digit, whoever reads it.
+# - (b) Its own in nearly all, our reader in clearly fewer.
+# - (c) Its own in clearly fewer than our reader: it has seen fakes in training, and is suspicious of them.
+# - (d) Both in few, and about equally: a class term of weight one spoils the game.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Both classifiers have learned to read real digits. What else has AC-GAN's own been told?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# It is told of every fake that it *is* what was asked for, and $G$ is told to make it right. On what are the two
+# players bound to agree?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_5_3 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("5.3", choice_5_3)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.3</summary>
+#
+# Class by class the players are partners, not opponents. They may settle on any marks that $D$ can read, and nobody
+# else is asked whether they look like a digit.
+#
+# ```python
+# choice_5_3 = "b"
+# ```
+#
+# </details>
 
 # %%
 try_form("eleven classes, weight 0.1", "eleven classes", weight=0.1)
@@ -545,7 +658,7 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
 #   picture and becomes a second channel; the network has to find out by itself what to do with it.
 # - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are not
 #   looked at. All layers but the last are shared. This is the projection discriminator of Miyato and Koyama (2018) in
-#   another form (exercise 5.2), and StarGAN v2 has it as here. There is *no* softmax over the ten: they do not compete,
+#   another form (exercise 5.9), and StarGAN v2 has it as here. There is *no* softmax over the ten: they do not compete,
 #   and nothing asks which digit this is.
 
 # %%
@@ -716,7 +829,7 @@ fig
 # three lie far apart. It needs the left one too: badly drawn digits are varied.
 #
 # One caution about our own measure. Diversity sees how far apart drawings are, not how many different ones there are: a
-# cheat with ten real digits for each class would reach 0.9 (exercise 5.5), and stray drawings raise it. Recall is
+# cheat with ten real digits for each class would reach 0.9 (exercise 5.14), and stray drawings raise it. Recall is
 # harder to deceive: the cheat has almost none, ours less than real digits have. Look at several numbers, each with its
 # floor, and at the pictures.
 #
@@ -785,7 +898,7 @@ explorer
 # radiologists hesitate.
 #
 # *The rare class collapses first, and unseen.* A disease that makes up one image in fifty has one gradient in fifty.
-# Asking for it more often helps (exercise 5.6), but then the discriminator learns the same few films by heart and
+# Asking for it more often helps (exercise 5.16), but then the discriminator learns the same few films by heart and
 # drives the generator towards copies. An average hides this: 0.9 over ten classes is possible with one class at zero.
 # Report every class by itself, with the number of real images behind it.
 
@@ -821,195 +934,708 @@ expect("AC-GAN: read as asked by its own classifier minus by our reader",
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 5.1. The best eleven-class discriminator.** Derive (5.4). Then check it: on a set of six points with two
-# classes, choose any $p_r(x, y)$ and $p_g(x)$, minimise $L_D$ of (5.1) over a table of scores $s_k(x)$ by gradient
-# descent, and compare.
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing. Exercises 5.1 to 5.3 stand further
+# up, each before the result that it asks for.
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 5.1</summary>
+# %% [markdown]
+# **Exercise 5.4 (code ★). Eleven classes.** The textbook prints no training loop, so write its two losses: from $D$'s
+# scores before the softmax, both sides of (5.1). The real pictures come with labels `y`, the generated ones with the
+# labels `asked` that they were drawn for, and the two have nothing to do with each other.
 #
-# At one $x$ the loss is, up to the factor $\frac12$, $-\sum_{k<K} p_r(x, k) \log D_k - p_g(x) \log D_K$. Divide by
-# $p_r(x) + p_g(x)$: a cross-entropy between the distribution with shares $p_r(x, k)$ and $p_g(x)$ over this sum, and
-# $D(x)$. By Gibbs' inequality it is least where the two are equal. Then $r^* = \log \sum_{k<K} D^*_k - \log D^*_K$ and
-# $q^*(k \mid x) = D^*_k / \sum_{j<K} D^*_j$ give the rest of (5.4).
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Both are cross-entropies, `F.cross_entropy(scores, labels)`. What is the label of a fake, for $D$ and for $G$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.full_like(asked, 10)` is a label "fake" for each. And $L_D$ has a half in front of each term.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-torch.manual_seed(0)
-p_r = torch.rand(6, 2, dtype=torch.float64)
-p_g = torch.rand(6, dtype=torch.float64)
-p_r, p_g = p_r / p_r.sum(), p_g / p_g.sum()                           # p_r(x, y) and p_g(x)
-weights = torch.cat([p_r, p_g[:, None]], 1)                           # (6, 3)
-scores = torch.zeros(6, 3, dtype=torch.float64, requires_grad=True)
-optimizer = torch.optim.LBFGS([scores], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+# %% tags=["answer"]
+def eleven_losses(on_real, y, on_fake, asked):
+    """The losses of (5.1).
+
+    on_real, on_fake (B, 11): scores, the last one for "fake"; y, asked (B,) int64 in 0..9.  Returns L_D and L_G.
+    """
+    ...
 
 
-def closure():
-    optimizer.zero_grad()
-    loss = -0.5 * (weights * scores.log_softmax(1)).sum()
-    loss.backward()
-    return loss
-
-
-optimizer.step(closure)
-found = scores.detach().softmax(1)
-off = (found - weights / weights.sum(1, True)).abs().max()
-print("largest difference from (5.4) is below 1e-4:", (off < 1e-4).item())
-
-# %% [markdown]
-# **Exercise 5.2. Projection.** Miyato and Koyama score a pair by
-# $s(x, y) = v^\top \varphi(x) + c + e_y^\top \varphi(x)$, with features $\varphi$, a vector $v$ that does not depend on
-# the label and an embedding $e_y$. Show that this is our "one output per class" but for the biases, and rewrite a
-# discriminator of our kind as one of theirs. What may differ in training, then?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 5.2</summary>
-#
-# The $y$-th output is $w_y^\top \varphi(x) + b_y$. Put $v = \frac1{10} \sum_y w_y$ and $e_y = w_y - v$: the same
-# scores, with one bias for each class where theirs is shared. (Any $v$ would do, so theirs has a redundant
-# direction.) The functions are the same; the *path* is not. In the projection form $v$ moves at every step, for all
-# classes, so what is common to "real" is learned faster at first; in ours a row $w_y$ moves only when $y$ is in the
-# batch.
-#
-# </details>
-
-# %% tags=["solution", "nbval-check-output"]
-with torch.no_grad():
-    D = Discriminator("one output per class").to(device)
-    x, y = 2 * x_test[:200] - 1, y_test[:200]
-    features = D.critic.net[:-1](x)                                   # (200, 3136)
-    w, b = D.critic.net[-1].weight, D.critic.net[-1].bias
-    v = w.mean(0)
-    projection = features @ v + b[y] + (features * (w - v)[y]).sum(1)
-print("the two scores agree:", torch.allclose(projection, D(x, y)[0], atol=1e-4))
-
-# %% [markdown]
-# **Exercise 5.3. The chain rule.** Prove (5.5) and check it on tables of random numbers. For which generators does the
-# missing term not matter?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 5.3</summary>
-#
-# $\log \frac{p_g(x, y)}{p_r(x, y)} = \log \frac{p_g(x)}{p_r(x)} + \log p_g(y \mid x) - \log p_r(y \mid x)$; average
-# over $p_g(x, y)$. The mean of $\log p_g(y \mid x)$ is $-H_g(y \mid x)$. It is zero for generators whose drawings
-# never leave a doubt about the label they were asked for. If the real classes overlap, these are the wrong
-# generators. Shu, Bui and Ermon (2017) found the bias; Gong and others (2019) mend it with a second classifier,
-# trained on fakes, that estimates $p_g(y \mid x)$.
-#
-# </details>
-
-# %% tags=["solution", "nbval-check-output"]
-torch.manual_seed(1)
-p, g = (t / t.sum() for t in torch.rand(2, 7, 3, dtype=torch.float64).unbind())      # p_r(x, y), p_g(x, y)
-whole = (g * (g / p).log()).sum()
-marginal = (g.sum(1) * (g.sum(1) / p.sum(1)).log()).sum()
-class_term = -(g * (p / p.sum(1, True)).log()).sum()
-entropy = -(g * (g / g.sum(1, True)).log()).sum()
-print("KL of pairs = KL of images + class term - entropy:", whole.isclose(marginal + class_term - entropy).item())
-
-# %% [markdown]
-# **Exercise 5.4. A class cut in half.** Let the two classes be $\mathcal{N}(-1, 1)$ and $\mathcal{N}(1, 1)$, equally
-# frequent. Find the generator that minimises (5.5) *without* its last term, the class term having weight $\lambda$.
-# What are its classes at $\lambda = 1$, and what is left of their standard deviation? Check with gradient descent on
-# a grid.
+# %% tags=["check"]
+sheet.check("5.4", eleven_losses)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.4</summary>
 #
-# For given $p_g(x)$ the class term is least if every $x$ is used for its likelier label only, here the sign of $x$.
-# With $m(x) = \max_y p_r(y \mid x)$ there remains $\mathbb{E}_{p_g}[\log p_g(x) - \log p_r(x) - \lambda \log m(x)]$,
-# a divergence from the density proportional to $p_r(x)\, m(x)^\lambda$. So
+# $D$ never learns what was asked for: `asked` does not stand in its loss.
 #
-# $$ p_g(x, y) \propto p_r(x)\, m(x)^\lambda\, \mathbb{1}[y = \operatorname{sign} x] . $$
-#
-# At $\lambda = 1$, $p_r\, m$ is $\max_y p_r(x, y)$: each class is the real Gaussian *truncated* at the boundary. For
-# $\mathcal{N}(1, 1)$ above 0, with $h = \phi(1)/\Phi(1) = 0.288$, the variance is $1 - h - h^2 = 0.63$, the deviation
-# 0.79. Even for $\lambda \to 0$ the labels stay separated. On the true optimum, (5.5) in full, it would be 1.
-# Diversity is lost though the generator is perfect in the game it was given.
+# ```python
+# def eleven_losses(on_real, y, on_fake, asked):
+#     fake = torch.full_like(asked, 10)
+#     on_D = (F.cross_entropy(on_real, y) + F.cross_entropy(on_fake, fake)) / 2
+#     return on_D, F.cross_entropy(on_fake, asked)
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-x = torch.linspace(-6, 6, 241, dtype=torch.float64)
-joint = torch.stack([torch.exp(-0.5 * (x - m) ** 2) for m in (-1.0, 1.0)], 1)        # (241, 2), p_r(x, y)
-joint = joint / joint.sum()
-logits = torch.zeros(241, 2, dtype=torch.float64, requires_grad=True)                # of p_g(x, y)
-optimizer = torch.optim.Adam([logits], lr=0.1)
-for _ in range(3000):
-    g = logits.flatten().softmax(0).view(241, 2)
-    marginal = (torch.xlogy(g.sum(1), g.sum(1)) - g.sum(1) * joint.sum(1).log()).sum()
-    loss = marginal - (g * (joint / joint.sum(1, True)).log()).sum()                 # weight 1, no entropy
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-positive = g[:, 1].detach() / g[:, 1].detach().sum()
-sd = ((positive * x**2).sum() - (positive * x).sum() ** 2).sqrt().item()
-h = math.exp(-0.5) / math.sqrt(2 * math.pi) / (0.5 * (1 + math.erf(1 / math.sqrt(2))))
-print(f"standard deviation of the class {sd:.2f}, of the truncated Gaussian {math.sqrt(1 - h - h * h):.2f}, real 1.00")
-
 # %% [markdown]
-# **Exercise 5.5. How to cheat a measure of diversity.** A generator owns $m$ real images of each class and returns
-# one of them at random. What diversity do you expect? Check for $m = 1, 2, 5, 10$. Which of our numbers would expose
-# it?
+# **Exercise 5.5 (code ★). Taking the loss apart.** From the eleven scores compute the two parts of (5.2): the score $r$
+# of "real, whatever digit", and the logarithm of the classifier $q$ over the ten digits. With them (5.3) turns the
+# textbook's loss into chapter 4's loss and a class term, whose weight can be turned down.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# "Real" is ten classes together, and it is probabilities that add up, not scores.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `logsumexp` over the first ten. For $\log q$ the eleventh score must not take part at all.
+#
+# </details>
+
+# %% tags=["answer"]
+def apart(scores):
+    """The two parts of (5.2).
+
+    scores (B, 11), the last one for "fake".  Returns r (B,) and log q (B, 10).
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.5", apart)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.5</summary>
 #
-# Two draws are the same image with probability $1/m$, at distance zero; otherwise their distance is on average that of
-# two different real images. So the diversity is about $1 - 1/m$: ten stored images give 0.9. Few images scatter around
-# this, since *which* ones are owned matters. Recall exposes it, and so do distances to the nearest training image, if
-# the stored ones are from there. For our collapsed generator it is $0.22$, which is $1 - 1/m$ for $m = 1.3$: between
-# one and two pictures for each class.
+# Both are differences of scores, so that a constant added to all eleven changes nothing.
+#
+# ```python
+# def apart(scores):
+#     return scores[:, :10].logsumexp(1) - scores[:, 10], scores[:, :10].log_softmax(1)
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-real_features, real_labels = reference.features, reference.labels
-generator = torch.Generator().manual_seed(SEED)
-for m in (1, 2, 5, 10):
-    rows = torch.cat([(real_labels == c).nonzero()[:, 0][torch.randint(m, (200,), generator=generator) + 20 * k]
-                      for c in range(10) for k in range(5)])          # five such cheats for each class
-    parts = [metrics.within_class_diversity(real_features[part], real_labels[part], real_features, real_labels)
-             for part in rows.view(10, 5, 200).transpose(0, 1).reshape(5, 2000)]
-    print(f"{m:2d} images a class: diversity {sum(parts) / 5:.2f}, expected {1 - 1 / m:.2f}")
-
 # %% [markdown]
-# **Exercise 5.6. Asking for the rare class more often.** Real labels occur with shares $\pi_r(y)$, and in training we
-# ask for label $y$ with share $\pi_g(y)$, say all equally often. What is the best score of a pair now, and does the
-# generator's optimum move? Answer for "one output per class" and for "eleven classes".
+# **Exercise 5.6 (derive ★★). The best discriminator of eleven classes.** Derive (5.4), and write it as a function: on
+# finitely many points $x$, given the table $p_r(x, y)$ and the vector $p_g(x)$, return $D^*$ with "fake" in the last
+# column, $r^*$ and $q^*$. The check finds them by gradient descent on (5.1) over a table of scores.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Take one $x$ by itself. Its part of $L_D$ is $-\sum_{k<K} p_r(x, k) \log D_k - p_g(x) \log D_K$, up to a half.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Divide by $p_r(x) + p_g(x)$: a cross-entropy between fixed shares and $D(x)$. By Gibbs' inequality it is least where
+# the two are equal.
+#
+# </details>
+
+# %% tags=["answer"]
+def best_discriminator(p_r, p_g):
+    """What minimises (5.1) for given densities on N points.
+
+    p_r (N, K): p_r(x, y); p_g (N,).  Returns D (N, K + 1), r (N,) and q (N, K).
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.6", best_discriminator)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.6</summary>
 #
-# For pairs, $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y) + \log \pi_r(y) - \log \pi_g(y)$. The new part does
-# not depend on $x$: it shifts the $y$-th score by a constant, which the $y$-th bias absorbs, and has no gradient in
-# $x$. The shift changes how loudly a class is heard, through the slope of the softplus: a rare class that is asked
-# for too often always looks fake. Nothing changes at the optimum of each class, $p_g(x \mid y) = p_r(x \mid y)$. It
-# is cleaner to draw real images of each class equally often as well, so that the shift is zero.
+# At each $x$ the probability of one is shared out in proportion to what weighs on each class. Then $r^* = \log
+# \sum_{k<K} D^*_k - \log D^*_K$ and $q^*(k \mid x) = D^*_k / \sum_{j<K} D^*_j$. None of the three contains the label
+# that was *asked* for.
 #
-# For eleven classes, $r^* = \log p_r(x) - \log p_g(x)$ compares *mixtures*: images of a class that is asked for too
-# often look fake as such, however good they are, and $r$ pushes the generator to draw something else under that
-# label. Class term and real-or-fake score then contradict each other.
+# ```python
+# def best_discriminator(p_r, p_g):
+#     real = p_r.sum(1)
+#     D = torch.cat([p_r, p_g[:, None]], 1) / (real + p_g)[:, None]
+#     return D, real.log() - p_g.log(), p_r / real[:, None]
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-torch.manual_seed(2)
-given = torch.rand(5, 2, dtype=torch.float64)
-given = given / given.sum(0)                                          # p(x | y), the same for real and generated
-pi_r, pi_g = torch.tensor([0.98, 0.02]).double(), torch.tensor([0.5, 0.5]).double()
-pair_score = (given * pi_r).log() - (given * pi_g).log()              # (5, 2)
-mixture_score = (given @ pi_r).log() - (given @ pi_g).log()           # (5,)
-print("perfect classes: the pair's score varies with x:", (pair_score.std(0) > 1e-9).any().item(),
-      " the mixture's does:", (mixture_score.std() > 1e-9).item())
-
 # %% [markdown]
-# **Exercise 5.7 (review). Four forms.** For each of the four discriminators say what it is given, how many outputs it
-# has, what is asked of it, and what the generator is told. Which of them can be used as a classifier afterwards?
+# **Exercise 5.7 (code ★★). Judge the pair.** Write $D$'s loss for pairs. Real pictures with their labels are to be
+# called real; fakes with the labels they were asked for, fake; and, as Reed and others (2016) add, *real* pictures
+# under a `wrong` label are fake pairs too, so that $D$ soon finds out what labels are for. The two kinds of bad pairs
+# count a half each. This is $D$'s step: no gradient may reach the generator. The check looks at your loss and at both
+# gradients.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Calling a score $s$ real costs $\log(1 + e^{-s})$, calling it fake $\log(1 + e^{s})$: `F.softplus`. Each kind of pair
+# is a mean over the batch.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Three calls of `D(picture, label)`, each with the labels that belong to its pictures; and `fake.detach()`.
+#
+# </details>
+
+# %% tags=["answer"]
+def pair_loss(D, x, y, fake, asked, wrong):
+    """D's loss on pairs of picture and label.
+
+    D(x, y) gives scores (B,), before the sigmoid.  x: real pictures, y: their labels, wrong: labels that are not
+    theirs; fake: generated pictures, asked: what they were drawn for.  Returns a number with D's graph.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.7", pair_loss)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 5.7</summary>
+#
+# A real picture under a wrong label differs from a real pair in nothing but the label: $D$ cannot tell the two apart
+# without looking at it.
+#
+# ```python
+# def pair_loss(D, x, y, fake, asked, wrong):
+#     real = F.softplus(-D(x, y)).mean()
+#     drawn, mismatched = F.softplus(D(fake.detach(), asked)).mean(), F.softplus(D(x, wrong)).mean()
+#     return real + (drawn + mismatched) / 2
+# ```
+#
+# With the wrong pairs the best score is no longer (5.6): its denominator becomes half $p_g(x, y)$ and half the real
+# pictures under wrong labels. The generator's optimum moves with it, so the chapter does without them.
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.8 (code ★★). The auxiliary classifier.** Write both losses of AC-GAN as the chapter trains it: chapter
+# 4's two losses on the score of "real", plus `weight` times a class term. $D$'s class term is the mean over *all*
+# pictures, real and generated; $G$'s is that of its drawings. Before the check: which of the two players would be hurt
+# if the other one did better on the class term?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $D$ is told that a fake *is* what was asked for. `F.cross_entropy` is a mean over its batch.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The mean over all pictures is half of the two means: both batches are equally large. Adversarial: $D$ pays
+# $\log(1 + e^{-s})$ on reals and $\log(1 + e^{s})$ on fakes, added; $G$ pays $\log(1 + e^{-s})$ on fakes.
+#
+# </details>
+
+# %% tags=["answer"]
+def auxiliary_losses(real, real_classes, y, fake, fake_classes, asked, weight):
+    """AC-GAN's two losses.
+
+    real, fake (B,): scores of "real"; real_classes, fake_classes (B, K): class scores; y, asked (B,) int64; weight a
+    number.  Returns the loss of D and the loss of G.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.8", auxiliary_losses)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.8</summary>
+#
+# Neither would be hurt. The class term stands in both losses with the same sign, so that D and G play it together, and
+# a private code is as good as a digit.
+#
+# ```python
+# def auxiliary_losses(real, real_classes, y, fake, fake_classes, asked, weight):
+#     on_fakes = F.cross_entropy(fake_classes, asked)
+#     on_D = F.softplus(-real).mean() + F.softplus(fake).mean()
+#     on_D = on_D + weight * (F.cross_entropy(real_classes, y) + on_fakes) / 2
+#     return on_D, F.softplus(-fake).mean() + weight * on_fakes
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.9 (code ★★). Projection.** Miyato and Koyama (2018) score a pair by $s(x, y) = v^\top \varphi(x) + c +
+# e_y^\top \varphi(x)$, with features $\varphi$, a vector $v$ that does not depend on the label and an embedding $e_y$.
+# Our "one output per class" has the rows $w_y$ of a matrix $W$ in their place. Rewrite ours as theirs: find $v$ and
+# $e_y$ with the same scores, and let the $e_y$ add up to zero over the labels, which makes the answer unique. What may
+# still differ in training?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The scores agree for every $\varphi$ if $v + e_y = w_y$ for each label. How many solutions has that?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Add these equations up over the labels, with $\sum_y e_y = 0$.
+#
+# </details>
+
+# %% tags=["answer"]
+def projection(W):
+    """The parts of a projection discriminator with the scores of one output per class.
+
+    W (K, F): a row for each class.  Returns v (F,), and e (K, F) with e.sum(0) = 0.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.9", projection)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.9</summary>
+#
+# $v$ is what the rows have in common. Our biases stay as they are, one for each class where theirs is shared. The
+# functions are the same, the *path* is not: in their form $v$ moves at every step, for all classes, so that what is
+# common to "real" is learned faster at first; in ours a row moves only when its label is in the batch.
+#
+# ```python
+# def projection(W):
+#     v = W.mean(0)
+#     return v, W - v
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.10 (derive ★★). The chain rule, and what is missing.** Prove (5.5) and write its three terms for tables
+# of $p_g(x, y)$ and $p_r(x, y)$: the KL of the images, the class term, and the entropy $H_g(y \mid x)$. (That the first
+# two less the third are the KL of the pairs, you can check by yourself.) For which generators does the missing term not
+# matter?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $\log \frac{p_g(x, y)}{p_r(x, y)} = \log \frac{p_g(x)}{p_r(x)} + \log p_g(y \mid x) - \log p_r(y \mid x)$. Over which
+# distribution is the mean?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# All three are means over $p_g(x, y)$. Conditional on $x$ means: divide by the sum over $y$, which is axis 1.
+#
+# </details>
+
+# %% tags=["answer"]
+def three_terms(p_g, p_r):
+    """The terms of (5.5), in nats.
+
+    p_g, p_r (N, K): tables of p(x, y) that add up to one, without zeros.  Returns KL(p_g(x) || p_r(x)),
+    E_g[-log p_r(y | x)] and H_g(y | x).
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.10", three_terms)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.10</summary>
+#
+# Average the first hint over $p_g(x, y)$; the mean of $\log p_g(y \mid x)$ is $-H_g(y \mid x)$. It is zero for
+# generators whose drawings never leave a doubt about the label they were asked for. If the real classes overlap, these
+# are the wrong generators. Shu, Bui and Ermon (2017) found the bias; Gong and others (2019) mend it with a second
+# classifier, trained on fakes, that estimates $p_g(y \mid x)$.
+#
+# ```python
+# def three_terms(p_g, p_r):
+#     g, r = p_g.sum(1, keepdim=True), p_r.sum(1, keepdim=True)
+#     return (g * (g / r).log()).sum(), -(p_g * (p_r / r).log()).sum(), -(p_g * (p_g / g).log()).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.11 (derive ★★★). The best generator for a game without the entropy.** Which $p_g(x, y)$ minimises
+# $\mathrm{KL}(p_g(x) \| p_r(x)) + \lambda\, \mathbb{E}_{p_g}[-\log p_r(y \mid x)]$, that is (5.5) without its last
+# term, for a class term of weight $\lambda$? Find it for a table $p_r(x, y)$. The check tries every way of giving
+# labels to points.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# First hold $p_g(x)$ fixed. The second term is linear in $p_g(y \mid x)$: at each $x$, who gets it all?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# With $m(x) = \max_y p_r(y \mid x)$ there remains $\mathbb{E}_{p_g}[\log p_g(x) - \log p_r(x) - \lambda \log m(x)]$: a
+# divergence from a density that is not normalised yet.
+#
+# </details>
+
+# %% tags=["answer"]
+def cut_off(p_r, weight):
+    """The generator that minimises the first two terms of (5.5), the class term with a weight.
+
+    p_r (N, K): p_r(x, y), adds up to one; weight a number.  Returns p_g(x, y) (N, K).
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.11", cut_off)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.11</summary>
+#
+# $p_g(x, y) \propto p_r(x)\, m(x)^\lambda\, \mathbb{1}[y = \arg\max_k p_r(k \mid x)]$. Even for $\lambda \to 0$ the
+# labels stay separated. At $\lambda = 1$, $p_r\, m$ is $\max_y p_r(x, y)$: each class is the real one *cut off* where
+# another becomes more likely.
+#
+# ```python
+# def cut_off(p_r, weight):
+#     mass = p_r.sum(1)
+#     largest, label = (p_r / mass[:, None]).max(1)
+#     mass = mass * largest**weight
+#     return F.one_hot(label, p_r.shape[1]) * (mass / mass.sum())[:, None]
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.12 (derive ★★). What is left of a class.** Let the two classes be $\mathcal{N}(-1, 1)$ and
+# $\mathcal{N}(1, 1)$, equally frequent, and let the generator solve exercise 5.11 at $\lambda = 1$. What is the
+# standard deviation of its drawings of one class, where the real one has 1?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Where is the boundary, and what becomes of a Gaussian that is cut there?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# For $\mathcal{N}(1, 1)$ above 0, with $h = \phi(1)/\Phi(1)$, density over distribution function, the variance is
+# $1 - h - h^2$. Or sum over a fine grid.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_5_12 = None  # a number
+
+# %% tags=["check"]
+sheet.check("5.12", prediction_5_12)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.12</summary>
+#
+# The boundary is at 0, one deviation below the class's mean. Diversity is lost though the generator is perfect in the
+# game it was given.
+#
+# ```python
+# x = torch.linspace(0, 9, 9001, dtype=torch.float64)
+# p = torch.softmax(-0.5 * (x - 1) ** 2, 0)
+# prediction_5_12 = ((p * x**2).sum() - (p * x).sum() ** 2).sqrt().item()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.13 (code ★★). Diversity within the class.** Write the measure that told ours from the cheat. Per class:
+# the mean distance over all pairs of different drawings of this class, divided by the same for its real pictures. Then
+# the mean over the classes, each counting once. (The chapter takes the label that is *read*; here it is given.)
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# `torch.pdist(features)` has each pair of different rows once. Loop over the classes.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Divide within the class, before you average. Each of the two sets has labels of its own.
+#
+# </details>
+
+# %% tags=["answer"]
+def diversity(drawn, asked, real, labels):
+    """Mean over the classes of (mean distance of two drawings) / (mean distance of two real ones).
+
+    drawn (M, d), real (N, d): features; asked (M,), labels (N,) int64.  Returns a number.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.13", diversity)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.13</summary>
+#
+# Dividing first makes a wide and a narrow class count alike.
+#
+# ```python
+# def diversity(drawn, asked, real, labels):
+#     ratios = [torch.pdist(drawn[asked == c]).mean() / torch.pdist(real[labels == c]).mean() for c in labels.unique()]
+#     return sum(ratios) / len(ratios)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.14 (predict ★). A cheat with five pictures.** A generator owns five real test digits of each class, and
+# returns one of them at random. What diversity do you expect, over many drawings? And which of our numbers would expose
+# it?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Two drawings are either the same picture or two different real ones.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# How often are they the same? Then their distance is zero; otherwise it is on average that of two real digits.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_5_14 = None  # a number
+
+# %% tags=["check"]
+sheet.check("5.14", prediction_5_14)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.14</summary>
+#
+# $1 - 1/m$, so that ten stored pictures give $0.9$. Few pictures scatter around it, since *which* ones are owned
+# matters. Recall exposes the cheat, and so do the distances to the nearest training image, if the stored ones are from
+# there. Read the other way, a diversity of $0.22$, as that of our collapsed generator, is that of $m = 1.3$: between
+# one and two pictures for each class.
+#
+# ```python
+# prediction_5_14 = 1 - 1 / 5
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.15 (code ★★). Recall, class by class.** Report every class by itself, the chapter says. Write a recall
+# that does: of the real pictures of each class, the share that has a drawing *asked for as this class* within the given
+# radius. Return these shares in the order of the labels, and their mean, in which the rare class counts like any other.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# `torch.cdist(real, drawn)` has all distances, (N, M). What has to be true besides being near?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `near = (distance <= radius) & (labels[:, None] == asked)`, and `any` over the drawings.
+#
+# </details>
+
+# %% tags=["answer"]
+def recall(real, labels, drawn, asked, radius):
+    """The share of real points of each class that have a drawing of the same class near.
+
+    real (N, d), drawn (M, d): features; labels (N,), asked (M,) int64; radius a number.
+    Returns the shares, one for each label in increasing order, and their mean.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.15", recall)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.15</summary>
+#
+# One near drawing is enough, and a hundred copies of it are no better: that is why a cheat cannot raise it. (The
+# chapter's recall takes, as the radius of each drawing, the distance to its k-th neighbour.)
+#
+# ```python
+# def recall(real, labels, drawn, asked, radius):
+#     near = (torch.cdist(real, drawn) <= radius) & (labels[:, None] == asked)
+#     covered = near.any(1).float()
+#     shares = torch.stack([covered[labels == c].mean() for c in labels.unique()])
+#     return shares, shares.mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.16 (derive ★★). Asking for the rare class more often.** Real labels occur with shares $\pi_r(y)$, and in
+# training we ask for label $y$ with share $\pi_g(y)$, say all equally often. Find the best score of a *pair*, for "one
+# output per class", and the best score $r$ of a *picture*, for "eleven classes", on finitely many points.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Equations (5.6) and (5.4), with $p(x, y) = \pi(y)\, p(x \mid y)$ for real and for generated pairs.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A picture's density is a mixture, $p(x) = \sum_y \pi(y)\, p(x \mid y)$, and each side has shares of its own.
+#
+# </details>
+
+# %% tags=["answer"]
+def scores_with_shares(real, fake, share_real, share_fake):
+    """The best scores where labels are asked for with other shares than they occur with.
+
+    real, fake (N, K): p_r(x | y) and p_g(x | y), each column adds up to one; share_real, share_fake (K,).
+    Returns the score of pairs (N, K) and the score of pictures (N,).
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.16", scores_with_shares)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.16</summary>
+#
+# For pairs $s^*(x, y) = \log p_r(x \mid y) - \log p_g(x \mid y) + \log \pi_r(y) - \log \pi_g(y)$; for pictures the
+# logarithm of a ratio of mixtures.
+#
+# ```python
+# def scores_with_shares(real, fake, share_real, share_fake):
+#     of_pairs = (real * share_real).log() - (fake * share_fake).log()
+#     return of_pairs, (real @ share_real).log() - (fake @ share_fake).log()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.17 (derive ★★). Whose optimum moves.** Use your function: let the generator be perfect within each class,
+# $p_g(x \mid y) = p_r(x \mid y)$, and ask for a rare class more often than it occurs. Which generator is now pushed
+# away from the perfect pictures?
+#
+# - (a) That of the eleven classes; with one output per class nothing pushes a perfect picture.
+# - (b) That of one output per class; the eleven classes do not look at the label that was asked for.
+# - (c) Both: whatever is asked for too often looks fake.
+# - (d) Neither: perfect pictures are perfect, however often each class is drawn.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The generator is moved by the score's gradient with respect to the *picture*. Does a constant have one?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Compute both scores for perfect classes. Which of them depends on $x$?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_5_17 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("5.17", choice_5_17)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.17</summary>
+#
+# For pairs the new part does not depend on $x$: it shifts the $y$-th score by a constant, which the $y$-th bias
+# absorbs. It changes how loudly a class is heard, through the slope of the softplus, and no optimum. It is cleaner to
+# draw real pictures of each class equally often as well, so that the shift is zero.
+#
+# For eleven classes $r^*$ compares *mixtures*: pictures of a class that is asked for too often look fake as such,
+# however good they are, and $r$ pushes the generator to draw something else under that label. Class term and score then
+# contradict each other.
+#
+# ```python
+# choice_5_17 = "a"
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.18 (investigate ★★★). Who moves the embedding.** The companion code hands the generator's embedding to
+# *D's* optimiser too (see the errata below). Does that do harm? Play the smallest such game. The generator is $x = A(z
+# + e_y)$ and the scores are $V x$, with "fake" in the last row; of all this only the table of the $e_y$ moves. First
+# game: in each round one step down $G$'s loss, the cross-entropy for class $y$. Second game: in each round one step
+# down $D$'s loss, the cross-entropy for "fake", and then one down $G$'s. Every step has the length `rate`: the gradient
+# of the whole table divided by its norm, as Adam nearly does. Return $G$'s loss at the end of either game. Then run it
+# on random matrices for twenty rounds, as often as you like.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# `torch.autograd.grad(loss, table)` gives a gradient without a backward pass through anything else. Start both games
+# from the same table, and do not change the argument in place.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A helper `step(table, target)` does for both: scores, cross-entropy, gradient, `table - rate * g / g.norm()`. The
+# number of "fake" is `len(V) - 1`.
+#
+# </details>
+
+# %% tags=["answer"]
+def moved(table, A, V, z, y, steps, rate):
+    """G's loss after two games on the embedding.
+
+    table (K, d): the vectors e_y; A (D, d); V (K + 1, D); z (B, d); y (B,) int64; steps an int, rate a number.
+    Returns G's loss after G alone has moved the table, and after D and G have, in turns.
+    """
+    ...
+
+
+# %% tags=["check"]
+sheet.check("5.18", moved)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.18</summary>
+#
+# With both players on it, $G$ ends with the higher loss in nearly every draw: much of what $G$'s step gains, $D$'s next
+# step takes back. That the weaker gradient is much the shorter one does not help, as steps are divided by it.
+#
+# ```python
+# def moved(table, A, V, z, y, steps, rate):
+#     def loss(t, target):
+#         return F.cross_entropy((z + t[y]) @ A.T @ V.T, target)
+#
+#     def step(t, target):
+#         t = t.detach().requires_grad_()
+#         g, = torch.autograd.grad(loss(t, target), t)
+#         return (t - rate * g / g.norm()).detach()
+#
+#     alone, both, fake = table, table, torch.full_like(y, len(V) - 1)
+#     for _ in range(steps):
+#         alone = step(alone, y)
+#         both = step(step(both, fake), y)
+#     return loss(alone, y), loss(both, y)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 5.19 (derive ★). Four forms.** (review) For each of the four discriminators say what it is given, how many
+# outputs it has, what is asked of it, and what the generator is told. Which of them can be used as a classifier of
+# digits afterwards?
+#
+# - (a) All four: each was trained with the labels.
+# - (b) "One output per class" alone: take the largest of its ten outputs.
+# - (c) "Eleven classes" and "auxiliary", and no other.
+# - (d) "Label as input" alone: try all ten labels, and take the one with the highest score.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# A classifier answers "which digit?" about one picture. Which of the four was ever asked that?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What is the best score of a pair when the generator is perfect? Does it then say anything about the digit?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_5_19 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("5.19", choice_5_19)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 5.19</summary>
 #
 # | form | given | outputs | asked | the generator is told |
 # |---|---|---|---|---|
@@ -1018,11 +1644,18 @@ print("perfect classes: the pair's score varies with x:", (pair_score.std(0) > 1
 # | label as input | image, label | 1 | is this a real *pair*? | to make a real-looking pair |
 # | one output per class | image, label | 10, one is used | is this a real *pair*? | to make a real-looking pair |
 #
-# The first two are classifiers: $q(k \mid x)$. The last two are not, at least not directly: the outputs compare real
+# The first two are classifiers: $q(k \mid x)$. The last two are not, at least not directly: their scores compare real
 # with generated images of one class, and are not calibrated against each other. With a good generator they approach a
-# constant, whatever the image.
+# constant for every label that fits.
+#
+# ```python
+# choice_5_19 = "c"
+# ```
 #
 # </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## What the sources get wrong
@@ -1061,6 +1694,8 @@ print(f"cosine of the two gradients on the embedding: {cosine:+.2f}; length of D
 # - M. Mirza, S. Osindero. *Conditional generative adversarial nets.* 2014. The label as an input of both players.
 # - T. Salimans and others. *Improved techniques for training GANs.* NeurIPS 2016. A discriminator with $K + 1$
 #   classes, for semi-supervised learning.
+# - S. Reed and others. *Generative adversarial text to image synthesis.* ICML 2016. Real images under a wrong text are
+#   shown to the discriminator as fake pairs.
 # - A. Odena, C. Olah, J. Shlens. *Conditional image synthesis with auxiliary classifier GANs.* ICML 2017. They measure
 #   diversity within each class too, by the structural similarity of pairs.
 # - R. Shu, H. Bui, S. Ermon. *AC-GAN learns a biased distribution.* NIPS workshop on Bayesian Deep Learning, 2017.
