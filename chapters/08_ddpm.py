@@ -44,7 +44,7 @@ import torch
 from IPython.display import Markdown
 from torch import nn
 
-from genmed_core import data, diffusion, kernels, metrics, nets, plots, runtime, train, widgets
+from genmed_core import data, diffusion, exercises, kernels, metrics, nets, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -60,6 +60,7 @@ print(runtime.machine())
 # %%
 train_set, val_set, test_set = data.digits("train"), data.digits("val"), data.digits("test")
 expect = metrics.Expectations("08_ddpm", source=train_set.source)
+sheet = exercises.sheet("08_ddpm")
 
 
 def to_signed(x):
@@ -105,6 +106,46 @@ for name, x in (("in [0, 1]", to_grey(x_test)), ("in [-1, 1]", x_test)):
 # is the papers' $t = 1$. First, we put (8.2) to the test. Two hundred images walk a thousand steps of (8.1); at
 # some of them we ask how much of $x_0$ is left (by regression), and how large the rest and the whole are.
 
+# %% [markdown]
+# **Exercise 8.1 (code ★). Any step in one jump.** Write (8.2) as code: images `x0` (B, 1, H, W), steps `t` (B,) int64
+# that count from 0, another for each image, noise `eps`, and the betas of *any* chain, `beta` (T,). The check walks the
+# chain (8.1).
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Start with $\bar\alpha$ for all steps, a running product, and pick the entries at `t`.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A factor for each image has shape (B, 1, 1, 1). Which of the two factors are variances, and which are their roots?
+#
+# </details>
+
+# %% tags=["answer"]
+def jump(x0, t, eps, beta):
+    """x_t in one jump, (8.2).
+
+    x0, eps (B, 1, H, W), t (B,) int64 in 0..T-1, beta (T,).  Returns x_t, shaped like x0.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.1", jump)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.1</summary>
+#
+# Because `t = 0` is the papers' first step, `alpha_bar[t]` is a product of $t + 1$ factors, and no shift is needed.
+#
+# ```python
+# def jump(x0, t, eps, beta):
+#     bar = (1 - beta).cumprod(0)[t].view(-1, 1, 1, 1)
+#     return bar.sqrt() * x0 + (1 - bar).sqrt() * eps
+# ```
+#
+# </details>
+
 # %%
 T = 1000  # yours to change, from 100 on, before you run what follows
 linear, cosine = diffusion.Schedule.linear(T).to(device), diffusion.Schedule.cosine(T).to(device)
@@ -136,6 +177,82 @@ assert worst < 0.02
 #
 # The offset $s = 0.008$ keeps the first steps from being too small. What matters is the **signal-to-noise ratio**
 # $\mathrm{SNR}_t = \bar\alpha_t / (1 - \bar\alpha_t)$; its logarithm tells the two apart.
+
+# %% [markdown]
+# **Exercise 8.2 (code ★★). The cosine schedule.** Write (8.3): the betas of the cosine schedule for `T` steps with
+# offset `s`, as a tensor (T,), first step first. Its last entry is a case of its own.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# You need $f$ at $T + 1$ places, $t = 0, \dots, T$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $1 - f(t)/f(t - 1)$: the $f(0)$ of both $\bar\alpha$ cancels. `clamp(max=0.999)` at the end.
+#
+# </details>
+
+# %% tags=["answer"]
+def cosine_beta(T, s):
+    """The betas of the cosine schedule.
+
+    T an integer, s a number such as 0.008.  Returns beta (T,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.2", cosine_beta)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.2</summary>
+#
+# In double precision, since one less a ratio near 1 loses digits. At $t = T$ the cosine is zero, so $\beta_T$ would be
+# 1 and $\bar\alpha_T$ zero.
+#
+# ```python
+# def cosine_beta(T, s):
+#     t = torch.arange(T + 1, dtype=torch.float64)
+#     f = ((t / T + s) / (1 + s) * math.pi / 2).cos().square()
+#     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.3 (predict ★). Half of the image.** Before you see figure 8.1: with the linear schedule, $\beta$ rising
+# from $10^{-4}$ to $2 \cdot 10^{-2}$ in $1000$ steps, after how many steps is half of the image's variance gone,
+# $\bar\alpha_t = \frac12$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $\log\bar\alpha_t = \sum_{s \le t} \log(1 - \beta_s)$, and $\log(1 - \beta) \approx -\beta$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $10^{-4}\,t + \frac12 \cdot 1.99 \cdot 10^{-5}\,t^2 = \ln 2$.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_8_3 = None  # a number
+
+# %% tags=["check"]
+sheet.check("8.3", prediction_8_3, measured=int((linear.alpha_bar > 0.5).sum()))
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.3</summary>
+#
+# About a quarter of the way: the root of the quadratic in the second hint. A network with this schedule spends most of
+# its steps on images that hardly anything is left of.
+#
+# ```python
+# a, b = 0.5 * 1.99e-5, 1e-4
+# prediction_8_3 = (-b + math.sqrt(b**2 + 4 * a * math.log(2))) / (2 * a)
+# ```
+#
+# </details>
 
 # %% mystnb={"image": {"alt": "Left: alpha bar falls sooner for the linear schedule. Right: log SNR against the step"}}
 fig, (left, right) = plots.figure(8, 2.8, 1, 2)
@@ -230,6 +347,96 @@ for t in (1, T // 4, T // 2, 99 * T // 100):
     posterior_error = max(posterior_error, abs(brute_mean / mean - 1).item(), abs(brute_var / var - 1).item())
     print(f"t = {t + 1:4}   mean {mean:8.5f}, on the grid {brute_mean:8.5f}   "
           f"variance {var:.3e}, on the grid {brute_var:.3e}")
+
+# %% [markdown]
+# **Exercise 8.4 (code ★★). One step back, if the image is known.** (review) Turn (8.5) and (8.6) into code, for single
+# numbers `x0`, `x_t` (B,) at steps `t` (B,) that count from 0, given the betas of any chain. Return mean and variance
+# of $q(x_{t-1} \mid x_t, x_0)$. At `t = 0`, $x_{t-1}$ is $x_0$ itself: one more place where an index can go wrong.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $\bar\alpha_{t-1}$ before the first step is an empty product.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Put a 1 in front of the running product: entry `t` of that is $\bar\alpha_{t-1}$, entry `t + 1` is $\bar\alpha_t$.
+#
+# </details>
+
+# %% tags=["answer"]
+def step_back(x0, x_t, t, beta):
+    """Mean and variance of q(x_{t-1} | x_t, x_0), (8.5) and (8.6).
+
+    x0, x_t (B,), t (B,) int64 in 0..T-1, beta (T,).  Returns mean (B,), variance (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.4", step_back)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.4</summary>
+#
+# The check conditions the chain's joint Gaussian on $x_t$, and knows nothing of (8.6).
+#
+# ```python
+# def step_back(x0, x_t, t, beta):
+#     bars = torch.cat([torch.ones(1), (1 - beta).cumprod(0)])
+#     before, bar, beta = bars[t], bars[t + 1], beta[t]
+#     mean = (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x_t) / (1 - bar)
+#     return mean, (1 - before) / (1 - bar) * beta
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.5 (derive ★★). The same mean, from the noise.** (review) Simplify $\tilde\mu_t$: put what (8.2) says
+# about $x_0$ into (8.6), and return the mean as a function of $x_t$ and $\varepsilon$. Two terms in $x_t$ become one.
+# This is what a sampler needs whose network guesses noise.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\,\varepsilon)/\sqrt{\bar\alpha_t}$, and $\bar\alpha_t = \alpha_t
+# \bar\alpha_{t-1}$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The factor of $x_t$ is $\frac{\beta_t + \alpha_t(1 - \bar\alpha_{t-1})}{(1 - \bar\alpha_t)\sqrt{\alpha_t}}$. What is
+# its numerator?
+#
+# </details>
+
+# %% tags=["answer"]
+def mean_from_noise(x_t, eps, t, beta):
+    """The mean of q(x_{t-1} | x_t, x_0) from the noise in x_t.
+
+    x_t, eps (B,), t (B,) int64 in 0..T-1, beta (T,).  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.5", mean_from_noise)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.5</summary>
+#
+# The factor of $x_t$ is
+#
+# $$ \frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} + \frac{\sqrt{\alpha_t}(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}
+#    = \frac{\beta_t + \alpha_t - \bar\alpha_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} = \frac{1}{\sqrt{\alpha_t}}, $$
+#
+# and that of $\varepsilon$ is $-\frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} \sqrt{1 - \bar\alpha_t} =
+# -\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1 - \bar\alpha_t}}$. You will meet it in Algorithm 2.
+#
+# ```python
+# def mean_from_noise(x_t, eps, t, beta):
+#     bar, beta = (1 - beta).cumprod(0)[t], beta[t]
+#     return (x_t - beta / (1 - bar).sqrt() * eps) / (1 - beta).sqrt()
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## From the bound to a squared error
@@ -499,7 +706,7 @@ plots.show_curves({"mean over a report": (history.steps, history["loss"])}, x_la
 #
 # ## Algorithm 2: sampling
 #
-# To walk back, put $\hat x_0$ into (8.6), or, written with the noise, which comes to the same (exercise 2),
+# To walk back, put $\hat x_0$ into (8.6), or, written with the noise, which comes to the same (exercise 8.5),
 #
 # $$ x_{t-1} = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\,
 #    \hat\varepsilon(x_t, t)\right) + \sigma_t z, \qquad z \sim \mathcal{N}(0, I), \tag{8.12} $$
@@ -688,6 +895,44 @@ plots.show_grids({"real": real, "50 steps, w = 2": samples[some]}, columns=8, ro
 # **Cost against quality.** Fewer samples now, 500 each, with a floor of their own, for several numbers of steps,
 # without noise on the way and with fresh noise at every step:
 
+# %% [markdown]
+# **Exercise 8.6 (predict ★). Noise on the way, or none.** Which sampler has the smaller Fréchet distance: without noise
+# on the way ($\eta = 0$), or with fresh noise ($\eta = 1$)? The next cell draws with 5, 10, 20 and 50 steps.
+#
+# - (a) The one without noise, at any number of steps: noise can only spoil.
+# - (b) The one with noise, at any number of steps: it is Algorithm 2.
+# - (c) The one without noise at few steps, the one with noise at many.
+# - (d) Neither: both have the same marginals.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What is added in a long stride has to be taken out in the strides that are left.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The network errs. What becomes of an error made halfway, on a path without noise, and on one with it?
+#
+# </details>
+
+# %% tags=["answer"]
+choice_8_6 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("8.6", choice_8_6)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.6</summary>
+#
+# The next figure shows it. At five steps the noise of a stride is large and few strides follow; at fifty it is small,
+# and hides errors made before.
+#
+# ```python
+# choice_8_6 = "c"
+# ```
+#
+# </details>
+
 # %%
 few = runtime.sample_count(500)
 asked_few = labels_like_the_data(few)
@@ -766,7 +1011,7 @@ def bound_terms(per_step):
 terms, L_T = bound_terms(per_step=runtime.sample_count(8, least=1))
 bits = terms.sum().item() + L_T
 kl = terms[1:] * math.log(2)                               # nats per dimension, for the variance (8.5)
-one_number = 0.5 * torch.log1p(2 * kl) / math.log(2)       # exercise 6
+one_number = 0.5 * torch.log1p(2 * kl) / math.log(2)       # exercise 8.19
 gained = (terms[1:] - one_number).sum().item()
 print(f"L_0 {terms[0]:.3f} + L_1 ... L_(T-1) {terms[1:].sum():.3f} + L_T {L_T:.6f} = {bits:.2f} bits per dimension")
 print(f"the first {T // 10} of {T} steps hold {100 * terms[: T // 10].sum() / terms.sum():.0f} % of it")
@@ -953,71 +1198,374 @@ expect("shipped weights, 50 steps: Fréchet distance, times its floor", longer a
 # %% [markdown]
 # ## Exercises
 #
-# **1 (review question).** In which two ways can a noisy sample $x_t$ be built? Show that they have one distribution;
-# which one does training use, and which one sampling? Then the catch: keep *one* $\varepsilon$ and move $t$ in
-# (8.2). Is that a path of (8.1)? Compute the correlation of the noise at two times for both.
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing.
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# %% [markdown]
+# **Exercise 8.7 (predict ★). Two ways to a noisy sample.** (review) A noisy $x_t$ can be built by walking (8.1), or by
+# one jump (8.2). Keep *one* $\varepsilon$ and move $t$ in (8.2), as the first slider does. Which is true?
 #
-# Step by step with (8.1), or in one jump with (8.2), which follows by induction as shown above. Training jumps.
-# Sampling walks, but backwards. The two ways share the distribution of each single $x_t$, not that of the pair $(x_s,
-# x_t)$. In the chain, for $s < t$, $x_t = \sqrt{\bar\alpha_t / \bar\alpha_s}\, x_s + \text{fresh noise}$, so the
-# noises $n_t = x_t - \sqrt{\bar\alpha_t}\, x_0$ have covariance $\sqrt{\bar\alpha_t / \bar\alpha_s}\,(1 -
-# \bar\alpha_s)$ and correlation $\sqrt{\frac{\bar\alpha_t (1 - \bar\alpha_s)}{\bar\alpha_s (1 - \bar\alpha_t)}} =
-# \sqrt{\mathrm{SNR}_t / \mathrm{SNR}_s}$. With one $\varepsilon$ the correlation is 1. The first slider shows such a
-# path.
+# - (a) It is a path of (8.1), since each of its $x_t$ has the right distribution.
+# - (b) It is no path of (8.1), though each $x_t$ is right. Training needs each $x_t$ alone, and jumps; sampling walks,
+#   backwards.
+# - (c) It is no path of (8.1), so training has to walk. Sampling jumps.
+# - (d) It is nearly a path of (8.1), the more nearly the smaller the betas: (8.2) is a limit.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Does (8.1) bring anything new between step $s$ and step $t$? Does moving $t$ with one $\varepsilon$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# (8.10) is a mean over single steps: which of them does it ever compare with one another?
 #
 # </details>
 
-# %% tags=["solution"]
-torch.manual_seed(SEED)
-noise, at_s = torch.zeros(20_000), None
-for t in range(T // 2):
-    noise = (1 - linear.beta[t]).sqrt().cpu() * noise + linear.beta[t].sqrt().cpu() * torch.randn(20_000)
-    at_s = noise if t == T // 5 - 1 else at_s
-snr = (linear.alpha_bar / (1 - linear.alpha_bar)).cpu()
-measured, closed_form = torch.corrcoef(torch.stack([at_s, noise]))[0, 1], (snr[T // 2 - 1] / snr[T // 5 - 1]).sqrt()
-print(f"correlation of the noise at steps {T // 5} and {T // 2}: {measured:.3f}, closed form {closed_form:.3f}")
-assert abs(measured - closed_form) < 0.03
+# %% tags=["answer"]
+choice_8_7 = None  # "a", "b", "c" or "d"
 
-# %% [markdown]
-# **2 (review question).** Simplify $\tilde\mu_t$: replace $x_0$ in (8.6) by what (8.2) says about $x_t$ and
-# $\varepsilon$, and arrive at the mean of (8.12). Check it with numbers.
+# %% tags=["check"]
+sheet.check("8.7", choice_8_7)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 8.7</summary>
 #
-# Put $x_0 = (x_t - \sqrt{1 - \bar\alpha_t}\, \varepsilon) / \sqrt{\bar\alpha_t}$ into (8.6). Since $\bar\alpha_t =
-# \alpha_t \bar\alpha_{t-1}$, the factor of $x_t$ is
+# By induction both give one distribution for each single $x_t$. Not for the pair: with one $\varepsilon$ the noises of
+# two steps have correlation 1, in the chain each step brings fresh noise.
 #
-# $$ \frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} + \frac{\sqrt{\alpha_t}(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}
-#    = \frac{\beta_t + \alpha_t - \bar\alpha_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} = \frac{1}{\sqrt{\alpha_t}}, $$
-#
-# and that of $\varepsilon$ is $-\frac{\beta_t}{(1 - \bar\alpha_t)\sqrt{\alpha_t}} \sqrt{1 - \bar\alpha_t} =
-# -\frac{\beta_t}{\sqrt{\alpha_t}\sqrt{1 - \bar\alpha_t}}$. That is (8.12).
+# ```python
+# choice_8_7 = "b"
+# ```
 #
 # </details>
 
-# %% tags=["solution"]
-s = diffusion.Schedule.linear(T)
-x0, eps = torch.randn(2, 3, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(SEED)).unbind(0)
-for t in (1, 3 * T // 10, T - 1):
-    x_t = diffusion.q_sample(x0, t, eps, s)
-    beta, alpha, bar, _ = (v[0] for v in s.at(torch.tensor([t])))
-    mean, _ = diffusion.q_posterior(x0, x_t, t, s)
-    torch.testing.assert_close(mean, (x_t - beta / (1 - bar).sqrt() * eps) / alpha.sqrt(), rtol=1e-8, atol=1e-10)
-print("both forms of the mean agree")
-
 # %% [markdown]
-# **3.** Let the data be one Gaussian number, $x_0 \sim \mathcal{N}(0, s^2)$. Find the best $\hat\varepsilon(x_t)$ and
-# the smallest possible $L_{\text{simple}}$ at a step. Where is it large, where small? Check it by regression.
+# **Exercise 8.8 (derive ★★). How much the noise of two steps agrees.** For steps `s` < `t` of the chain (8.1), (B,)
+# each, counted from 0: find the correlation of the noises $x_s - \sqrt{\bar\alpha_s}\,x_0$ and $x_t -
+# \sqrt{\bar\alpha_t}\,x_0$. What does it become in terms of the signal-to-noise ratio?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $x_t = \sqrt{\bar\alpha_t / \bar\alpha_s}\,x_s + \text{fresh noise}$. So what is the covariance?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Divide by $\sqrt{1 - \bar\alpha_s}\sqrt{1 - \bar\alpha_t}$, and look for $\bar\alpha/(1 - \bar\alpha)$.
+#
+# </details>
+
+# %% tags=["answer"]
+def noise_correlation(s, t, beta):
+    """Correlation of the noise in x_s with that in x_t, along one path of (8.1).
+
+    s, t (B,) int64, s < t, in 0..T-1, beta (T,).  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.8", noise_correlation)
 
 # %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# <details class="solution"><summary>Solution 8.8</summary>
 #
-# $(\varepsilon, x_t)$ is Gaussian with $\operatorname{Cov}(\varepsilon, x_t) = \sqrt{1 - \bar\alpha_t}$ and
-# $\operatorname{Var} x_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t$, so the best guess is linear,
+# The covariance is $\sqrt{\bar\alpha_t / \bar\alpha_s}\,(1 - \bar\alpha_s)$, so the correlation is
+# $\sqrt{\frac{\bar\alpha_t (1 - \bar\alpha_s)}{\bar\alpha_s (1 - \bar\alpha_t)}} = \sqrt{\mathrm{SNR}_t /
+# \mathrm{SNR}_s}$.
+#
+# ```python
+# def noise_correlation(s, t, beta):
+#     bar = (1 - beta).cumprod(0)
+#     snr = bar / (1 - bar)
+#     return (snr[t] / snr[s]).sqrt()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.9 (code ★★). The loss of Algorithm 1.** Lines 2 to 5 of Algorithm 1, as published: given images, steps,
+# noise and $\bar\alpha$, return the loss (8.10), a mean over images *and pixels*. `denoise(x_t, t)` is any network that
+# says the noise.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What does the network see, and what should it say?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Two roots for $x_t$; then one squared difference, and one mean.
+#
+# </details>
+
+# %% tags=["answer"]
+def simple_loss(denoise, x0, t, eps, alpha_bar):
+    """L_simple, per pixel.
+
+    denoise(x_t, t) -> eps_hat, shaped like x_t; x0, eps (B, 1, H, W), t (B,) int64 in 0..T-1, alpha_bar (T,).
+    Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.9", simple_loss)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.9</summary>
+#
+# The chapter's `ddpm_loss` differs in one thing: it compares with $v$.
+#
+# ```python
+# def simple_loss(denoise, x0, t, eps, alpha_bar):
+#     bar = alpha_bar[t].view(-1, 1, 1, 1)
+#     x_t = bar.sqrt() * x0 + (1 - bar).sqrt() * eps
+#     return (eps - denoise(x_t, t)).square().mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.10 (code ★). Labels left out.** Guidance needs a network that also denoises without a label. Given labels
+# `y` and for each a uniform random number `u`, replace the share `drop` of the labels by `null`, each on its own.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# A number uniform in $[0, 1)$ is below `drop` with probability `drop`.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.where(condition, a, b)`; do not write into `y`.
+#
+# </details>
+
+# %% tags=["answer"]
+def drop_labels(y, u, drop, null):
+    """Labels, some replaced by the null label.
+
+    y (B,) int64, u (B,) in [0, 1), drop a number, null an integer.  Returns (B,) int64.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.10", drop_labels)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.10</summary>
+#
+# One network, two tasks, mixed image by image.
+#
+# ```python
+# def drop_labels(y, u, drop, null):
+#     return torch.where(u < drop, null, y)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.11 (derive ★★). Image and noise, read from a score.** Guidance speaks of the gradient of $\log p(x_t)$,
+# the score. Suppose a network says the score. Read from it what it implies about image and noise: return $\hat x_0$ and
+# $\hat\varepsilon$. `alpha_bar` (B,) belongs to the rows of `x_t` (B, D).
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# For known $x_0$: differentiate $\log q(x_t \mid x_0) = -\|x_t - \sqrt{\bar\alpha_t}\,x_0\|^2 / (2(1 - \bar\alpha_t))$.
+# The posterior mean of this gradient is the score.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The bracket is $\sqrt{1 - \bar\alpha_t}\,\varepsilon$. Then (8.2) gives the image.
+#
+# </details>
+
+# %% tags=["answer"]
+def read_score(x_t, score, alpha_bar):
+    """What a score says about the image and the noise in x_t.
+
+    x_t, score (B, D), alpha_bar (B,).  Returns x0_hat (B, D), eps_hat (B, D).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.11", read_score)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.11</summary>
+#
+# $\nabla \log p(x_t) = -\hat\varepsilon / \sqrt{1 - \bar\alpha_t}$, and so $\hat x_0 = (x_t + (1 - \bar\alpha_t) \nabla
+# \log p(x_t)) / \sqrt{\bar\alpha_t}$, which is known as Tweedie's formula. This is the known factor that (8.14) speaks
+# of.
+#
+# ```python
+# def read_score(x_t, score, alpha_bar):
+#     bar = alpha_bar[:, None]
+#     eps_hat = -(1 - bar).sqrt() * score
+#     return (x_t - (1 - bar).sqrt() * eps_hat) / bar.sqrt(), eps_hat
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.12 (derive ★★). The same mean, from v.** Exercise 8.5 once more, for our network, which says $v$: put
+# $\hat x_0$ of (8.11) into (8.6), and simplify. The factor of $x_t$ becomes a surprise. Does anything blow up where
+# $\bar\alpha_t$ is nearly zero?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Collect $x_t$: $\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t \sqrt{\bar\alpha_t} + \sqrt{\alpha_t}(1 -
+# \bar\alpha_{t-1})}{1 - \bar\alpha_t}$, and take out $\sqrt{\alpha_t}$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\bar\alpha_{t-1}\beta_t + 1 - \bar\alpha_{t-1} = 1 - \bar\alpha_t$.
+#
+# </details>
+
+# %% tags=["answer"]
+def mean_from_v(x_t, v, t, beta):
+    """The mean of q(x_{t-1} | x_t, x_0) from v.
+
+    x_t, v (B,), t (B,) int64 in 0..T-1, beta (T,).  Returns (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.12", mean_from_v)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.12</summary>
+#
+# $\tilde\mu_t = \sqrt{\alpha_t}\,x_t - \beta_t \sqrt{\bar\alpha_{t-1} / (1 - \bar\alpha_t)}\;v$. The step *back*
+# shrinks $x_t$ by the very factor of the step forwards; all that restores the image stands in $v$. No factor grows as
+# $\bar\alpha_t \to 0$, where (8.12) divides by $\sqrt{\alpha_t}$.
+#
+# ```python
+# def mean_from_v(x_t, v, t, beta):
+#     bars = torch.cat([torch.ones(1), (1 - beta).cumprod(0)])
+#     before, bar, beta = bars[t], bars[t + 1], beta[t]
+#     return (1 - beta).sqrt() * x_t - beta * (before / (1 - bar)).sqrt() * v
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.13 (code ★★). A jump of DDIM.** Write (8.13): from `x_t` and the guess of its noise to $x_s$, with fresh
+# noise `z`. `bar_t` < `bar_s` are $\bar\alpha_t$ and $\bar\alpha_s$, and `eta` runs from 0 to 1; all three are numbers.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# First $\hat x_0$, from (8.2). Then (8.2) again, for $s$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The noise in $x_s$ has variance $1 - \bar\alpha_s$ in all. $\sigma^2$ of it is fresh; how much is left for
+# $\hat\varepsilon$?
+#
+# </details>
+
+# %% tags=["answer"]
+def ddim_jump(x_t, eps_hat, bar_t, bar_s, eta, z):
+    """One jump of (8.13).
+
+    x_t, eps_hat, z (B, 1, H, W), bar_t, bar_s, eta numbers.  Returns x_s, shaped like x_t.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.13", ddim_jump)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.13</summary>
+#
+# With $\eta = 1$ the fresh noise has the posterior's variance, $\eta = 0$ keeps all of the old noise. In between the
+# marginals stay the same, for what is added is taken off.
+#
+# ```python
+# def ddim_jump(x_t, eps_hat, bar_t, bar_s, eta, z):
+#     x0_hat = (x_t - math.sqrt(1 - bar_t) * eps_hat) / math.sqrt(bar_t)
+#     var = eta**2 * (1 - bar_s) / (1 - bar_t) * (1 - bar_t / bar_s)
+#     return math.sqrt(bar_s) * x0_hat + math.sqrt(1 - bar_s - var) * eps_hat + math.sqrt(var) * z
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.14 (code ★). Guidance on the paper's own scale.** Ho and Salimans write guidance with another scale than
+# (8.14): their $w = 0$ is no guidance, and $w = 1$ goes as far beyond the answer *with* the label as that is from the
+# one without. Write it.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Both answers and the guided one lie on a line. Where on it is the paper's $w = 0$, and where $w = -1$?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# (8.14) with $1 + w$ in the place of $w$.
+#
+# </details>
+
+# %% tags=["answer"]
+def guided_paper(with_label, without, w):
+    """Classifier-free guidance on the scale of its paper.
+
+    with_label, without (B, 1, H, W): the network's answers; w a number, 0 for no guidance.  Returns their shape.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.14", guided_paper)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.14</summary>
+#
+# $(1 + w)\,\hat\varepsilon(y) - w\,\hat\varepsilon(\varnothing)$. A strength of 1 is nothing in most libraries, and
+# plenty in the paper.
+#
+# ```python
+# def guided_paper(with_label, without, w):
+#     return (1 + w) * with_label - w * without
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.15 (derive ★★). The floor of the loss.** Let the data be one Gaussian number, $x_0 \sim \mathcal{N}(0,
+# s^2)$. Find the slope of the best guess, $\hat\varepsilon = \texttt{slope} \cdot x_t$, and the smallest possible
+# $L_{\text{simple}}$ at a step with $\bar\alpha_t$, here `alpha_bar` (B,). Where is this floor high, where low?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $(\varepsilon, x_t)$ is Gaussian: the best guess is the regression line. $\operatorname{Cov}(\varepsilon, x_t)$ and
+# $\operatorname{Var} x_t$ stand in (8.2).
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The floor is 1 less the squared correlation: the share of $x_t$'s variance that is *data*.
+#
+# </details>
+
+# %% tags=["answer"]
+def noise_guess(alpha_bar, s):
+    """The best guess of the noise in x_t, when x_0 is N(0, s^2), and its mean squared error.
+
+    alpha_bar (B,), s a number.  Returns slope (B,), floor (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.15", noise_guess)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.15</summary>
+#
+# $\operatorname{Cov}(\varepsilon, x_t) = \sqrt{1 - \bar\alpha_t}$ and $\operatorname{Var} x_t = \bar\alpha_t s^2 + 1 -
+# \bar\alpha_t$, so
 #
 # $$ \mathbb{E}[\varepsilon \mid x_t] = \frac{\sqrt{1 - \bar\alpha_t}}{\bar\alpha_t s^2 + 1 - \bar\alpha_t}\, x_t,
 #    \qquad \mathbb{E}(\varepsilon - \hat\varepsilon)^2
@@ -1026,107 +1574,278 @@ print("both forms of the mean agree")
 # Near 1 early on, where the noise hides in the data, and near 0 at the end, where $x_t$ *is* the noise. A small loss
 # says nothing until one knows the floor at that step.
 #
+# ```python
+# def noise_guess(alpha_bar, s):
+#     whole = alpha_bar * s**2 + 1 - alpha_bar
+#     return (1 - alpha_bar).sqrt() / whole, alpha_bar * s**2 / whole
+# ```
+#
 # </details>
-
-# %% tags=["solution"]
-torch.manual_seed(SEED)
-spread, n = 0.6, 200_000
-for t in (T // 100, T // 5, T // 2, 9 * T // 10):
-    eps = torch.randn(n)
-    x_t = diffusion.q_sample(spread * torch.randn(n), t, eps, s)
-    slope = (eps * x_t).mean() / x_t.square().mean()
-    loss, bar = (eps - slope * x_t).square().mean(), s.alpha_bar[t]
-    closed_form = bar * spread**2 / (bar * spread**2 + 1 - bar)
-    print(f"t = {t + 1:3}: regression {loss:.4f}, closed form {closed_form:.4f}")
-    assert abs(loss - closed_form) < 0.01
 
 # %% [markdown]
-# **4.** Same data, with the perfect denoiser of exercise 3. Show that DDIM multiplies $x_T$ by a number, find this
-# number for $K$ steps, and compare the standard deviation of its samples with $s$. How fast does the error fall with
-# $K$?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 8.16 (investigate ★★★). The whole way back, with a perfect denoiser.** How much of a sampler's error is the
+# network's, and how much that of long strides? Take the network out: data $\mathcal{N}(0, s^2)$ and the perfect
+# denoiser of exercise 8.15. Write the whole way back, jumps of (8.13) from $x_T \sim \mathcal{N}(0, 1)$ over the stops
+# `alpha_bar` (K,), noisiest first, with a last jump to $\bar\alpha = 1$. All stays Gaussian, so follow the *variance*
+# of $x$ and draw nothing. Return the samples' standard deviation, and run it for several K.
 #
-# Both guesses are proportional to $x_t$: with $V_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t$, $\hat\varepsilon =
-# \sqrt{1 - \bar\alpha_t}\, x_t / V_t$ and $\hat x_0 = \sqrt{\bar\alpha_t}\, s^2 x_t / V_t$. One jump (8.13) from $t$
-# to $u$ multiplies by
+# <details class="hint"><summary>Hint 1</summary>
 #
-# $$ m_{t \to u} = \frac{\sqrt{\bar\alpha_u \bar\alpha_t}\, s^2 + \sqrt{(1 - \bar\alpha_u)(1 - \bar\alpha_t)}}{V_t}, $$
+# One jump multiplies $x$ by a number and adds $\sigma z$. Both guesses, $\hat x_0$ and $\hat\varepsilon$, are
+# proportional to $x_t$.
 #
-# and $K$ jumps by the product of these. Small jumps give $m \approx \sqrt{V_u / V_t}$, so the whole product tends to
-# $\sqrt{V_0 / V_T} = s$: the right answer. The error falls about like $1/K$, as for Euler's method.
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $\hat x_0 = \sqrt{\bar\alpha_t}\,s^2 x_t / V_t$ with $V_t = \bar\alpha_t s^2 + 1 - \bar\alpha_t$; in the loop
+# `variance = m**2 * variance + sigma2`.
 #
 # </details>
 
-# %% tags=["solution"]
-one, bar = torch.ones(2, 1, dtype=torch.float64), cosine.alpha_bar.double().cpu()
+# %% tags=["answer"]
+def reverse_sd(alpha_bar, s, eta):
+    """Standard deviation of what the sampler (8.13) draws, with the perfect denoiser of N(0, s^2).
 
+    alpha_bar (K,), rising: the stops, noisiest first; s, eta numbers.  Returns a number.
+    """
+    ...
 
-def perfect(x_t, t, y):
-    a = bar[t][:, None]
-    return (1 - a).sqrt() * x_t / (a * spread**2 + 1 - a)
+# %% tags=["check"]
+sheet.check("8.16", reverse_sd)
 
-
-for K in (5, 10, 20, 50, T // 5):
-    times = diffusion.spaced_timesteps(T, K)
-    a, u = bar[times], torch.cat([bar[times[1:]], torch.ones(1).double()])
-    m = ((u * a).sqrt() * spread**2 + ((1 - u) * (1 - a)).sqrt()) / (a * spread**2 + 1 - a)
-    sampled = diffusion.sample(perfect, (2, 1), cosine.to("cpu"), steps=K, x_T=one)[0].item()
-    print(f"K = {K:3}: sampler {sampled:.4f}, product {m.prod():.4f}, truth {spread}")
-    assert abs(sampled - m.prod()) < 1e-3
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.16</summary>
+#
+# One jump from $t$ to $u$ multiplies by $m = \frac{\sqrt{\bar\alpha_u \bar\alpha_t}\, s^2 + \sqrt{(1 - \bar\alpha_u -
+# \sigma^2)(1 - \bar\alpha_t)}}{V_t}$. With $\eta = 0$, small jumps give $m \approx \sqrt{V_u / V_t}$, so the whole
+# product tends to $\sqrt{V_0 / V_T} = s$: the right answer. To see how fast:
+#
+# ```
+# bar = cosine.alpha_bar.double().cpu()
+# for K in (5, 10, 20, 50, T // 5):
+#     print(K, float(reverse_sd(bar[diffusion.spaced_timesteps(T, K)], 0.6, 0.0)))
+# ```
+#
+# ```python
+# def reverse_sd(alpha_bar, s, eta):
+#     bars, variance = [*alpha_bar.tolist(), 1.0], 1.0
+#     for a, u in zip(bars, bars[1:]):
+#         V = a * s**2 + 1 - a
+#         sigma2 = eta**2 * (1 - u) / (1 - a) * (1 - a / u)
+#         m = (math.sqrt(u * a) * s**2 + math.sqrt((1 - u - sigma2) * (1 - a))) / V
+#         variance = m**2 * variance + sigma2
+#     return math.sqrt(variance)
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **5.** What does guidance do to a Gaussian? Let $p(x) = \mathcal{N}(0, S^2)$ and $p(x \mid y) = \mathcal{N}(m, s^2)$
-# with $s < S$. Guidance with strength $w$ aims at $p_w(x) \propto p(x)^{1 - w} p(x \mid y)^w$. Find its mean and
-# variance. What happens as $w$ grows?
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 8.17 (predict ★). Twice the steps.** With `reverse_sd`, $\eta = 0$, $s = 0.6$ and
+# `diffusion.spaced_timesteps` on the cosine schedule (the solution before this shows the call): by which factor does
+# the error, the distance of the samples' standard deviation from $s$, fall when the number of steps is doubled, say
+# from 10 to 20? Guess first, then run it.
 #
-# Logarithms of Gaussians are quadratics, so precisions add with their weights: $\frac{1}{s_w^2} = \frac{w}{s^2} +
-# \frac{1 - w}{S^2}$, and the mean is $s_w^2 \cdot \frac{w m}{s^2}$. For $w > 1$ the second term is negative: the
-# unconditional density pushes away. The variance falls towards zero like $1/w$, and the mean overshoots $m$ towards
-# $m S^2 / (S^2 - s^2)$: less variety, and further from the other classes than the class itself is. (This is the aim
-# at a single noise level. No diffusion of $p_w$ itself has exactly the guided gradients at all levels.)
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Each stride uses one answer of the denoiser for all of its length. For which method of solving differential equations
+# is that typical?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A method of order $p$ has an error like $K^{-p}$.
 #
 # </details>
 
-# %% tags=["solution"]
-S, small, m = 1.0, 0.5, 0.8
-x = torch.linspace(-8, 8, 160_001, dtype=torch.float64)
-for w in (1.0, 1.5, 4.0, 20.0):
-    log_p = -(1 - w) * x**2 / (2 * S**2) - w * (x - m) ** 2 / (2 * small**2)
-    p = torch.softmax(log_p, 0)
-    mean, var = (p * x).sum(), (p * x**2).sum() - (p * x).sum() ** 2
-    var_closed = 1 / (w / small**2 + (1 - w) / S**2)
-    mean_closed = var_closed * w * m / small**2
-    print(f"w = {w:4}: mean {mean:.4f} (closed form {mean_closed:.4f}), variance {var:.4f} ({var_closed:.4f})")
-    assert abs(var - var_closed) < 1e-6 and abs(mean - mean_closed) < 1e-6
+# %% tags=["answer"]
+prediction_8_17 = None  # a number
+
+# %% tags=["check"]
+sheet.check("8.17", prediction_8_17)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.17</summary>
+#
+# The error falls about like $1/K$, as for Euler's method. It shows why twenty steps are a good bargain and two hundred
+# a poor one: the network's own error is soon the larger.
+#
+# ```python
+# prediction_8_17 = 2
+# ```
+#
+# </details>
 
 # %% [markdown]
-# **6.** If one number $\sigma_t^2$ may be learned for each step, what is the best one, and what does $L_{t-1}$ become?
-# Show that it is $\frac12 \log(1 + 2 K)$ per dimension, where $K$ is the value of $L_{t-1}$ at
-# $\sigma_t^2 = \tilde\beta_t$.
-
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution</summary>
+# **Exercise 8.18 (derive ★★). What guidance does to a Gaussian.** Let $p(x) = \mathcal{N}(0, S^2)$ and $p(x \mid y) =
+# \mathcal{N}(m, s^2)$ with $s < S$. Guidance with strength $w$ aims at $p_w(x) \propto p(x)^{1 - w}\, p(x \mid y)^w$.
+# Find its mean and variance; all arguments are (B,). What happens as $w$ grows?
 #
-# Per dimension, with $\delta^2$ the mean squared error of the mean, $\mathrm{KL} = \frac12\big[\log
-# \frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta + \delta^2}{\sigma^2} - 1\big]$. At $\sigma^2 = \tilde\beta$ it is
-# $K = \frac{\delta^2}{2 \tilde\beta}$. The derivative by $\sigma^2$ vanishes at $\sigma^2 = \tilde\beta + \delta^2$:
-# the variance should also pay for not knowing the mean. Then the last two terms cancel, and $\mathrm{KL} = \frac12
-# \log \frac{\tilde\beta + \delta^2}{\tilde\beta} = \frac12 \log(1 + 2K) \le K$ (Bao et al. 2022).
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Logarithms of Gaussians are quadratics, and here they are added with weights.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Precision: $\frac{w}{s^2} + \frac{1 - w}{S^2}$. The mean is the variance times the weighted sum of each mean over its
+# variance.
 #
 # </details>
 
-# %% tags=["solution"]
-for t in (1, T // 100, T // 10, T // 2):
-    K = kl[t - 1].item()
-    sigma2 = torch.linspace(0.5, 1.5 + 4 * K, 100_001).double()           # in units of the posterior variance
-    best = (0.5 * (sigma2.log() + (1 + 2 * K) / sigma2 - 1)).min().item()
-    print(f"t = {t + 1:3}: K {K:.5f}, best of a search {best:.5f}, closed form {0.5 * math.log1p(2 * K):.5f}")
-    assert abs(best - 0.5 * math.log1p(2 * K)) < 1e-4
+# %% tags=["answer"]
+def guided_gaussian(m, s, S, w):
+    """Mean and variance of p(x)^(1 - w) p(x | y)^w, when p is N(0, S^2) and p(x | y) is N(m, s^2).
+
+    m, s, S, w (B,), w > 1.  Returns mean (B,), variance (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.18", guided_gaussian)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.18</summary>
+#
+# $\frac{1}{s_w^2} = \frac{w}{s^2} + \frac{1 - w}{S^2}$, and the mean is $s_w^2 \cdot \frac{w m}{s^2}$. For $w > 1$ the
+# second term is negative: the unconditional density pushes away. The variance falls towards zero like $1/w$, and the
+# mean overshoots $m$ towards $m S^2 / (S^2 - s^2)$: less variety, and further from the other classes than the class
+# itself is. (This is the aim at a single noise level. No diffusion of $p_w$ itself has exactly the guided gradients at
+# all levels.)
+#
+# ```python
+# def guided_gaussian(m, s, S, w):
+#     variance = 1 / (w / s**2 + (1 - w) / S**2)
+#     return variance * w * m / s**2, variance
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.19 (derive ★★). The best variance of a step.** If one number $\sigma_t^2$ may be learned for each step,
+# what is the best one, and what does $L_{t-1}$ become? Per dimension: the true step has variance $\tilde\beta$
+# (`beta_tilde`), and the model's mean is off by `error2` in mean square. The chapter measured what it would have
+# gained.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $\mathrm{KL} = \frac12\big[\log\frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta + \delta^2}{\sigma^2} - 1\big]$ with
+# $\delta^2$ for `error2`. Differentiate by $\sigma^2$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# At the best $\sigma^2$ the last two terms cancel.
+#
+# </details>
+
+# %% tags=["answer"]
+def best_variance(error2, beta_tilde):
+    """The variance of a step that makes its divergence smallest, and the divergence there, in nats.
+
+    error2, beta_tilde (B,).  Returns sigma2 (B,), nats (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.19", best_variance)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.19</summary>
+#
+# The derivative vanishes at $\sigma^2 = \tilde\beta + \delta^2$: the variance should also pay for not knowing the mean.
+# Then $\mathrm{KL} = \frac12 \log \frac{\tilde\beta + \delta^2}{\tilde\beta} = \frac12 \log(1 + 2K) \le K$, where $K =
+# \frac{\delta^2}{2 \tilde\beta}$ is the value at $\sigma^2 = \tilde\beta$ (Bao et al. 2022).
+#
+# ```python
+# def best_variance(error2, beta_tilde):
+#     sigma2 = beta_tilde + error2
+#     return sigma2, 0.5 * (sigma2 / beta_tilde).log()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.20 (code ★★). A term of the bound, from a guess of the image.** One term of the bound, in nats for each
+# image: the second form of (8.9), from images `x0`, guesses `x0_hat`, steps `t` from 1 on (counted from 0) and the
+# betas. The check computes the divergence of the two Gaussians (8.6).
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $\mathrm{SNR} = \bar\alpha/(1 - \bar\alpha)$ at `t - 1` and at `t`: which is larger?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Half of their difference, times the squared error *summed* over an image's pixels.
+#
+# </details>
+
+# %% tags=["answer"]
+def kl_term(x0, x0_hat, t, beta):
+    """L_{t-1} of (8.9) from a guess of the image, with the posterior's variance.
+
+    x0, x0_hat (B, 1, H, W), t (B,) int64 in 1..T-1, beta (T,).  Returns nats (B,).
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("8.20", kl_term)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.20</summary>
+#
+# Each step back raises the signal-to-noise ratio a little. A bound pays, for every bit of that rise, the error with
+# which the image is known by then.
+#
+# ```python
+# def kl_term(x0, x0_hat, t, beta):
+#     bar = (1 - beta).cumprod(0)
+#     snr = bar / (1 - bar)
+#     return 0.5 * (snr[t - 1] - snr[t]) * (x0 - x0_hat).flatten(1).square().sum(1)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 8.21 (predict ★). A likelihood in disguise?.** "Minimising $L_{\text{simple}}$ maximises the likelihood."
+# Is that so?
+#
+# - (a) Yes: (8.10) is (8.9) without constant factors, and those move no minimum.
+# - (b) No: (8.10) minimises the error of the noise, the bound that of the image.
+# - (c) Yes, up to $L_T$ and $L_0$, which (8.10) leaves out.
+# - (d) No, not for a network that cannot be perfect at all steps: it minimises the same errors under other weights.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Look at the weights in the table below (8.10).
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# A constant factor of each *term* is no constant factor of the *sum*.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_8_21 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("8.21", choice_8_21)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 8.21</summary>
+#
+# The next section has more. A network without limits would reach the best answer, the posterior mean, at every step and
+# so minimise both.
+#
+# ```python
+# choice_8_21 = "d"
+# ```
+#
+# </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## Where the sources err
