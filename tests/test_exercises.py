@@ -4,6 +4,7 @@ Nothing is trained: an answer cell needs what the chapter's first cell imports, 
 """
 
 import ast
+import functools
 import importlib
 import re
 import time
@@ -41,6 +42,7 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
+@functools.cache
 def told(path):
     """The exercises of a chapter in their order; their cells stand in a row: text, answer, check, solution."""
     cells = jupytext.read(path).cells
@@ -58,13 +60,19 @@ def answers(path):
     return importlib.import_module(f"exercise_answers.chapter_{path.stem[:2]}")
 
 
-def namespace(path):
-    """What the chapter's first cell imports, and its sheet."""
+@functools.cache
+def imports(path):
+    """What the chapter's first cell imports."""
     names = {}
     first = next(c.source for c in jupytext.read(path).cells if c.cell_type == "code")
-    imports = [node for node in ast.parse(first).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    exec(compile(ast.Module(imports, []), path.name, "exec"), names)
-    return names | {"sheet": exercises.sheet(path.stem)}
+    lines = [node for node in ast.parse(first).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(lines, []), path.name, "exec"), names)
+    return names
+
+
+def namespace(path):
+    """What an answer cell can use."""
+    return imports(path) | {"sheet": exercises.sheet(path.stem)}
 
 
 def judged(path, number, code):
