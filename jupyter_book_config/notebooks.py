@@ -18,12 +18,14 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
 import nbformat
+import teaching
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
@@ -208,15 +210,19 @@ def build(source: Path, overwrite: bool = False) -> int:
     """
     text = read_source(source)  # once: the file may be edited while it runs
     notebook = jupytext.reads(text, fmt="py:percent")
+    began, ended, say = {}, {}, _progress(source.stem, len(notebook.cells))
     client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
                             store_widget_state=False, resources={"metadata": {"path": str(source.parent)}},
-                            on_cell_start=_progress(source.stem, len(notebook.cells)))
+                            on_cell_start=lambda **at: (say(**at), began.update({at["cell_index"]: time.time()})),
+                            on_cell_executed=lambda **at: ended.update({at["cell_index"]: time.time()}))
     client.execute()
     finish(notebook, text)
     if not overwrite:
         refuse_edited(source)  # again: a chapter takes minutes
     target = source.with_suffix(".ipynb")
     jupytext.write(notebook, target, fmt="ipynb")
+    if source.parent == CHAPTERS and not os.environ.get("GENMED_BUDGET"):
+        teaching.note(source.stem, notebook, {i: ended[i] - began[i] for i in ended})
     return target.stat().st_size
 
 
