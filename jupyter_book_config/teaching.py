@@ -24,7 +24,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, PLANS = ROOT / "chapters", Path(__file__).resolve().parent / "teaching.toml"
 MEASURED, STORED = ROOT / "runs" / "minutes", "figures/minutes.json"
-WORDS, FORMULA, FIGURE, LINE = 180, 30, 30, 2  # words a minute; seconds for a formula, a figure, a line of code
+WORDS, FORMULA, FIGURE, LINE = 120, 45, 30, 2  # words a minute; seconds for a formula, a figure, a line of code
 STARS = {1: 2, 2: 10, 3: 30}  # minutes
 KINDS = ("predict", "code", "derive", "investigate")
 OPENING, LISTS = "(opening)", {"Exercises", "References"}  # sections without a text of their own
