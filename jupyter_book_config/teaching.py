@@ -220,7 +220,9 @@ def reviews_table(reviews: Sequence[dict], chapters: Sequence[Chapter]) -> str:
     rows = []
     for review in reviews:
         places = [f"exercise {e.number} (*{e.title}*)" for e in _places(review, chapters)]
-        rows.append([review["topic"], "; ".join(places + ["[the capstone](capstone.ipynb)"] * review.get("capstone", 0))])
+        if review.get("capstone"):
+            places.append("[the capstone](capstone.ipynb)")
+        rows.append([review["topic"], "; ".join(places)])
     return table(["the textbook asks for", "it stands in"], rows, left=2)
 
 
@@ -295,7 +297,7 @@ def problems(text: str, plans: dict, chapters: Sequence[Chapter], times: dict) -
     titles = {(chapter.number, exercise.title) for chapter in chapters for exercise in chapter.exercises}
     found += [f"chapter {n} has no exercise {title!r}" for _, n, title in NAMED.findall(hand)
               if (int(n), title) not in titles]
-    bare = re.findall(r"\b[Ee]xercises? (\d+\.\d+)(?! \(\*)", hand)
+    bare = re.findall(r"\b[Ee]xercises? (\d+\.\d+)\b(?! \(\*)", hand)
     found += [f"exercise {n} is named without its title" for n in bare]
     figures = set().union(*(chapter.figures for chapter in chapters))
     found += [f"there is no figure {n}" for list_ in FIGURES.findall(hand) for n in re.findall(r"\d+\.\d+", list_)

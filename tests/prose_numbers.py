@@ -329,7 +329,8 @@ def _read_prose(page: Page, text: str, part: int) -> int:
 
 def pages() -> list[Path]:
     """The chapters' sources, and the pages that state results."""
-    return sorted(CHAPTERS.glob("[0-9][0-9]_*.py")) + [CHAPTERS / f"{name}.md" for name in ("measuring", "scoreboard", "teaching")]
+    pages = "measuring", "scoreboard", "teaching"
+    return sorted(CHAPTERS.glob("[0-9][0-9]_*.py")) + [CHAPTERS / f"{name}.md" for name in pages]
 
 
 def read(path: Path) -> Page:
