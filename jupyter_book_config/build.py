@@ -2,7 +2,7 @@
 
     python jupyter_book_config/build.py                      every chapter in _toc.yml, executed (and cached)
     python jupyter_book_config/build.py --chapters 01,02     these alone, with the introduction
-    python jupyter_book_config/build.py --solutions hide     leave the solutions out, for handing to a class
+    python jupyter_book_config/build.py --edition student    leave the solutions out, for handing to a class
     python jupyter_book_config/build.py --execute off        the stored outputs: quick, but with no sliders
 
 A warning is an error, and so is a notebook that raises. Stored notebooks hold no widget state, so the pages
@@ -15,7 +15,6 @@ import base64
 import hashlib
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 
+import editions
 import nbformat
 import notebooks
 import pages
@@ -149,24 +149,12 @@ def table_of_contents(source: Path, picked: Sequence[str]) -> tuple[dict, list[s
     return toc, names
 
 
-def drop_links(text: str, names: list[str]) -> str:
-    """Turn links to chapters outside the book into plain words."""
-    return re.sub(r"\[([^\]]+)\]\((\d\d_\w+)\.ipynb(?:#[^)]*)?\)",
-                  lambda link: link[0] if link[2] in names else link[1], text)
-
-
-def copy_chapter(path: Path, target: Path, names: list[str], solutions: str) -> None:
-    """Copy one notebook, without its solutions or with their code folded away."""
-    notebook = nbformat.read(path, as_version=4)
-    if solutions == "hide":
-        notebook.cells = [c for c in notebook.cells if "solution" not in c.metadata.get("tags", [])]
+def copy_chapter(path: Path, target: Path, names: list[str], edition: str) -> None:
+    """Copy one notebook, as the edition has it."""
+    notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = drop_links(cell.source, names)
-        elif "solution" in cell.metadata.get("tags", []):
-            cell.metadata["tags"] = [*cell.metadata["tags"], "hide-cell"]
-            cell.metadata.setdefault("mystnb", {}).update(
-                code_prompt_show="Solution: show the code", code_prompt_hide="Solution: hide the code")
+            cell.source = editions.drop_links(cell.source, names)
         for output in cell.get("outputs", []):
             if notebooks.is_still(output):  # shown where nothing is run
                 cell.metadata.setdefault("mystnb", {}).setdefault("image", {"alt": "A still picture of the sliders."})
@@ -174,16 +162,17 @@ def copy_chapter(path: Path, target: Path, names: list[str], solutions: str) -> 
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source: Path, target: Path, names: list[str], solutions: str) -> None:
+def copy_sources(source: Path, target: Path, names: list[str], edition: str) -> None:
     """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name in names:
-        copy_chapter(source / f"{name}.ipynb", target, names, solutions)
+        copy_chapter(source / f"{name}.ipynb", target, names, edition)
     if (source / "figures").is_dir():
         shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json"))
     for page in source.glob("*.md"):
-        (target / page.name).write_text(drop_links(page.read_text(encoding="utf-8"), names), encoding="utf-8")
+        text = editions.of_text(page.read_text(encoding="utf-8"), edition)
+        (target / page.name).write_text(editions.drop_links(text, names), encoding="utf-8")
 
 
 # --- settings and build -------------------------------------------------------------------------------------
@@ -297,8 +286,8 @@ def workplace(source: Path, out: Path) -> Path:
     return out / "_build"
 
 
-def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache", solutions: str = "keep",
-          chapters: Sequence[str] = ()) -> Path:
+def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache",
+          edition: str = "self-study", chapters: Sequence[str] = ()) -> Path:
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
@@ -307,7 +296,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     found = [problem for name in names for problem in notebooks.problems(source / f"{name}.py")]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
-    copy_sources(source, work / "sources", names, solutions)
+    copy_sources(source, work / "sources", names, edition)
     bundled = vendor()
     settings = configuration(execute, bundled)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
@@ -333,7 +322,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--execute", choices=["cache", "off"], default="cache")
-    parser.add_argument("--solutions", choices=["keep", "hide"], default="keep")
+    parser.add_argument("--edition", choices=editions.EDITIONS, default="self-study",
+                        help="solutions folded (self-study, the default), open (instructor) or left out (student)")
     parser.add_argument("--chapters", default="", help="the chapters wanted, by number or name: 1,02; default all")
     parser.add_argument("--source", type=Path, default=ROOT / "chapters", help="default chapters/")
     parser.add_argument("--out", type=Path, default=ROOT, help="the pages go to OUT/_build/html")
@@ -341,7 +331,7 @@ def main() -> None:
     picked = [name.strip() for name in options.chapters.split(",") if name.strip()]
     try:
         folder = build(source=options.source, out=options.out, execute=options.execute,
-                      solutions=options.solutions, chapters=picked)
+                      edition=options.edition, chapters=picked)
     except BookError as problem:
         sys.exit(f"error: {problem}")
     print(f"The book is in {folder}; open {folder / 'index.html'}")

@@ -40,6 +40,7 @@ LANGUAGE = {  # as a kernel gives it, but for the version: the same on every mac
     "nbconvert_exporter": "python", "codemirror_mode": {"name": "ipython", "version": 3}}
 KEPT_FOR_THEMSELVES = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "jupyter", "trusted", "collapsed",
                        "scrolled", "execution", "ExecuteTime", "editable", "slideshow", "vscode"}
+OPEN = "○"  # a question that waits says so itself
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -243,8 +244,6 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
         if "outputs" in cell:
             for output in cell["outputs"]:
                 _tidy(output)
-        if cell.cell_type == "code" and "solution" in cell.metadata.get("tags", []):
-            cell.metadata["jupyter"] = {"source_hidden": True, "outputs_hidden": True}  # JupyterLab folds it away
     notebook.metadata.pop("widgets", None)
     if "-jupyter" in notebook.metadata.get("jupytext", {}).get("cell_metadata_filter", ""):
         # as the source has it: in reading, jupytext adds the kinds of metadata that it met, in any order
@@ -258,7 +257,7 @@ def _tidy(output: nbformat.NotebookNode) -> None:
     if WIDGET in output.get("data", {}):
         del output["data"][WIDGET]
         output["metadata"]["genmed"] = {"still": True}
-        if "image/png" not in output["data"]:
+        if "image/png" not in output["data"] and not output["data"].get("text/plain", "").startswith(OPEN):
             output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}
     if len(output.get("data", {}).get("image/png", "")) > LARGE:
         output["data"]["image/jpeg"] = _as_jpeg(output["data"].pop("image/png"))

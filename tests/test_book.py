@@ -371,13 +371,19 @@ def test_links_to_absent_chapters_become_words(tiny_pages):
     assert 'href="01_sliders.html"' in html and "second one" in html and "02_absent" not in html
 
 
-def test_solutions_are_kept_folded_or_left_out(tiny_pages, tmp_path):
-    kept = (tiny_pages / "01_sliders.html").read_text(encoding="utf-8")
-    assert "<details class=\"solution\">" in kept and "Solution: show the code" in kept
+def test_solutions_are_folded_open_or_left_out(tiny_pages, tmp_path):
+    def pages(folder):
+        return [(folder / f"{name}.html").read_text(encoding="utf-8") for name in ("intro", "01_sliders")]
+
+    intro, chapter = pages(tiny_pages)
+    assert '<details class="solution">' in chapter and "a solution behind a fold" in intro
     source = tiny_book.write(tmp_path / "chapters")
-    without = build(tmp_path, "--source", str(source), "--solutions", "hide", "--execute", "off")
-    html = (without / "01_sliders.html").read_text(encoding="utf-8")
-    assert "a worked solution" not in html and "Jensen" not in html and "The bound" in html
+    for edition in ("student", "instructor"):
+        built = build(tmp_path, "--source", str(source), "--edition", edition, "--execute", "off")
+        intro, chapter = pages(built)
+        assert ("solution behind a fold" in intro, "Jensen" in chapter) == (edition == "instructor",) * 2
+        assert ('<details class="solution" open>' in chapter) == (edition == "instructor") and "The bound" in chapter
+        assert "Each exercise has a check" in intro
 
 
 def one_chapter(folder, *cells):

@@ -32,7 +32,7 @@ def test_the_notebook_is_the_one_its_source_makes(source):
 
 @each_chapter
 def test_jupytext_makes_the_source_out_of_the_notebook(source):
-    """As `jupytext --to py` would: folds of solutions and other outputs of the build do not leak into a source."""
+    """As `jupytext --to py` would: what the build adds does not leak into a source."""
     notebook = jupytext.read(source.with_suffix(".ipynb"))
     assert jupytext.writes(notebook, fmt="py:percent") == source.read_text(encoding="utf-8")
 
@@ -123,7 +123,7 @@ Slider()
 # %%
 ipywidgets.IntSlider()
 
-# %% tags=["solution"]
+# %%
 print("the answer")
 '''
 
@@ -146,13 +146,6 @@ def small(built, tmp_path):
 
 def test_a_source_without_a_header_matches_its_notebook(small):
     assert notebooks.problems(small) == []
-
-
-def test_solutions_are_folded_in_the_notebook_alone(small):
-    notebook = nbformat.read(small.with_suffix(".ipynb"), as_version=4)
-    assert [cell.metadata.get("jupyter") for cell in notebook.cells] == [
-        None, None, None, {"source_hidden": True, "outputs_hidden": True}]
-    assert notebook.cells[3].outputs[0].text == "the answer\n"
 
 
 def test_a_slider_leaves_its_picture_or_says_what_to_do(small):
@@ -204,7 +197,6 @@ def test_running_and_folding_is_no_edit(small):
         notebook.metadata.language_info["version"] = "3.12.1"
         notebook.cells[2].update(outputs=[], execution_count=7)
         notebook.cells[2].metadata.update(jupyter={"source_hidden": True}, collapsed=True, scrolled=True)
-        notebook.cells[3].metadata.pop("jupyter")
     rewrite(small, run)
     notebooks.refuse_edited(small)
     small.with_suffix(".ipynb").write_text("{broken", encoding="utf-8")  # nothing that could be kept

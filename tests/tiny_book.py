@@ -9,6 +9,8 @@ INTRO = """\
 
 It has one chapter, [Sliders](01_sliders.ipynb), and no [second one](02_absent.ipynb).
 
+Each exercise has a check<!-- solutions -->, and a solution behind a fold<!-- /solutions -->.
+
 | name | meaning |
 |---|---|
 | $z$ | the code |
@@ -106,9 +108,6 @@ CELLS = [
         Jensen's inequality, once: $\log \mathbb{E} \ge \mathbb{E} \log$.
 
         </details>
-        """, {"tags": ["solution"]}),
-    ("code", """
-        print("a worked solution:", 6 * 7)
         """, {"tags": ["solution"]}),
 ]
 

@@ -27,8 +27,8 @@ class BadAnswer(Exception):
     """The reader's code cannot be judged; the message says why, to the reader."""
 
 
-class _TooLong(Exception):
-    pass
+class _TooLong(BaseException):
+    """Not an Exception, which a reader's `except Exception` inside an endless loop would eat."""
 
 
 def is_stub(function: Callable) -> bool:

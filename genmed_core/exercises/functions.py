@@ -52,21 +52,32 @@ class FunctionExercise(Exercise):
 
     def judge(self, answer: Any, measured: float | None = None) -> Verdict:
         """Right where the function agrees with the oracle on fresh cases; else why it does not."""
+        generator = torch.Generator()
+        generator.seed()
+        cases = self.draw(generator)
+        found = self.tried(answer, cases)
+        return found if isinstance(found, Verdict) else self.verdict(cases, found)
+
+    def draw(self, generator: torch.Generator) -> list[Case]:
+        """The cases of one check; the same seed draws the same."""
+        return [self.cases(generator) for _ in range(CASES)]
+
+    def tried(self, answer: Any, cases: list[Case]) -> list[Outputs] | Verdict:
+        """A function's outputs for the cases; where it gives none, the verdict on that.
+
+        It needs no oracle: a grader calls it where only the reader's code runs.
+        """
         if answer is None or answer is ... or is_stub(answer):
             return self.open()
         if not callable(answer):
             return self.wrong(f"A function is asked for, not a {type(answer).__name__}.")
-        generator = torch.Generator()
-        generator.seed()
-        cases = [self.cases(generator) for _ in range(CASES)]
         try:
             with time_limit(), torch.random.fork_rng(devices=[]):
-                found = [self.outputs(answer, case) for case in cases]
+                return [self.outputs(answer, case) for case in cases]
         except Unanswered:
             return self.open()
         except BadAnswer as problem:
             return self.wrong(str(problem))
-        return self.verdict(cases, found)
 
     def verdict(self, cases: list[Case], found: list[Outputs]) -> Verdict:
         """What is to be said of a function's outputs for the cases."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,11 +90,15 @@ class Sheet:
         NBGRADER_EXECUTION) an answer that is missing or wrong raises NotRight.
         """
         exercise = self[number]
-        verdict = self.verdicts[number] = exercise.judge(answer, measured)
-        if verdict.state != "right" and os.environ.get("NBGRADER_EXECUTION"):
+        graded = os.environ.get("NBGRADER_EXECUTION")
+        warnings = io.StringIO() if graded else sys.stderr  # nbgrader takes one for a failure
+        with contextlib.redirect_stderr(warnings):
+            verdict = self.verdicts[number] = exercise.judge(answer, measured)
+        if verdict.state != "right" and graded:
             raise NotRight(str(verdict))
         if verdict.state == "open" and isinstance(exercise, NumberExercise | ChoiceExercise):
-            display(self._question(exercise, measured))
+            found = {} if measured is None else {"genmed": {"measured": float(measured)}}
+            display(self._question(exercise, measured), metadata=found)  # a grader reads it there
         else:
             print(verdict)
 

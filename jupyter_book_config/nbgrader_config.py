@@ -1,0 +1,12 @@
+"""Settings of nbgrader for these chapters: run `nbgrader generate_assignment 04_gan` and the like in this folder."""
+
+c = get_config()  # noqa: F821  (nbgrader provides it)
+
+# The answer cells hold stubs already: clearing them would take away what is asked for.
+c.GenerateAssignment.preprocessors = [f"nbgrader.preprocessors.{name}" for name in (
+    "IncludeHeaderFooter", "InstantiateTests", "LockCells", "ClearOutput", "CheckCellMetadata", "ComputeChecksums",
+    "SaveCells", "ClearHiddenTests", "ClearMarkScheme", "ComputeChecksums", "CheckCellMetadata")]
+
+c.OverwriteCells.add_missing_cells = True  # a check that a student took out is put back, and counts
+c.Execute.timeout = 60                     # seconds for a cell; no cell that trains is run
+c.Execute.error_on_timeout = {"ename": "TimeoutError", "evalue": "", "traceback": ["It ran for too long."]}
