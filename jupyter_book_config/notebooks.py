@@ -256,7 +256,7 @@ def _tidy(output: nbformat.NotebookNode) -> None:
     """Without a kernel a stored slider is dead: leave its still picture, if it has one, and what to do."""
     if WIDGET in output.get("data", {}):
         del output["data"][WIDGET]
-        output["metadata"]["genmed"] = {"still": True}
+        output["metadata"].setdefault("genmed", {})["still"] = True
         if "image/png" not in output["data"] and not output["data"].get("text/plain", "").startswith(OPEN):
             output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}
     if len(output.get("data", {}).get("image/png", "")) > LARGE:
