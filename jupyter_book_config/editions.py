@@ -118,8 +118,8 @@ def for_class(path: Path, edition: str, names: Sequence[str]) -> nbformat.Notebo
 
 def marks(grade_id: str, cell_type: str, *, points: int | None, solution: bool) -> dict:
     """A cell's metadata for nbgrader, which allows no dot in grade_id; without points it is not graded."""
-    known = {"schema_version": 3, "grade_id": grade_id.replace(".", "-"), "grade": points is not None, "solution": solution,
-             "locked": not solution, "task": False, "cell_type": cell_type}
+    known = {"schema_version": 3, "grade_id": grade_id.replace(".", "-"), "grade": points is not None,
+             "solution": solution, "locked": not solution, "task": False, "cell_type": cell_type}
     return known if points is None else known | {"points": points}
 
 
