@@ -129,6 +129,12 @@ def test_the_file_browser_lists_what_is_the_readers():
     assert not any(fnmatch("my own figure.png", glob) for glob in hidden)
 
 
+def test_lab_shows_nothing_of_what_only_the_tests_need():
+    """nbgrader brings a menu and buttons of its own, notebook 7 a second way to open a notebook."""
+    page = json.loads((ROOT / "jupyter_book_config" / "lab" / "settings" / "page_config.json").read_text())
+    assert page["disabledExtensions"] == {"@jupyter/nbgrader": True, "@jupyter-notebook/lab-extension": True}
+
+
 def test_git_does_not_see_the_copies():
     assert "/my_chapters/" in (ROOT / ".gitignore").read_text().split()
     assert os.path.samefile(lab.MINE.parent, ROOT)
