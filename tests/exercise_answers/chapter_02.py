@@ -238,13 +238,12 @@ WRONG = {
     ],
     "2.17": [
         ("def fit_coordinates(lam, sigma2, beta):\n"
-         "    w = torch.zeros_like(lam).requires_grad_()\n"
-         "    a = torch.zeros_like(lam).requires_grad_()\n"
-         "    for _ in range(20):\n"
-         "        J = ((1 - w * a) ** 2 * lam / sigma2 + beta * a**2 * lam).sum() / 2\n"
-         "        g, h = torch.autograd.grad(J, (w, a))\n"
-         "        w, a = w - 0.05 * g, a - 0.05 * h\n"
-         "    return w.detach(), a.detach(), torch.ones_like(lam)", "start at w = 0"),
+         "    w, a = torch.zeros_like(lam), torch.zeros_like(lam)\n"
+         "    for _ in range(50):\n"
+         "        of_w = -(1 - w * a) * a * lam / sigma2 + w / sigma2\n"
+         "        of_a = -(1 - w * a) * w * lam / sigma2 + beta * a * lam\n"
+         "        w, a = w - 0.01 * of_w, a - 0.01 * of_a\n"
+         "    return w, a, torch.ones_like(lam)", "start at w = 0"),
         ("def fit_coordinates(lam, sigma2, beta):\n"
          "    w = (lam - sigma2).relu().sqrt()\n"
          "    return w, w / (w**2 + sigma2), sigma2 / (w**2 + sigma2)", "price is not charged"),
