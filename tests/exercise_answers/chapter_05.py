@@ -11,7 +11,8 @@ ELEVEN = ("def eleven_losses(on_real, y, on_fake, asked):\n    ce = F.cross_entr
           "    fake = torch.full((len(asked),), 10)\n")
 BEST = ("def best_discriminator(p_r, p_g):\n    real = p_r.sum(1)\n"
         "    D = torch.cat([p_r, p_g[:, None]], 1) / (real + p_g)[:, None]\n")
-PAIR = "def pair_loss(D, x, y, fake, asked, wrong):\n    up, down = lambda s: F.softplus(-s).mean(), lambda s: F.softplus(s).mean()\n"
+PAIR = ("def pair_loss(D, x, y, fake, asked, wrong):\n"
+        "    up, down = lambda s: F.softplus(-s).mean(), lambda s: F.softplus(s).mean()\n")
 AUX = ("def auxiliary_losses(real, real_classes, y, fake, fake_classes, asked, weight):\n"
        "    a = F.softplus(-real).mean() + F.softplus(fake).mean()\n    g = F.softplus(-fake).mean()\n"
        "    r, f = F.cross_entropy(real_classes, y), F.cross_entropy(fake_classes, asked)\n")
@@ -61,7 +62,8 @@ WRONG = {
         (ELEVEN + "    return (ce(on_real, y) + ce(on_fake, fake)) / 2, -ce(on_fake, fake)", "minimax"),
         (ELEVEN + "    real = 1 - on_fake.softmax(1)[:, -1]\n"
          "    return (ce(on_real, y) + ce(on_fake, fake)) / 2, -real.log().mean()", "any digit"),
-        (ELEVEN + "    return (ce(on_real, y) + ce(on_fake, fake + 1)) / 2, ce(on_fake, asked)", "stopped with IndexError"),
+        (ELEVEN + "    return (ce(on_real, y) + ce(on_fake, fake + 1)) / 2, ce(on_fake, asked)",
+         "stopped with IndexError"),
     ],
     "5.5": [
         ("def apart(s):\n    return s.logsumexp(1) - s[:, 10], s[:, :10].log_softmax(1)", "among the scores"),
@@ -82,7 +84,8 @@ WRONG = {
     ],
     "5.7": [
         (PAIR + "    return up(D(x, y)) + (down(D(fake, asked)) + down(D(x, wrong))) / 2", "flows on"),
-        (PAIR + "    return up(D(x, y)) + (down(D(fake.detach(), y)) + down(D(x, wrong))) / 2", "judged under the labels"),
+        (PAIR + "    return up(D(x, y)) + (down(D(fake.detach(), y)) + down(D(x, wrong))) / 2",
+         "judged under the labels"),
         (PAIR + "    return up(D(x, y)) + (down(D(fake.detach(), asked)) + up(D(x, wrong))) / 2", "the *pair* is not"),
         (PAIR + "    return up(D(x, y)) + down(D(fake.detach(), asked)) + down(D(x, wrong))", "twice as often"),
         (PAIR + "    return up(D(x, y)) + down(D(fake.detach(), asked))", "are missing"),
@@ -133,20 +136,23 @@ WRONG = {
         (SPREAD + "    return sum(apart(drawn[asked == c]) for c in classes) / "
          "sum(apart(real[labels == c]) for c in classes)", "ratio of averages"),
         (SPREAD + "    return sum(torch.cdist(drawn[asked == c], drawn[asked == c]).mean()\n"
-         "               / torch.cdist(real[labels == c], real[labels == c]).mean() for c in classes) / 3", "with itself"),
+         "               / torch.cdist(real[labels == c], real[labels == c]).mean() for c in classes) / 3",
+         "with itself"),
         (SPREAD + "    return sum((torch.pdist(drawn[asked == c]) ** 2).mean()\n"
          "               / (torch.pdist(real[labels == c]) ** 2).mean() for c in classes) / 3", "squared"),
         (SPREAD + "    return sum(apart(real[labels == c]) / apart(drawn[asked == c]) for c in classes) / 3",
          "upside down"),
     ],
-    "5.14": [("prediction_5_14 = 1 / 5", "are the same picture"), ("prediction_5_14 = 1", "all five are real".capitalize()),
+    "5.14": [("prediction_5_14 = 1 / 5", "are the same picture"), ("prediction_5_14 = 1", "All five are real"),
              ("prediction_5_14 = 0.0", "single picture"), ("prediction_5_14 = 0.5", "does not count pictures"),
              ("prediction_5_14 = 0.9", "too high")],
     "5.15": [
         (RECALL + "    near = (distance <= radius).any(1).float()\n"
-         "    each = torch.stack([near[labels == c].mean() for c in range(3)])\n    return each, each.mean()", "*any* class"),
+         "    each = torch.stack([near[labels == c].mean() for c in range(3)])\n"
+         "    return each, each.mean()", "*any* class"),
         (RECALL + "    near = ((distance <= radius) & same).any(0).float()\n"
-         "    each = torch.stack([near[asked == c].mean() for c in range(3)])\n    return each, each.mean()", "precision"),
+         "    each = torch.stack([near[asked == c].mean() for c in range(3)])\n"
+         "    return each, each.mean()", "precision"),
         (RECALL + "    near = ((distance <= radius) & same).any(1).float()\n"
          "    return torch.stack([near[labels == c].mean() for c in range(3)]), near.mean()", "vanishes from it"),
         (RECALL + "    near = (distance <= radius).float()\n"
@@ -192,13 +198,15 @@ OTHER = {
     "5.7": ["def pair_loss(D, x, y, fake, asked, wrong):\n    bce = F.binary_cross_entropy_with_logits\n"
             "    with torch.no_grad():\n        fake = fake.clone()\n"
             "    s = D(torch.cat([x, fake, x]), torch.cat([y, asked, wrong])).view(3, -1)\n"
-            "    one, zero = torch.ones_like(s[0]), torch.zeros_like(s[:2])\n    return bce(s[0], one) + bce(s[1:], zero)"],
+            "    one, zero = torch.ones_like(s[0]), torch.zeros_like(s[:2])\n"
+            "    return bce(s[0], one) + bce(s[1:], zero)"],
     "5.8": ["def auxiliary_losses(real, real_classes, y, fake, fake_classes, asked, weight):\n"
             "    both = F.cross_entropy(torch.cat([real_classes, fake_classes]), torch.cat([y, asked]))\n"
             "    on_D = -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean() + weight * both\n"
             "    rows = torch.arange(len(asked))\n    picked = fake_classes.log_softmax(1)[rows, asked]\n"
             "    return on_D, (-F.logsigmoid(fake) - weight * picked).mean()"],
-    "5.9": ["def projection(W):\n    W = W.numpy()\n    v = sum(W) / len(W)\n    return v, [list(row - v) for row in W]"],
+    "5.9": ["def projection(W):\n    W = W.numpy()\n    v = sum(W) / len(W)\n"
+            "    return v, [list(row - v) for row in W]"],
     "5.10": ["def three_terms(p_g, p_r):\n    kl = cross = H = 0.0\n    for a, b in zip(p_g.tolist(), p_r.tolist()):\n"
              "        g, r = sum(a), sum(b)\n        kl += g * math.log(g / r)\n        for s, t in zip(a, b):\n"
              "            cross -= s * math.log(t / r)\n            H -= s * math.log(s / g)\n    return kl, cross, H"],
@@ -208,10 +216,12 @@ OTHER = {
     "5.12": ["prediction_5_12 = 0.79"],
     "5.13": ["def diversity(drawn, asked, real, labels):\n    def apart(x):\n        n = len(x)\n"
              "        return (x[:, None] - x).square().sum(2).sqrt().sum() / (n * (n - 1))\n    total = 0.0\n"
-             "    for c in set(labels.tolist()):\n        total += apart(drawn[asked == c]) / apart(real[labels == c])\n"
+             "    for c in set(labels.tolist()):\n"
+             "        total += apart(drawn[asked == c]) / apart(real[labels == c])\n"
              "    return total / len(set(labels.tolist()))"],
     "5.14": ["prediction_5_14 = 0.80"],
-    "5.15": ["def recall(real, labels, drawn, asked, radius):\n    each = []\n    for c in sorted(set(labels.tolist())):\n"
+    "5.15": ["def recall(real, labels, drawn, asked, radius):\n    each = []\n"
+            "    for c in sorted(set(labels.tolist())):\n"
              "        nearest = torch.cdist(real[labels == c], drawn[asked == c]).min(1).values\n"
              "        each.append((nearest <= radius).double().mean().item())\n    return each, sum(each) / len(each)"],
     "5.16": ["def scores_with_shares(real, fake, share_real, share_fake):\n"
