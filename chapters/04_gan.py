@@ -1891,7 +1891,7 @@ sheet.check("4.15", steepness)
 # </details>
 
 # %% tags=["answer"]
-def keep(log_odds, share):
+def keep_probabilities(log_odds, share):
     """Probabilities (N,) of keeping each drawing, min(1, ratio / M), of mean `share`.
 
     log_odds (N,): log p_r/p_g of the drawings; share: a number below 1.
@@ -1899,7 +1899,7 @@ def keep(log_odds, share):
     ...
 
 # %% tags=["check"]
-sheet.check("4.16", keep)
+sheet.check("4.16", keep_probabilities)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.16</summary>
@@ -1907,7 +1907,7 @@ sheet.check("4.16", keep)
 # What is capped at 1 is too rare among what is kept; the larger $M$, the less is capped and the more is drawn in vain.
 #
 # ```python
-# def keep(log_odds, share):
+# def keep_probabilities(log_odds, share):
 #     low, high = log_odds.min() - 20, log_odds.max() + 20
 #     for _ in range(60):
 #         log_M = (low + high) / 2

@@ -43,7 +43,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import data, kernels, metrics, nets, plots, runtime, train, widgets
+from genmed_core import data, exercises, kernels, metrics, nets, plots, runtime, train, widgets
 
 SEED = runtime.chapter_seed(0)
 device = runtime.device()
@@ -72,6 +72,7 @@ def draw_ring(n, seed):
 ring = draw_ring(40_000, seed=SEED)
 train_set, val_set, test_set = (data.digits(split) for split in ("train", "val", "test"))
 expect = metrics.Expectations("06_wgan", source=test_set.source)
+sheet = exercises.sheet("06_wgan")
 
 # %% [markdown]
 # ## The earth mover's distance
@@ -91,6 +92,40 @@ expect = metrics.Expectations("06_wgan", source=test_set.source)
 # either side, with $1/n$ of the earth on each. An optimal plan then need never split a heap (the extreme points of
 # the set of couplings are the permutations, a theorem of Birkhoff's; Peyré and Cuturi 2019), so for small $n$ we can
 # try all of them:
+
+# %% [markdown]
+# **Exercise 6.1 (predict ★). Four heaps, four holes.** Before the next cell tries all plans: heaps lie at $(0, 0)$,
+# $(1, 0)$, $(0, 1)$ and $(1, 1)$, holes at $(3, 0)$, $(2, 0)$, $(3, 1)$ and $(0, 2)$, with a quarter of the earth each.
+# How large is $W$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# One heap has a hole close by that nobody else comes near. Give it that one.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# What is left can be carried straight to the right. Do not forget the quarter.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_6_1 = None  # a number
+
+# %% tags=["check"]
+sheet.check("6.1", prediction_6_1)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.1</summary>
+#
+# $(0, 1)$ goes up by 1, $(1, 1)$ right by 2, and the two lower heaps right by 4 in all, whichever takes which:
+# $(1 + 2 + 4)/4$. Two plans are equally cheap.
+#
+# ```python
+# prediction_6_1 = 7 / 4
+# ```
+#
+# </details>
 
 # %% tags=["nbval-check-output"]
 heaps = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -182,7 +217,7 @@ lines_picture(0.5)
 # ## On a line, sorting is optimal
 #
 # In one dimension (6.2) can be solved on paper. Suppose that a plan crosses: it sends $x_1 < x_2$ to $y_1 > y_2$.
-# Uncross it, $x_1 \to y_2$ and $x_2 \to y_1$. The work never grows (exercise 6.5). Uncross all pairs, and smallest
+# Uncross it, $x_1 \to y_2$ and $x_2 \to y_1$. The work never grows (exercise 6.7). Uncross all pairs, and smallest
 # goes to smallest, second to second:
 #
 # $$ W(p, q) = \frac1n \sum_{i=1}^{n} \lvert x_{(i)} - y_{(i)} \rvert
@@ -356,7 +391,41 @@ def train_critics(x, y, sizes, *, clips, penalties, steps, rate, title):
     histories[title] = train.fit(step, runtime.budget(steps), title=title)
     return critic.requires_grad_(False)
 
+# %% [markdown]
+# **Exercise 6.2 (predict ★★). What a bound on weights allows.** The first critic below has one input, two hidden layers
+# of 64 units with ReLU and one output, and every weight is clipped to $[-0.1, 0.1]$. What is the steepest slope that it
+# could have? Compare with the one it will have.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# With every unit switched on, the critic is linear. Its slope is a sum over paths from input to output.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# There are $64 \cdot 64$ paths, and a path is worth the product of the weights on it.
+#
+# </details>
 
+# %% tags=["answer"]
+prediction_6_2 = None  # a number
+
+# %% tags=["check"]
+sheet.check("6.2", prediction_6_2)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.2</summary>
+#
+# All weights at $+c$ and all units on: $64 \cdot 64 \cdot c^3$. So clipping does limit the slope, by a $K$ that grows
+# with the width and with a power of $c$: half the bound allows an eighth of the slope.
+#
+# ```python
+# prediction_6_2 = 64 * 64 * 0.1**3
+# ```
+#
+# </details>
+
+# %%
 histories = {}
 torch.manual_seed(SEED)
 line_critics = train_critics(p_line[:, None].to(device), q_line[:, None].to(device), [1, 64, 64, 1],
@@ -493,7 +562,7 @@ expect("(6.4): largest difference of its three forms", max(three_forms) - min(th
 # %% [markdown]
 # How good are the points? A centre counts as **touched** if at least 20 of 2,000 points lie
 # within 0.2 of it. That asks for little: the fair share is $2000 / 8 = 250$, and a plain circle of radius 2, *without
-# any centres*, has an arc of length 0.4 near each and leaves $2000 \cdot 0.4 / 4\pi \approx 64$ points there. It
+# any centres*, has an arc of length $0.4$ near each and leaves $2000 \cdot 0.4 / 4\pi \approx 64$ points there. It
 # touches all eight. So touching shows only where points are missing. Whether they sit on the centres is told by the
 # share of points **near one**: the circle has $8 \cdot 0.4 / 4\pi \approx 0.25$, the true ring practically 1. What
 # stays below $0.25$ is no better than the circle. And (6.4) gives a distance without any critic: project both sets on
@@ -623,7 +692,7 @@ for name, (touched, near, sliced, slope, score) in ladder.items():
     print(f"{name:22s} {touched:7.1f}  {near:8.2f}  {sliced:8.2f}  {slope:14.2g}  {score:13.2g}")
 
 # %% [markdown]
-# Rung 1 keeps the sigmoid. A critic confined to $[0, 1]$ measures total variation (exercise 6.3), which is as flat as
+# Rung 1 keeps the sigmoid. A critic confined to $[0, 1]$ measures total variation (exercise 6.9), which is as flat as
 # JS where the two sets do not meet, and a sigmoid that is certain passes on no gradient: the points do worse than the
 # GAN's. Rung 2 lifts the limit and nothing takes its place: no score is too large, and the points fly out. (Rung 1's
 # scores may be larger still, but its sigmoid hides that.) Rung 3, clipping, ends that at once, at a price: hardly any
@@ -686,7 +755,7 @@ for name, v in norms.items():
 # %% [markdown]
 # In figure 6.3 the penalised critic's slopes stand close together near 1. The clipped one's lie far below and spread
 # over a decade, and its weights pile up at both bounds: it wants to be steeper, and has no other way left (exercise
-# 6.6). Many of the penalised critic's weights lie beyond that bound. A limit on every weight is a poor stand-in for
+# 6.13). Many of the penalised critic's weights lie beyond that bound. A limit on every weight is a poor stand-in for
 # one on the slope.
 #
 # It gets worse with depth. The slope of a deep critic is a product with one factor for each layer, and clipping sets
@@ -1052,7 +1121,7 @@ fig
 #
 # $$ \mathrm{MMD}_{\mathcal F}(p, q) = \sup_{f \in \mathcal F} \mathbb{E}_p f - \mathbb{E}_q f . \tag{6.10} $$
 #
-# All functions between 0 and 1 give the total variation (exercise 6.3), the 1-Lipschitz ones give $W$. For some sets
+# All functions between 0 and 1 give the total variation (exercise 6.9), the 1-Lipschitz ones give $W$. For some sets
 # the supremum can be written down, and then nobody has to train a critic. Take a kernel such as $k(x, y) = e^{-\lVert
 # x - y \rVert^2 / 2 s^2}$, and for $\mathcal F$ the unit ball of the functions that it spans. The best $f$ is the
 # difference of two sums of bumps, one on each real and one on each drawn point, and
@@ -1099,7 +1168,7 @@ fig
 # Every generator touches all eight centres, nothing oscillates, and the loss is a distance. But a circle would touch
 # them too, and the share of points near a centre is *below* the circle's: in figure 6.9 they are smeared along the
 # ring. A kernel sees details of its own width, and the narrowest here is four times the width of a heap. On pixels it
-# is worse (exercise 6.7).
+# is worse (exercise 6.15).
 #
 # ## What this chapter promises
 #
@@ -1131,156 +1200,618 @@ print(f"training took {sum(h.seconds for h in histories.values()):.0f} s for {le
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 6.1 Two Gaussians.** Use (6.4) to find $W$ between $\mathcal N(\mu_1, \sigma_1^2)$ and $\mathcal N(\mu_2,
-# \sigma_2^2)$ on a line (a) for $\sigma_1 = \sigma_2$ and (b) for $\mu_1 = \mu_2$. Check with samples.
+# Each exercise has a cell for your answer; the cell below it checks it, and says what it can about a mistake. One star
+# takes a minute or two, three take half an hour. What is left open stops nothing.
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 6.1</summary>
+# %% [markdown]
+# **Exercise 6.3 (code ★★). The cheapest plan.** Compute (6.2) for $n$ heaps and $n$ holes of equal size in the plane.
+# In the check $n = 5$, so you may try all plans.
 #
-# $F^{-1}(u) = \mu + \sigma \Phi^{-1}(u)$, so $W = \mathbb{E}\,\lvert (\mu_1 - \mu_2) + (\sigma_1 - \sigma_2) Z
-# \rvert$ with $Z \sim \mathcal N(0, 1)$. (a) $W = \lvert \mu_1 - \mu_2 \rvert$. (b) $W = \lvert \sigma_1 - \sigma_2
-# \rvert \sqrt{2/\pi}$, for $\mathbb{E}\lvert Z \rvert = \sqrt{2/\pi}$. KL between the same two grows with the
-# *square* of the distance in units of $\sigma$; $W$ does not ask how wide the heaps are.
+# <details class="hint"><summary>Hint 1</summary>
+#
+# `itertools.permutations(range(n))` lists them. A plan sends heap $i$ to hole `plan[i]`.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.cdist(x, y)[range(n), plan]` are the ways of one plan.
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-generator = torch.Generator().manual_seed(0)
-z1, z2 = torch.randn(2, 200_000, generator=generator)
-shifted = metrics.wasserstein_1d(z1, 3 + z2).item()
-wider = metrics.wasserstein_1d(z1, 2.5 * z2).item()
-print(f"(a) formula 3.00, sampled {shifted:.2f}; (b) formula {1.5 * math.sqrt(2 / math.pi):.2f}, sampled {wider:.2f}")
+# %% tags=["answer"]
+def cheapest(x, y):
+    """The earth mover's distance of two sets of n points.
 
-# %% [markdown]
-# **Exercise 6.2 Bars that overlap.** Let $p = U[0, 1]$ and $q_\theta = U[\theta, 1 + \theta]$ with $0 \le \theta \le
-# 2$. Find KL, JS and $W$. Where does JS have a useful slope?
+    x, y (n, 2): heaps and holes, 1/n of the earth on each.  Returns a number.
+    """
+    ...
 
-# %% [markdown] tags=["solution"]
-# <details class="solution"><summary>Solution 6.2</summary>
-#
-# $\mathrm{KL} = \infty$ for $\theta > 0$. Where only one of the two has mass, $m$ is half of it and each contributes
-# $\log 2$ times its share; where both are 1, $m = 1$ and the contribution is 0. So $\mathrm{JS} = \min(\theta, 1)
-# \log 2$: a slope as long as the bars overlap, none afterwards. $W = \theta$ throughout. With overlap the GAN is not
-# blind; noise on the images, which makes overlap, is one of the oldest remedies.
-#
-# </details>
-
-# %% tags=["solution", "nbval-check-output"]
-t = torch.linspace(0, 3, 30_001)[:-1] + 5e-5
-for theta in (0.25, 0.75, 1.5):
-    p, q = ((t >= a) & (t < a + 1) for a in (0.0, theta))
-    p, q = p.double(), q.double()
-    m = 0.5 * (p + q)
-    js = 1e-4 * 0.5 * (torch.xlogy(p, p / m.clamp(min=1e-9)) + torch.xlogy(q, q / m.clamp(min=1e-9))).sum().item()
-    w = 1e-4 * (1e-4 * (p - q).cumsum(0)).abs().sum().item()
-    print(f"θ = {theta}: JS {js:.3f}, formula {min(theta, 1) * math.log(2):.3f}; W {w:.3f}, formula {theta:.3f}")
-
-# %% [markdown]
-# **Exercise 6.3 Rung 1 of the ladder.** Which distance does the difference of mean scores measure, if the critic is
-# any function into $[0, 1]$ (a sigmoid at its end)? What does it say about the two parallel lines?
+# %% tags=["check"]
+sheet.check("6.3", cheapest)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 6.3</summary>
 #
-# $\int f\,(p - q)$ is greatest for $f = 1$ where $p > q$ and $f = 0$ elsewhere, and equals $\int \max(p - q, 0) =
-# \frac12 \int \lvert p - q \rvert$: the **total variation**. For two lines that do not touch it is 1 for every
-# $\theta \ne 0$, as useless as JS. The loss alone is not what makes a WGAN; the limit on the slope is.
+# A hole takes one heap only. The nearest hole for each, or one after the other, is another sum.
+#
+# ```python
+# def cheapest(x, y):
+#     way, n = torch.cdist(x, y), len(x)
+#     return min(way[range(n), plan].mean() for plan in itertools.permutations(range(n)))
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-p, q = torch.tensor([0.5, 0.3, 0.2, 0.0]), torch.tensor([0.1, 0.3, 0.2, 0.4])
-best = max(((p - q) * torch.tensor(f)).sum().item() for f in itertools.product((0.0, 0.5, 1.0), repeat=4))
-variation = 0.5 * (p - q).abs().sum()
-print(f"best of all critics with scores 0, ½, 1: {best:.2f}; half the absolute difference: {variation:.2f}")
-
 # %% [markdown]
-# **Exercise 6.4 The penalty's bias.** Let $p$ and $q$ be two single points at distance $d$, and let the critic rise
-# linearly between them with slope $s$. Which $s$ minimises (6.8), and what does the critic's gap then report in place
-# of $W = d$?
+# **Exercise 6.4 (code ★★). On a line, with unequal numbers.** Compute (6.4) for two samples on a line that need not be
+# of one size: sorting does not pair them any more, but the area between the two distribution functions is still there.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Between two neighbouring places of the joint sample both functions are constant.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Sort the joint sample; at each place `searchsorted(..., right=True) / n` is $F$; multiply $\lvert F_p - F_q \rvert$ by
+# the length of the step, and add.
+#
+# </details>
+
+# %% tags=["answer"]
+def wasserstein_1d(x, y):
+    """Wasserstein-1 distance of two samples on a line, x (N,) and y (M,).  Returns a number."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.4", wasserstein_1d)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 6.4</summary>
 #
-# $L(s) = -ds + \lambda (s - 1)^2$ gives $s = 1 + \frac{d}{2\lambda}$. The gap is $ds = d + \frac{d^2}{2\lambda}$: too
-# large, and more so for a small $\lambda$ or distant heaps. The penalised critic's gap is a meter with a slightly
-# stretched scale. Divided by the largest slope it is a certified bound again.
+# The integral over $t$ needs no pairs. The check repeats each point until both samples are equally large, and sorts.
+#
+# ```python
+# def wasserstein_1d(x, y):
+#     t = torch.cat([x, y]).sort().values
+#     P, Q = (torch.searchsorted(sample.sort().values, t, right=True) / len(sample) for sample in (x, y))
+#     return ((P - Q).abs()[:-1] * t.diff()).sum()
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-s = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
-for d, lam in ((2.0, 10.0), (2.0, 1.0)):
-    for _ in range(200):
-        loss = -d * s + lam * (s - 1) ** 2
-        s = (s - 0.2 / lam * torch.autograd.grad(loss, s)[0]).detach().requires_grad_()
-    formula = 1 + d / (2 * lam)
-    print(f"d = {d:.0f}, λ = {lam:.0f}: slope {s:.3f}, formula {formula:.3f}; gap {d * s:.2f} for W = {d:.0f}")
-
 # %% [markdown]
-# **Exercise 6.5 Uncrossing.** Show that for $x_1 < x_2$ and $y_1 < y_2$ on a line, $\lvert x_1 - y_1 \rvert + \lvert
-# x_2 - y_2 \rvert \le \lvert x_1 - y_2 \rvert + \lvert x_2 - y_1 \rvert$. Is the optimal plan unique?
+# **Exercise 6.5 (derive ★★). Two Gaussians.** Find $W$ between $\mathcal N(\mu_1, \sigma_1^2)$ and
+# $\mathcal N(\mu_2, \sigma_2^2)$ on a line. What is it for equal widths, and what for equal means? A formula or a fine
+# quadrature will do.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $F^{-1}(u) = \mu + \sigma\, \Phi^{-1}(u)$. Put both into the middle form of (6.4).
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# It is $\mathbb{E}\,\lvert a + b Z \rvert$ with $Z \sim \mathcal N(0, 1)$, $a = \mu_1 - \mu_2$ and
+# $b = \sigma_1 - \sigma_2$: the mean of a folded Gaussian.
+#
+# </details>
+
+# %% tags=["answer"]
+def between_gaussians(mu_1, sigma_1, mu_2, sigma_2):
+    """Wasserstein-1 distance of two Gaussians on a line; sigma_1 != sigma_2 are standard deviations."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.5", between_gaussians)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 6.5</summary>
 #
-# Write $\lvert x - y \rvert = \int \mathbf 1[t \text{ lies between } x \text{ and } y]\,dt$. At a given $t$, let $a$
-# of the two $x$ and $b$ of the two $y$ lie below $t$. Any plan must carry at least $\lvert a - b \rvert$ grains
-# across $t$. The sorted plan carries exactly that many at each $t$: if $a = b$ the sorted partners lie on the same
-# side; if they differ, only the surplus crosses. Integrate over $t$. It is not unique: with $x = (0, 1)$ and $y = (2,
-# 3)$ both plans cost 4. Uniqueness needs a cost that is strictly convex, such as the square.
+# For equal widths $W = \lvert \mu_1 - \mu_2 \rvert$; for equal means $\lvert \sigma_1 - \sigma_2 \rvert \sqrt{2/\pi}$,
+# for $\mathbb{E}\lvert Z \rvert = \sqrt{2/\pi}$. KL between two Gaussians of equal width grows with the *square* of the
+# distance in units of $\sigma$; $W$ does not ask how wide the heaps are.
+#
+# ```python
+# def between_gaussians(mu_1, sigma_1, mu_2, sigma_2):
+#     a, b = mu_1 - mu_2, abs(sigma_1 - sigma_2)
+#     return b * math.sqrt(2 / math.pi) * math.exp(-(a**2) / (2 * b**2)) + a * math.erf(a / (b * math.sqrt(2)))
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-x, y = torch.randn(2, 10_000, 2, generator=torch.Generator().manual_seed(0)).sort(2).values
-uncrossed, crossed = (x - y).abs().sum(1), (x - y.flip(1)).abs().sum(1)
-print("never dearer:", bool((uncrossed <= crossed + 1e-6).all()),
-      f"; equally dear in {100 * ((uncrossed - crossed).abs() < 1e-6).float().mean():.0f} % of cases")
-
 # %% [markdown]
-# **Exercise 6.6 The simplest clipped critic.** Let $f(x) = w^\top x$ with $\lvert w_i \rvert \le c$. What is the
-# supremum of $\mathbb{E}_p f - \mathbb{E}_q f$? Give two distributions that it cannot tell apart, and say what the
-# generator would then learn.
+# **Exercise 6.6 (derive ★★). Bars that overlap.** Let $p = U[0, 1]$ and $q_\theta = U[\theta, 1 + \theta]$ with
+# $0 < \theta < 2$. Find JS (in nats) and $W$. Where does JS have a useful slope?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Where only one of the two has mass, $m$ is half of it. Where both have, $m$ is the same as either.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# No more than all of the mass can be without a partner: something stops at $\theta = 1$.
+#
+# </details>
+
+# %% tags=["answer"]
+def bars(theta):
+    """JS in nats and W of U[0, 1] and U[theta, 1 + theta].
+
+    theta (5,): shifts between 0 and 2.  Returns two tensors (5,): JS, W.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.6", bars)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 6.6</summary>
 #
-# With $\delta = \mathbb{E}_p x - \mathbb{E}_q x$, the best weights are $w_i = c \operatorname{sign} \delta_i$: *all*
-# of them at the bound. The value is $c \lVert \delta \rVert_1$. It sees the means and nothing else: our ring and a
-# single point in its middle are the same to it. A deep clipped critic is richer, but the tendency to put weights at
-# $\pm c$ stays, as the histogram above shows.
+# $\mathrm{KL} = \infty$ for $\theta > 0$. Where only one has mass it contributes $\log 2$ times its share; where both
+# are 1 the contribution is 0. So $\mathrm{JS} = \min(\theta, 1) \log 2$: a slope as long as the bars overlap, none
+# afterwards. $W = \theta$ throughout. With overlap the GAN is not blind; noise on the images, which makes overlap, is
+# one of the oldest remedies.
+#
+# ```python
+# def bars(theta):
+#     return theta.clamp(max=1) * math.log(2), theta
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-generator = torch.Generator().manual_seed(0)
-x, y = torch.randn(2, 500, 3, generator=generator)
-delta = x.mean(0) - y.mean(0) + torch.tensor([1.0, -2.0, 0.5])
-corners = torch.tensor(list(itertools.product((-0.1, 0.1), repeat=3)))
-print("best corner equals c |δ|₁:", torch.allclose((corners @ delta).max(), 0.1 * delta.abs().sum()))
-
 # %% [markdown]
-# **Exercise 6.7 A kernel's reach.** Compute (6.11) for two single points at distance $d$ and a Gaussian kernel of
-# width $s$, and its slope in $d$. Why did we use four widths, and why would a single narrow one fail from the bad
-# start?
+# **Exercise 6.7 (predict ★★). When crossing costs nothing.** Let $x_1 < x_2$ and $y_1 < y_2$ on a line. Show that
+# $\lvert x_1 - y_1 \rvert + \lvert x_2 - y_2 \rvert \le \lvert x_1 - y_2 \rvert + \lvert x_2 - y_1 \rvert$. Then
+# predict: of four independent draws from one density, sorted into such pairs, in what share of cases do both plans cost
+# *the same*?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# At a place $t$, count the grains that a plan must carry across it, and those that the sorted plan does carry.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The four draws lie on the line in one of six orders of $x$ and $y$, all equally likely.
+#
+# </details>
+
+# %% tags=["answer"]
+prediction_6_7 = None  # a share
+
+# %% tags=["check"]
+sheet.check("6.7", prediction_6_7)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 6.7</summary>
 #
-# $\mathrm{MMD}^2 = 2 - 2 e^{-d^2/2s^2}$, with slope $\frac{2d}{s^2} e^{-d^2/2s^2}$, greatest at $d = s$ and
-# practically zero beyond $4s$: far apart, MMD saturates just as JS does. A wide kernel pulls from far away and is
-# blind to detail, a narrow one sees detail only. In 784 dimensions all distances are alike and no width is right,
-# which is why kernels on pixels gave way to critics, and to kernels on learned features.
+# Write $\lvert x - y \rvert = \int \mathbf 1[t \text{ lies between } x \text{ and } y]\,dt$. At a given $t$, let $a$ of
+# the two $x$ and $b$ of the two $y$ lie below $t$. Any plan must carry at least $\lvert a - b \rvert$ grains across
+# $t$. The sorted plan carries exactly that many at each $t$: if $a = b$ the sorted partners lie on the same side; if
+# they differ, only the surplus crosses. Integrate over $t$. The crossed plan costs the same only if no $t$ lies between
+# the two $x$ *and* between the two $y$, in two of six orders. So the best plan is not unique: with $x = (0, 1)$ and
+# $y = (2, 3)$ both cost 4. Uniqueness needs a cost that is strictly convex, such as the square.
+#
+# ```python
+# prediction_6_7 = 2 / 6
+# ```
 #
 # </details>
 
-# %% tags=["solution", "nbval-check-output"]
-for d in (0.5, 1.0, 4.0):
-    point = torch.zeros(3, 2)
-    value = metrics.mmd2(point, point + torch.tensor([d, 0.0]), [1.0])
-    print(f"d = {d}: mmd2 {value:.4f}, formula {2 - 2 * math.exp(-d * d / 2):.4f}, "
-          f"slope {2 * d * math.exp(-d * d / 2):.4f}")
+# %% [markdown]
+# **Exercise 6.8 (code ★). Two losses without a logarithm.** Write both losses of the game (6.9), to be made small, on
+# scores of a critic without a sigmoid and without a penalty. One sign decides whether it learns.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The critic makes the gap $\mathbb{E} f(x) - \mathbb{E} f(G(z))$ large.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Minus the gap for the critic. $G$ can move only one of its two terms.
+#
+# </details>
+
+# %% tags=["answer"]
+def wgan_losses(on_real, on_fake):
+    """The critic's and the generator's loss.
+
+    on_real, on_fake (B, 1): scores.  Returns two numbers: the critic's, the generator's.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.8", wgan_losses)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.8</summary>
+#
+# Minus the critic's loss is the gap, the meter of this chapter, if the critic is near its best.
+#
+# ```python
+# def wgan_losses(on_real, on_fake):
+#     return on_fake.mean() - on_real.mean(), -on_fake.mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.9 (derive ★★). Rung 1 of the ladder.** Let the critic be *any* function into $[0, 1]$, as with a sigmoid
+# at its end. For two tables of probabilities, what is the largest difference of mean scores, $\sum_k f_k (p_k - q_k)$?
+# And what does it say about the two parallel lines?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Choose $f_k$ at every outcome by itself.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# 1 where $p_k > q_k$, else 0.
+#
+# </details>
+
+# %% tags=["answer"]
+def best_gap(p, q):
+    """The largest difference of mean scores of a critic into [0, 1]; p, q (K,): probabilities.  Returns a number."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.9", best_gap)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.9</summary>
+#
+# $\int f\,(p - q)$ is greatest for $f = 1$ where $p > q$ and $f = 0$ elsewhere, and equals
+# $\int \max(p - q, 0) = \frac12 \int \lvert p - q \rvert$: the **total variation**. For two lines that do not touch it
+# is 1 for every $\theta \ne 0$, as useless as JS. The loss alone is not what makes a WGAN; the limit on the slope is.
+#
+# ```python
+# def best_gap(p, q):
+#     return (p - q).clamp(min=0).sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.10 (code ★★★). The gradient penalty.** Write the last term of (6.8) without $\lambda$, for a batch of
+# pictures and given weights $a$, one for each pair. The check also looks at the gradient that it sends to the critic's
+# own weights, a second derivative.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $a$ has to meet `(B, 1, H, W)`: view it as `(B, 1, 1, 1)`. The mixed pictures must ask for a gradient.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# `torch.autograd.grad(f(mixed).sum(), mixed, create_graph=True)`, then one norm for each picture.
+#
+# </details>
+
+# %% tags=["answer"]
+def slope_penalty(f, real, fake, a):
+    """The mean of (slope - 1)^2 on the way between real and fake pictures.
+
+    f: pictures -> scores (B, 1); real, fake (B, 1, H, W); a (B,): the share of the real picture.
+    Returns a number.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.10", slope_penalty)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.10</summary>
+#
+# The sum over the batch keeps the pictures apart, for no score depends on another picture (which is why the critic has
+# no batch normalisation). Without `create_graph` the penalty would be a constant.
+#
+# ```python
+# def slope_penalty(f, real, fake, a):
+#     a = a.view(-1, 1, 1, 1)
+#     mixed = (a * real + (1 - a) * fake).requires_grad_()
+#     gradient, = torch.autograd.grad(f(mixed).sum(), mixed, create_graph=True)
+#     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.11 (derive ★★). The penalty's bias.** Let $p$ and $q$ be two single points at distance $d$, and let the
+# critic rise linearly between them with slope $s$. Which $s$ minimises (6.8), and what gap does the critic then report
+# in place of $W = d$?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# Write (6.8) as a function of $s$: the gap is $ds$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# $-ds + \lambda (s - 1)^2$ is a parabola.
+#
+# </details>
+
+# %% tags=["answer"]
+def biased(d, lam):
+    """The best slope of the penalised critic, and the gap that it reports.
+
+    d: the distance; lam: the weight of the penalty.  Returns two numbers: slope, gap.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.11", biased)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.11</summary>
+#
+# $s = 1 + \frac{d}{2\lambda}$, and the gap is $ds = d + \frac{d^2}{2\lambda}$: too large, and more so for a small
+# $\lambda$ or distant heaps. The penalised critic's gap is a meter with a slightly stretched scale. Divided by the
+# largest slope it is a certified bound again.
+#
+# ```python
+# def biased(d, lam):
+#     s = 1 + d / (2 * lam)
+#     return s, d * s
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.12 (code ★). A clipped step.** One step of plain gradient descent on the critic's loss, followed by the
+# original WGAN's clipping. Return the new weights.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# What is bounded: the step, or where it leads?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# First the step, then `clamp`.
+#
+# </details>
+
+# %% tags=["answer"]
+def clipped_step(w, gradient, rate, c):
+    """Weights after one step.
+
+    w, gradient (K,): weights of the critic and the gradient of its loss; rate and the bound c: numbers.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.12", clipped_step)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.12</summary>
+#
+# A weight whose gradient keeps its sign ends at $\pm c$, where figure 6.3 finds many.
+#
+# ```python
+# def clipped_step(w, gradient, rate, c):
+#     return (w - rate * gradient).clamp(-c, c)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.13 (derive ★). The simplest clipped critic.** Let $f(x) = w^\top x$ with $\lvert w_i \rvert \le c$. What
+# is the largest difference of mean scores of two samples? Which two distributions can it not tell apart, and what would
+# a generator learn from it?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $w$ meets the samples only through the difference of their means.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Each coordinate by itself: its weight is at one of its two bounds.
+#
+# </details>
+
+# %% tags=["answer"]
+def linear_gap(x, y, c):
+    """The supremum of mean f(x) - mean f(y) over all |w_i| <= c; x (N, d), y (M, d).  Returns a number."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.13", linear_gap)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.13</summary>
+#
+# With $\delta$ the difference of the means, the best weights are $w_i = c \operatorname{sign} \delta_i$: *all* of them
+# at the bound, and the value is $c \lVert \delta \rVert_1$. It sees the means and nothing else: our ring and a single
+# point in its middle are the same to it, so a generator would learn a mean. A deep clipped critic is richer, but the
+# tendency to put weights at $\pm c$ stays, as figure 6.3 shows.
+#
+# ```python
+# def linear_gap(x, y, c):
+#     return c * (x.mean(0) - y.mean(0)).abs().sum()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.14 (code ★★). Means of a kernel.** Estimate (6.11) from two batches without bias, for the kernel
+# $k(x, y) = e^{-\lVert x - y \rVert^2 / 2 s^2}$.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# $x$ and $x'$ in (6.11) are two *different* draws.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Leave the diagonals out, of the sum and of the number of pairs. In the cross term there is nothing to leave out.
+#
+# </details>
+
+# %% tags=["answer"]
+def mmd2(x, y, s):
+    """The unbiased estimate of MMD^2; x (N, d), y (M, d): batches; s: the kernel's width.  Returns a number."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.14", mmd2)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.14</summary>
+#
+# With the diagonals each of the first two means is too large, by $(1 - \bar k)/N$ if $\bar k$ is the mean over
+# different points, and a generator that is already right would seem to be wrong. Without them the estimate may fall
+# below 0.
+#
+# ```python
+# def mmd2(x, y, s):
+#     def kernel(a, b):
+#         return torch.exp(-torch.cdist(a, b).square() / (2 * s**2))
+#     def within(a):
+#         n = len(a)
+#         return (kernel(a, a).sum() - n) / (n * (n - 1))
+#     return within(x) + within(y) - 2 * kernel(x, y).mean()
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.15 (derive ★★). A kernel's reach.** For two single points at distance $d$ and a Gaussian kernel of width
+# $s$, find (6.11), its slope in $d$, and the distance at which the slope is greatest. Why did we use four widths, and
+# why would one narrow one fail from the bad start?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# All draws from one point are the same: $k(x, x') = 1$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Differentiate $2 - 2 e^{-d^2/2s^2}$, and then once more.
+#
+# </details>
+
+# %% tags=["answer"]
+def reach(d, s):
+    """MMD^2, its slope in d, and the distance of the greatest slope, for a kernel of width s: three numbers."""
+    ...
+
+# %% tags=["check"]
+sheet.check("6.15", reach)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.15</summary>
+#
+# The slope is greatest at $d = s$ and practically zero beyond $4s$: far apart, MMD saturates just as JS does. A wide
+# kernel pulls from far away and is blind to detail, a narrow one sees detail only. In 784 dimensions all distances are
+# alike and no width is right, which is why kernels on pixels gave way to critics, and to kernels on learned features.
+#
+# ```python
+# def reach(d, s):
+#     bell = math.exp(-(d**2) / (2 * s**2))
+#     return 2 - 2 * bell, 2 * d / s**2 * bell, s
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.16 (investigate ★★★). The smallest Wasserstein GAN.** As in chapter 4: a real at 0, a fake at $\theta$,
+# the critic $f(x) = \psi x$, the gap $-\psi\theta$. The critic moves first, by $\eta$ down its loss; then $G$ by $\eta$
+# down its own. Play from $(\theta, \psi) = (1, \frac12)$ with three critics: clipped, $\lvert\psi\rvert \le c$; with
+# the penalty $\lambda (\lvert\psi\rvert - 1)^2$ of (6.8); and with the penalty $\lambda \psi^2$, which asks for slope
+# 0. Then run it for hundreds of steps: which of the three finds the real?
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# The critic's loss is $\psi\theta$ plus its penalty; $G$'s is $-\psi\theta$, with the new $\psi$.
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# The derivative of $(\lvert\psi\rvert - 1)^2$ is $2(\lvert\psi\rvert - 1) \operatorname{sign} \psi$.
+#
+# </details>
+
+# %% tags=["answer"]
+def smallest_wgan(eta, lam, c, steps):
+    """Where the fake is after 0, 1, ..., steps steps.
+
+    Returns three tensors or lists (steps + 1,) of theta: clipped, penalty towards slope 1, towards slope 0.
+    """
+    ...
+
+# %% tags=["check"]
+sheet.check("6.16", smallest_wgan)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.16</summary>
+#
+# Only the third. The clipped players circle: where no bound is met, nothing slows them down. The second critic wants
+# slope 1 even where the best one is flat, so at $\theta = 0$ it still pushes; and its sign turns only when the fake has
+# gone past the real by about $2\lambda$ or more, for on the way from $+1$ to $-1$ it has to pass through 0. (Mescheder
+# et al. 2018 found both.) In a real game averaged weights and a falling rate hide this.
+#
+# ```python
+# def smallest_wgan(eta, lam, c, steps):
+#     def game(critic):
+#         theta, psi, places = 1.0, 0.5, [1.0]
+#         for _ in range(steps):
+#             psi = critic(theta, psi)
+#             theta = theta + eta * psi
+#             places.append(theta)
+#         return places
+#     return (game(lambda theta, psi: min(max(psi - eta * theta, -c), c)),
+#             game(lambda theta, psi: psi - eta * (theta + 2 * lam * (abs(psi) - 1) * math.copysign(1, psi))),
+#             game(lambda theta, psi: psi - eta * (theta + 2 * lam * psi)))
+# ```
+#
+# </details>
+
+# %% [markdown]
+# **Exercise 6.17 (predict ★). Reading the meter.** In the middle of a game with falling rates the critic's gap rises.
+# What may you conclude?
+#
+# - (a) Nothing yet: the critic may have got better. Freeze the drawings and train a fresh critic on them.
+# - (b) $W$ has grown, for by (6.6) the gap is $W$.
+# - (c) The drawings have begun to get worse, and this is the moment to stop.
+# - (d) A Wasserstein critic's gap says nothing about the drawings, whoever measures it.
+#
+# <details class="hint"><summary>Hint 1</summary>
+#
+# (6.6) has a supremum. Who has to reach it?
+#
+# </details>
+# <details class="hint"><summary>Hint 2</summary>
+#
+# Compare the gap of the game's critic and those of the fresh critics in figure 6.8.
+#
+# </details>
+
+# %% tags=["answer"]
+choice_6_17 = None  # "a", "b", "c" or "d"
+
+# %% tags=["check"]
+sheet.check("6.17", choice_6_17)
+
+# %% [markdown] tags=["solution"]
+# <details class="solution"><summary>Solution 6.17</summary>
+#
+# What a critic reports depends on the drawings and on the critic. Only one that is near its best measures the drawings.
+#
+# ```python
+# choice_6_17 = "a"
+# ```
+#
+# </details>
+
+# %%
+sheet.summary()
 
 # %% [markdown]
 # ## What the sources get wrong
@@ -1293,7 +1824,7 @@ for d in (0.5, 1.0, 4.0):
 # textbook -->
 #
 # **"The critic's loss is the Wasserstein distance."** With clipping it is that distance times an unknown factor at
-# best, and the factor follows the bound. With the penalty it overshoots (exercise 6.4). On the line, where we know
+# best, and the factor follows the bound. With the penalty it overshoots (exercise 6.11). On the line, where we know
 # $W$:
 
 # %%
@@ -1346,6 +1877,8 @@ print("centres touched, by seed:", judge(points_of(G_one))[0].tolist())
 # - Y. Li, K. Swersky, R. Zemel. Generative moment matching networks. ICML 2015. arXiv:1502.02761
 # - M. Lucic, K. Kurach, M. Michalski, O. Bousquet, S. Gelly. Are GANs created equal? A large-scale study. NeurIPS
 # 2018.   arXiv:1711.10337
+# - L. Mescheder, A. Geiger, S. Nowozin. Which training methods for GANs do actually converge? ICML 2018.
+#   arXiv:1801.04406
 # - G. Peyré, M. Cuturi. Computational optimal transport. 2019. arXiv:1803.00567
 # - J. Stanczuk, C. Etmann, L. M. Kreusser, C.-B. Schönlieb. Wasserstein GANs work because they fail (to approximate
 #   the Wasserstein distance). 2021. arXiv:2103.01678

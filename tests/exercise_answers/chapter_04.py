@@ -19,7 +19,7 @@ SMALL = '''def smallest_gan(eta, gamma, steps):
     return game(False), game(True)
 '''
 STEEP = "def steepness(D, x, n, sigma):\n    "
-KEEP = "def keep(s, share):\n    r = s.exp()\n    "
+KEEP = "def keep_probabilities(s, share):\n    r = s.exp()\n    "
 MODES = "def modes(p, c, sd):\n    near = torch.cdist(p, c) < 3 * sd\n    shares = near.float().mean(0)\n    "
 
 WRONG = {
@@ -149,7 +149,7 @@ WRONG = {
         (KEEP + "return r / r.max()", "whatever the share"),
         (KEEP + "k = round(share * len(r))\n    return (s >= s.sort(descending=True).values[k - 1]).float()",
          "all others never"),
-        ("def keep(s, share):\n    r, low, high = s.sigmoid(), 1e-6, 1e6\n    for _ in range(200):\n"
+        ("def keep_probabilities(s, share):\n    r, low, high = s.sigmoid(), 1e-6, 1e6\n    for _ in range(200):\n"
          "        M = math.sqrt(low * high)\n"
          "        low, high = (M, high) if (r / M).clamp(max=1).mean() > share else (low, M)\n"
          "    return (r / M).clamp(max=1)", "in proportion to D"),
@@ -200,7 +200,7 @@ OTHER = {
     "4.14": ["def penalties(eta):\n    return torch.tensor([eta, (4 + eta**2) / (2 * eta)]).unbind()"],
     "4.15": [STEEP + "moved, still = D(torch.cat([x + sigma * n, x])).chunk(2)\n"
              "    return F.mse_loss(moved, still) / sigma**2"],
-    "4.16": ["def keep(s, share):\n    M = s.exp().mean()\n    for _ in range(2000):\n"
+    "4.16": ["def keep_probabilities(s, share):\n    M = s.exp().mean()\n    for _ in range(2000):\n"
              "        M = M * (s.exp() / M).clamp(max=1).mean() / share\n    return (s.exp() / M).clamp(max=1)"],
     "4.17": ["def modes(p, c, sd):\n    p, c = p.numpy(), c.numpy()\n"
              "    d = ((p[:, None] - c[None]) ** 2).sum(-1) ** 0.5\n"
