@@ -244,8 +244,8 @@ sheet.check("8.3", prediction_8_3, measured=int((linear.alpha_bar > 0.5).sum()))
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 8.3</summary>
 #
-# About a quarter of the way: the root of the quadratic in the second hint. A network with this schedule spends most of
-# its steps on images that hardly anything is left of.
+# About a quarter of the way: the root of the quadratic in the second hint. From there on, three quarters of the way,
+# there is less image than noise in what the network is shown.
 #
 # ```python
 # a, b = 0.5 * 1.99e-5, 1e-4

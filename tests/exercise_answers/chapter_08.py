@@ -122,7 +122,8 @@ WRONG = {
         ({"bar": "(1 - beta)[t]"}, "the single step"), ({"bar": "(1 - beta.cumsum(0)[t]).clamp(min=0)"}, "*product*")),
     "8.2": planted(
         COSINE, COSINES, ({"beta": "1 - f[1:] / f[:-1]"}, "not held at 0.999"), ({"beta": "f[1:] / f[0]"}, "return ᾱ"),
-        ({"power": ""}, "to be squared"), ({"last": "T", "beta": "torch.cat([0 * f[:1], 1 - f[1:] / f[:-1]])"}, "one step early"),
+        ({"power": ""}, "to be squared"),
+        ({"last": "T", "beta": "torch.cat([0 * f[:1], 1 - f[1:] / f[:-1]])"}, "one step early"),
         ({"beta": "(1 - f[1:] / f[0]).clamp(max=0.999)"}, "all the noise so far"), ({"s": "0.0"}, "offset is missing")),
     "8.3": [("prediction_8_3 = 500", "so does the *cosine*"), ("prediction_8_3 = 69", "the mean β"),
             ("prediction_8_3 = 35", "the largest β"), ("prediction_8_3 = 707", "half of the *sum*"),
@@ -165,7 +166,7 @@ WRONG = {
         ({"loss": "(denoise(x_t, t) - eps).abs().mean()"}, "absolute error")),
     "8.10": [
         ("def drop_labels(y, u, drop, null):\n    return torch.where(u > drop, null, y)", "You keep the share"),
-        ("def drop_labels(y, u, drop, null):\n    return y if u[0] >= drop else 0 * y + null", "for the whole batch"),
+        ("def drop_labels(y, u, drop, null):\n    return y if u[0] >= drop else 0 * y + null", "the whole batch?"),
         ("def drop_labels(y, u, drop, null):\n    return y * (u >= drop)", "That is a digit"),
         ("def drop_labels(y, u, drop, null):\n    y = y.clone()\n    y[:int(drop * len(y))] = null\n    return y",
          "whichever they are"),
