@@ -2123,6 +2123,8 @@ print(f"a perfect denoiser {perfect_loss():.4f}, one that knows nothing {2 * SIG
 # - Carlini, Hayes, Nasr et al. (2023). *Extracting training data from diffusion models.* USENIX Security.
 # - Chowdhury, Rahman, Khandakar et al. (2020). *Can AI help in screening viral and COVID-19 pneumonia?* IEEE
 #   Access.
+# - Clopper, Pearson (1934). *The use of confidence or fiducial limits illustrated in the case of the binomial.*
+#   Biometrika.
 # - Cohen, Morrison, Dao et al. (2020). *COVID-19 image data collection: prospective predictions are the future.*
 # - Dar, Ghanaat, Kahmann et al. (2023). *Investigating data memorization in 3D latent diffusion models for medical
 #   image synthesis.* MICCAI workshop.

@@ -214,7 +214,7 @@ WRONG = {
         (one("disguise(films)", "1 - films"), "average chest"),
         (one("disguise(films)", "F.avg_pool2d(films, 9, 1, 4)"), "fine detail"),
         (one("disguise(films)", "films.mean(0, keepdim=True).expand_as(films)"), "Nobody is left"),
-        (TURNED.replace("DEGREES", "3").replace("ZOOM", "1.0"), "still know"),
+        (TURNED.replace("DEGREES", "5").replace("ZOOM", "1.0"), "still know"),
     ],
 }
 OTHER = {
@@ -252,6 +252,6 @@ OTHER = {
     "9.14": [TURNED.replace("DEGREES", "14").replace("ZOOM", "0.8"),
              "def disguise(films):\n    n = len(films)\n"
              "    grid = F.affine_grid(torch.eye(2, 3).repeat(n, 1, 1), films.shape, align_corners=False).clone()\n"
-             "    grid[..., 0] += 0.35 * torch.sin(3 * grid[..., 1])\n"
+             "    grid[..., 0] += 0.5 * torch.sin(3 * grid[..., 1])\n"
              "    return F.grid_sample(films, grid, padding_mode='border', align_corners=False)"],
 }
