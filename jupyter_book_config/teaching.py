@@ -112,7 +112,7 @@ def note(name: str, notebook: nbformat.NotebookNode, seconds: dict[int, float], 
 
 def collect(folder: Path = CHAPTERS, measured: Path = MEASURED) -> None:
     """Copy what runs have noted to figures/minutes.json, with the machine in words."""
-    noted = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(measured.glob("*.json"))}
+    noted = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in measured.glob("[0-9][0-9]_*.json")}
     if not noted:
         return
     os.environ["GENMED_THREADS"] = os.environ.get("GENMED_THREADS", "").strip() or "1"  # as notebooks.py has it
