@@ -201,18 +201,15 @@ def sections_table(chapter: Chapter, seconds: dict[str, float]) -> str:
 
 
 def plan_table(chapter: Chapter, plans: dict[str, dict]) -> str:
-    """What a lesson of so many minutes keeps, what it leaves out, and what it adds up to."""
+    """What a lesson of so many minutes leaves out, which exercises it does, and what it adds up to."""
     rows = []
     for slot in sorted(plans, key=int):
         kept = [chapter.section(name) for name in plans[slot]["sections"]]
         done = sorted((chapter.called(title) for title in plans[slot]["exercises"]), key=chapter.exercises.index)
         left = [section.name for section in chapter.sections
                 if section not in kept and section.name not in {*LISTS, OPENING}]
-        undone = [exercise for exercise in chapter.exercises if exercise not in done]
-        rows.append([slot, "; ".join(section.name for section in kept), numbers(done), "; ".join(left) or "nothing",
-                     numbers(undone), sum(s.minutes for s in kept) + sum(e.minutes for e in done)])
-    head = ["minutes", "sections kept", "exercises done", "sections left out", "exercises left out", "adds up to"]
-    return table(head, rows, left=5)
+        rows.append([slot, "; ".join(left) or "nothing", numbers(done), planned(chapter, plans[slot])])
+    return table(["minutes", "leave out the sections", "do only the exercises", "adds up to"], rows, left=3)
 
 
 def reviews_table(reviews: Sequence[dict], chapters: Sequence[Chapter]) -> str:
