@@ -27,8 +27,9 @@ from grading.sandbox import Limits, SandboxError  # noqa: E402
 from grading.submissions import Submission, collect  # noqa: E402
 from grading.verdicts import Chapter, chapter, marks, sheet_path  # noqa: E402
 
-ALWAYS = ("Answers ran in processes of their own, with Python's own refusals of files, sockets and programs. That is no "
-          "wall against an expert: grade on a machine or an account that holds nothing else of worth.")
+ALWAYS = ("Answers ran in processes of their own, with Python's own refusals of files, sockets and programs. That is "
+          "no wall against an expert: grade on a machine or an account that holds nothing else of worth.")
+DEFAULT_LIMITS = Limits()
 MISSING = {
     "network": "This system gives a process no network of its own (Linux's unshare): only Python refuses sockets here, "
                "and a program that an answer left behind could outlive it.",
@@ -54,7 +55,8 @@ def known_chapters(source: Path, picked: Sequence[str]) -> list[str]:
 
 
 def grade(folder: Path, picked: Sequence[str] = (), source: Path = notebooks.CHAPTERS,
-          out: Path = ROOT / "_build" / "grades", workers: int = 2, limits: Limits | None = None) -> list[report.Graded]:
+          out: Path = ROOT / "_build" / "grades", workers: int = 2,
+          limits: Limits = DEFAULT_LIMITS) -> list[report.Graded]:
     """Grade all that lies in a folder and write the result to `out`; returns the rows. GradeError where it cannot."""
     if not folder.is_dir():
         raise GradeError(f"{folder} is no folder: SUBMISSIONS=DIR names the one that holds the students' notebooks")
@@ -69,7 +71,7 @@ def grade(folder: Path, picked: Sequence[str] = (), source: Path = notebooks.CHA
         chapters = {name: chapter(name, source) for name in sorted({s.chapter for s in readable})}
     except (editions.EditionError, notebooks.ChapterError) as problem:
         raise GradeError(str(problem)) from None
-    graded, walls = run(readable, chapters, workers, limits or Limits())
+    graded, walls = run(readable, chapters, workers, limits)
     rows = complete(graded, found, list(picked and names) or list(chapters), said)
     sentences = missing(walls)
     try:

@@ -20,14 +20,12 @@ import editions  # noqa: E402
 RIGHT = tiny_class.RIGHT
 ANSWERS = {
     "right": RIGHT,
-    "half": {"1.1": "def mean_square(x):\n    return x.pow(2).sum()", "1.2": "1 / 0", "1.3": "prediction_1_3 = 0",
+    "half": {"1.1": "def mean_square(x):\n    return x.pow(2).sum()", "1.2": "import sys; sys.exit()",
              "1.4": "import warnings\n\ndef straight(x):\n    warnings.warn('x')\n    return 2 * x"},
-    "cheat": {"1.2": "import sys; sys.exit()", "1.4": "def straight(x):\n    while True:\n        pass"},
 }
 POINTS = {  # by check
     "right": {"1.1": 2, "1.2": 1, "1.3": 1, "1.4": 3},
-    "half": {"1.1": 0, "1.2": 0, "1.3": 0, "1.4": 3},  # a warning is no mistake
-    "cheat": {"1.1": 0, "1.2": 0, "1.3": 0, "1.4": 0},  # the first and third wait, whatever their checks were made into
+    "half": {"1.1": 0, "1.2": 0, "1.3": 0, "1.4": 3},  # the third waits; a warning is no mistake
 }
 
 
@@ -38,7 +36,7 @@ def by_number(notebook):
 
 
 def cheated(notebook):
-    """A submission whose checks were changed, made worth more, or taken out."""
+    """A submission with its checks changed, made worth more, or taken out: nbgrader puts them back."""
     checks = by_number(notebook)
     checks["1.1"].source = "2"
     checks["1.1"].metadata["nbgrader"]["points"] = 100
@@ -57,7 +55,7 @@ def course(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def api(course):
-    """The API of a course that was released, answered by three students, and graded."""
+    """The API of a course that was released, answered by two students, and graded."""
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config, PyFileConfigLoader
 
@@ -75,7 +73,7 @@ def api(course):
         place.mkdir(parents=True)
         notebook = nbformat.read(course / "release" / "01_tiny" / "01_tiny.ipynb", as_version=4)
         tiny_class.filled(notebook, answers)
-        nbformat.write(cheated(notebook) if student == "cheat" else notebook, place / "01_tiny.ipynb")
+        nbformat.write(cheated(notebook) if student == "half" else notebook, place / "01_tiny.ipynb")
         graded = api.autograde("01_tiny", student)
         assert graded["success"], graded["error"]
     return api

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from genmed_core.exercises.answers import (
+    SECONDS,
     BadAnswer,
     Case,
     Outputs,
@@ -62,7 +63,8 @@ class FunctionExercise(Exercise):
         """The cases of one check; the same seed draws the same."""
         return [self.cases(generator) for _ in range(CASES)]
 
-    def tried(self, answer: Any, cases: list[Case]) -> list[Outputs] | Verdict:
+    def tried(self, answer: Any, cases: list[Case],
+              seconds: float = SECONDS) -> list[Outputs] | Verdict:
         """A function's outputs for the cases; where it gives none, the verdict on that.
 
         It needs no oracle: a grader calls it where only the reader's code runs.
@@ -72,7 +74,7 @@ class FunctionExercise(Exercise):
         if not callable(answer):
             return self.wrong(f"A function is asked for, not a {type(answer).__name__}.")
         try:
-            with time_limit(), torch.random.fork_rng(devices=[]):
+            with time_limit(seconds), torch.random.fork_rng(devices=[]):
                 return [self.outputs(answer, case) for case in cases]
         except Unanswered:
             return self.open()

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading.verdicts import Mark
-
 from genmed_core.exercises.exercise import MARKS
+from grading.verdicts import Mark
 
 PAGE = """<!DOCTYPE html>
 <html lang="en-GB">

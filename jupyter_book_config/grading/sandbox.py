@@ -1,5 +1,6 @@
 """Running one student's answers in a process of its own, from the outside: how it is begun, heard and ended."""
 
+import contextlib
 import json
 import os
 import queue
@@ -26,9 +27,9 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an answer may use: seconds for one exercise, and for beginning; bytes beside Python's own, and of results."""
+    """What an answer may use: seconds for one exercise, and for beginning; bytes beside Python's own, and told."""
 
-    seconds: float = 20
+    seconds: float = 40
     start: float = 180
     memory: int = 2 * 2**30
     said: int = 50_000_000
@@ -101,10 +102,8 @@ class _Process:
 
     def __exit__(self, *_: object) -> None:
         if hasattr(os, "killpg"):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         else:
             subprocess.run(["taskkill", "/F", "/T", "/PID", str(self.process.pid)], capture_output=True)
         self.process.wait()

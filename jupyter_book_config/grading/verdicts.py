@@ -1,4 +1,4 @@
-"""What is said of each answer: made here, in a process that runs no student's code, from what came out of the worker."""
+"""What is said of each answer: made in a process that runs no student's code, from what came out of the worker."""
 
 import random
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from typing import Any
 
 import editions
 import torch
-from grading.sandbox import Job, Limits, Reply, replies
-from grading.submissions import Submission
-from grading.worker import NUMBERS, load_sheet
 from notebooks import read_notebook
 
 from genmed_core.exercises import Exercise, FunctionExercise, NumberExercise, Sheet
 from genmed_core.exercises import sheets as book_sheets
 from genmed_core.exercises.answers import BadAnswer, Outputs, tensor
+from grading.sandbox import Job, Limits, Reply, replies
+from grading.submissions import Submission
+from grading.worker import NUMBERS, load_sheet
 
 LONGEST = 2000  # characters of what is said
 
@@ -101,7 +101,7 @@ def judged(exercise: Exercise, reply: Reply | None, seed: int, measured: float |
         return verdict.state, verdict.message
     value = reply.get("value")
     if isinstance(exercise, NumberExercise) and exercise.truth is None and measured is None and value is not None:
-        return "by hand", f"{exercise.number}: {value!r:.60} is predicted; the book's notebook stores no measured value."
+        return "by hand", f"{exercise.number}: {value!r:.60} is predicted; the book stores no measured value."
     verdict = exercise.judge(value, measured)
     return verdict.state, verdict.message
 
