@@ -12,7 +12,7 @@ ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
 $(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
 endif
 
-.PHONY: setup renew lab notebooks book test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
+.PHONY: setup renew lab notebooks book student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -35,6 +35,15 @@ notebooks: setup
 
 book: setup
 	$(RUN) jupyter_book_config/build.py $(BOOK)
+
+# the book for a class, CHAPTERS="4 5" of it: _build/student.zip without solutions, _build/instructor.zip with them;
+# PACKAGE="genmed @ git+https://..." is what students give pip
+student instructor: setup
+	$(RUN) jupyter_book_config/editions.py $@ $(CHAPTERS) --package "$(PACKAGE)"
+
+# the notebooks of a class: DIR/NAME/04_gan.ipynb or DIR/NAME.ipynb
+grade: setup
+	$(RUN) jupyter_book_config/grade.py "$(or $(SUBMISSIONS),$(error say where they are: make grade SUBMISSIONS=DIR))" --chapters "$(CHAPTERS)"
 
 test: setup lint unit chapters site
 
