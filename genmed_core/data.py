@@ -10,8 +10,10 @@ import hashlib
 import io
 import math
 import os
+import pickle
 import socket
 import struct
+import tarfile
 import tempfile
 import threading
 import urllib.request
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.datasets import MNIST
+from torchvision.datasets import CIFAR10, MNIST
 from torchvision.datasets.utils import download_and_extract_archive
 
 from genmed_core import runtime
@@ -60,15 +62,22 @@ FOREIGN = {
     b"\x1f\x8b": "a gzip file without .gz in its name",
     b"pk\x03\x04": "a zip archive",
 }
+# of animals: split -> (drawings, seed), as many as CIFAR-10 has birds and cats
+ANIMAL_SPLITS = {"train": (9_000, 301), "val": (1_000, 302), "test": (2_000, 303)}
+CIFAR_NUMBERS = {"bird": 2, "cat": 3}  # among CIFAR-10's ten classes
+CIFAR_VAL = 1_000  # how many of its 10,000 training images are set aside
 # split -> (phantoms, seed), in the proportions of the database's splits
 PHANTOM_SPLITS = {"train": (2_400, 201), "val": (800, 202), "test": (800, 203)}
 STALL, PATIENCE = 4, 90  # seconds without an answer, and for a whole download, then it is given up
+CIFAR_PATIENCE = 600  # 170 MB
 OWN_FILMS = "own films"
 OF_PATIENTS = ("database", OWN_FILMS)  # sources of which no picture leaves this machine
 # what figures call the images of a source
 CAPTIONS = {
     "mnist": "MNIST",
     "strokes": "drawn digits",
+    "cifar10": "CIFAR-10",
+    "animals": "drawn animals",
     "database": "COVID-19 Radiography Database",
     OWN_FILMS: "films of your own",
     "phantom": "simulated X-rays of no patient",
@@ -87,10 +96,10 @@ class Absent(DataError):
 class ImageSet:
     """Images (N, 1, H, W) uint8 with labels (N,) int64 and a class name for each label.
 
-    Images in a wider integer type are taken as bytes where their values are 0 to 255. `source` says
-    where they come from, one of CAPTIONS or a name of your own; `factors` {name: (N,)} holds what
-    shaped each image where that is known, that is for embedded data. Raises ValueError when parts
-    do not fit.
+    Colour images are (N, 3, H, W), red, green, blue. Images in a wider integer type are taken as
+    bytes where their values are 0 to 255. `source` says where they come from, one of CAPTIONS or a
+    name of your own; `factors` {name: (N,)} holds what shaped each image where that is known, that
+    is for embedded data. Raises ValueError when parts do not fit.
     """
 
     images: torch.Tensor
@@ -117,8 +126,9 @@ class ImageSet:
         return len(self.images)
 
     def __repr__(self) -> str:
-        n, _, height, width = self.images.shape
-        what = f"{n:,} images {height}x{width}, {len(self.classes)} classes"
+        n, channels, height, width = self.images.shape
+        colour = " in colour" if channels == 3 else ""
+        what = f"{n:,} images {height}x{width}{colour}, {len(self.classes)} classes"
         return f"ImageSet({what}, source={self.source!r})"
 
     @property
@@ -137,10 +147,11 @@ Reader = Callable[..., tuple[ImageSet, str]]  # see READERS
 
 
 def _as_bytes(images: torch.Tensor) -> torch.Tensor:
-    """Images as uint8 (N, 1, H, W), or ValueError."""
+    """Images as uint8 (N, 1, H, W), in colour (N, 3, H, W), or ValueError."""
     images = torch.as_tensor(images)
-    if images.dim() != 4 or images.shape[1] != 1:
-        raise ValueError(f"images must be uint8 (N, 1, H, W), not {_kind(images)}")
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise ValueError("images must be uint8 (N, 1, H, W), or in colour (N, 3, H, W), "
+                         f"not {_kind(images)}")
     if images.dtype == torch.uint8:
         return images
     if images.is_floating_point() or images.is_complex() or images.dtype == torch.bool:
@@ -226,6 +237,20 @@ def cxr(split: str = "train", source: str = "auto", size: int = 64) -> ImageSet:
         wanted = f"choose a whole number of pixels from 16 to {KAGGLE_SIZE}"
         raise ValueError(f"size {size!r} is not possible; {wanted}")
     return load("cxr", split, source, size=size)
+
+
+def animals(split: str = "train", source: str = "auto") -> ImageSet:
+    """Birds and cats in colour, 32x32 -> ImageSet; prints one line that says which.
+
+    split "train", "val" or "test": 9,000, 1,000 and 2,000, half of them birds. source "cifar10",
+    "embedded", or "auto": CIFAR-10's files under $GENMED_DATA (default data/), else a download,
+    else the embedded drawings, whose factors are known. GENMED_DATA_SOURCE=embedded makes "auto"
+    mean "embedded".
+
+    Raises DataError for files that are there but damaged, and when "cifar10" is asked for and
+    cannot be had; ValueError for an unknown split or source.
+    """
+    return load("animals", split, source)
 
 
 def load(name: str, split: str = "train", source: str = "auto", **options: Any) -> ImageSet:
@@ -328,6 +353,24 @@ def _phantoms(split: str, size: int) -> tuple[ImageSet, str]:
     return ImageSet(images, labels, CXR_CLASSES, "phantom", factors), "embedded phantoms"
 
 
+def _drawn_animals(split: str) -> tuple[ImageSet, str]:
+    from genmed_core.synthetic import _common, animals  # here: digits should not wait for it
+
+    n, seed = ANIMAL_SPLITS[split]
+
+    def draw() -> tuple[Tensors, Notes]:
+        images, labels, factors = animals.draw_animals(n, seed=seed)
+        columns = {f"factor {name}": column for name, column in factors.items()}
+        return columns | {"images": images, "labels": labels}, {"names": "|".join(factors)}
+
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (animals, _common))
+    recipe = hashlib.sha256(code).hexdigest()
+    tensors, notes = cached("animals", [n, seed, recipe], draw)
+    factors = {name: tensors[f"factor {name}"] for name in notes["names"].split("|")}
+    data = ImageSet(tensors["images"], tensors["labels"], animals.CLASSES, "animals", factors)
+    return data, "embedded drawings of birds and cats"
+
+
 def _films(split: str, size: int) -> tuple[ImageSet, str]:
     """X-rays from the database's folder or from films of the reader's own."""
     if runtime.setting("GENMED_PUBLIC"):
@@ -370,11 +413,17 @@ def _mnist(split: str) -> tuple[ImageSet, str]:
     return _read_mnist(files, split), f"MNIST images from {where}"
 
 
+def _cifar(split: str) -> tuple[ImageSet, str]:
+    place, where = _find_cifar(_data_folder())
+    return _read_cifar(place, split), f"birds and cats of CIFAR-10 from {where}"
+
+
 # data set -> {source: reader}, in the order in which "auto" tries them. A reader takes the split
 # and the options of `load`; it gives an ImageSet and words for the printed line, or raises Absent.
 READERS: dict[str, dict[str, Reader]] = {
     "digits": {"mnist": _mnist, "embedded": _stroke_digits},
     "cxr": {"database": _films, "embedded": _phantoms},
+    "animals": {"cifar10": _cifar, "embedded": _drawn_animals},
 }
 
 
@@ -445,13 +494,13 @@ def _read_mnist(files: Files, split: str) -> ImageSet:
             reason = "its checksum is not MNIST's: changed or damaged"
             raise DataError(f"{path}: {reason}. {_again(path)}")
     data = ImageSet(images[:, None], labels.long(), DIGITS, "mnist")
-    return data if split == "test" else data.subset(_train_or_val(len(data), split))
+    return data if split == "test" else data.subset(_train_or_val(len(data), split, MNIST_VAL))
 
 
-def _train_or_val(n: int, split: str) -> torch.Tensor:
-    """Sorted indices of MNIST's n training images that make up a split."""
+def _train_or_val(n: int, split: str, aside: int) -> torch.Tensor:
+    """Sorted indices of n training images that make up a split, `aside` of them for "val"."""
     order = np.random.RandomState(MNIST_SEED).permutation(n)  # the one that numpy froze for good
-    chosen = order[:MNIST_VAL] if split == "val" else order[MNIST_VAL:]
+    chosen = order[:aside] if split == "val" else order[aside:]
     return torch.from_numpy(np.sort(chosen))
 
 
@@ -503,7 +552,92 @@ def _again(path: Path) -> str:
     return f"Copy it anew, or move it out of {path.parent}, and it is downloaded again."
 
 
+# --- CIFAR-10 -------------------------------------------------------------------------------------
+
+
+def _find_cifar(folder: Path) -> tuple[Path, str]:
+    """Where CIFAR-10's batches lie, a folder or the archive, and its name; raises Absent."""
+    names = [name for name, _ in [*CIFAR10.train_list, *CIFAR10.test_list]]
+    outer = [path for path in _entries(folder) if path.name.lower() in ("cifar10", "cifar-10")]
+    for base in (folder, *outer):
+        place, archive = base / CIFAR10.base_folder, base / CIFAR10.filename
+        if os.path.isdir(place):
+            if missing := [name for name in names if not os.path.lexists(place / name)]:
+                raise DataError(f"{place / missing[0]}: missing. {_again(place)}")
+            return place, _shown(folder, place)
+        if os.path.lexists(archive):
+            return archive, _shown(folder, archive)
+    fetched, where = ((None, "GENMED_OFFLINE forbids the download")
+                      if runtime.setting("GENMED_OFFLINE") else _download_cifar(folder))
+    if fetched is not None:
+        return fetched, where
+    raise Absent(f"no CIFAR-10 files, and {where}; for CIFAR-10 see data/README.md",
+                 f"{folder / CIFAR10.base_folder}: CIFAR-10 is not there ({where}). Put the "
+                 f"archive {CIFAR10.filename}, or the folder in it, into the folder that "
+                 "GENMED_DATA names, or allow the download (network on, GENMED_OFFLINE unset). "
+                 "source='embedded' needs no files.")
+
+
+def _read_cifar(place: Path, split: str) -> ImageSet:
+    """Read and verify the birds and cats of one split -> ImageSet."""
+    batches = CIFAR10.test_list if split == "test" else CIFAR10.train_list
+    images, labels = [], []
+    contents = _cifar_contents(place, [name for name, _ in batches])
+    for (name, md5), content in zip(batches, contents, strict=True):
+        if hashlib.md5(content).hexdigest() != md5:
+            path = place / name if os.path.isdir(place) else place
+            what = "its checksum is not CIFAR-10's: truncated, changed or damaged"
+            raise DataError(f"{path}: {what}. {_again(path)}")
+        batch = pickle.loads(content, encoding="latin1")  # a file whose checksum is CIFAR-10's
+        images.append(torch.as_tensor(batch["data"]).view(-1, 3, 32, 32))
+        labels.append(torch.as_tensor(batch["labels"]))
+    x, numbers = torch.cat(images), torch.cat(labels)
+    wanted = torch.tensor(list(CIFAR_NUMBERS.values()))
+    rows = torch.isin(numbers, wanted).nonzero()[:, 0]
+    y = (numbers[rows, None] == wanted).long().argmax(1)
+    data = ImageSet(x[rows], y, tuple(CIFAR_NUMBERS), "cifar10")
+    return data if split == "test" else data.subset(_train_or_val(len(data), split, CIFAR_VAL))
+
+
+def _cifar_contents(place: Path, names: Sequence[str]) -> list[bytes]:
+    """Contents of CIFAR-10's batches of these names, from their folder or from the archive."""
+    if os.path.isdir(place):
+        return [bytes(_read_bytes(place / name)) for name in names]
+    try:
+        with tarfile.open(place) as archive:
+            members = [archive.extractfile(f"{CIFAR10.base_folder}/{name}") for name in names]
+            return [member.read() if member else b"" for member in members]
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, KeyError) as error:
+        reason = f"truncated, or not the archive of CIFAR-10 ({error})"
+        raise DataError(f"{place}: {reason}. {_again(place)}") from error
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror}). Make it readable.") from error
+
+
 # --- download -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _download_cifar(folder: Path) -> tuple[Path | None, str]:
+    """Fetch CIFAR-10, whole or not at all, into `folder` -> its folder or None, and words."""
+    scratch = _scratch(folder)
+    try:
+        _within(STALL, _knock, CIFAR10.url)
+        print("animals: downloading CIFAR-10, 170 MB, once", flush=True)
+        _within(CIFAR_PATIENCE, download_and_extract_archive, CIFAR10.url, scratch.name, None,
+                CIFAR10.filename, CIFAR10.tgz_md5, True)
+        fetched = Path(scratch.name) / CIFAR10.base_folder
+        _entries(fetched)[0]  # it is there
+    except Exception:  # whatever closed the way, the embedded drawings are the answer
+        scratch.cleanup()
+        return None, "the download failed"
+    target = folder / CIFAR10.base_folder
+    with contextlib.suppress(OSError):
+        fetched.rename(target)
+        scratch.cleanup()
+        return target, "a fresh download"
+    _KEPT.append(scratch)
+    return fetched, f"a temporary download ({target} cannot take it)"
 
 
 @functools.cache  # once per process: neither a failure nor a temporary copy is worth a second try
@@ -512,12 +646,7 @@ def _download_mnist(folder: Path) -> tuple[Path | None, str]:
 
     Where the folder cannot be written, the files stay in a temporary one until the process ends.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(
-            dir=folder, prefix=".download-", ignore_cleanup_errors=True)
-    except OSError:
-        scratch = tempfile.TemporaryDirectory(prefix="genmed-", ignore_cleanup_errors=True)
+    scratch = _scratch(folder)
     try:
         _fetch_mnist(Path(scratch.name) / "raw")
     except Exception:  # whatever closed the way, the embedded drawings are the answer
@@ -529,6 +658,16 @@ def _download_mnist(folder: Path) -> tuple[Path | None, str]:
         return target, "a fresh download"
     _KEPT.append(scratch)
     return Path(scratch.name) / "raw", f"a temporary download ({target} cannot take it)"
+
+
+def _scratch(folder: Path) -> "tempfile.TemporaryDirectory[str]":
+    """A temporary folder inside `folder`, or elsewhere where that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(
+            dir=folder, prefix=".download-", ignore_cleanup_errors=True)
+    except OSError:
+        return tempfile.TemporaryDirectory(prefix="genmed-", ignore_cleanup_errors=True)
 
 
 # temporary folders in use; removed when the process ends
@@ -553,15 +692,15 @@ def _fetch_mnist(raw: Path) -> None:
     """Download MNIST's files, unpacked, from the first mirror that has them, or raise OSError."""
     for mirror in MNIST.mirrors:
         with contextlib.suppress(OSError, RuntimeError):
-            _within(STALL, _knock, mirror)
+            _within(STALL, _knock, mirror + MNIST.resources[0][0])
             _within(PATIENCE, _fetch_from, mirror, raw)
             return
     raise OSError("no mirror of MNIST answers")
 
 
-def _knock(mirror: str) -> None:
-    """See whether a mirror answers; torchvision would try every address and protocol in turn."""
-    urllib.request.urlopen(mirror + MNIST.resources[0][0], timeout=STALL).close()
+def _knock(address: str) -> None:
+    """See whether a server answers; torchvision would try every address and protocol in turn."""
+    urllib.request.urlopen(address, timeout=STALL).close()
 
 
 def _fetch_from(mirror: str, raw: Path) -> None:

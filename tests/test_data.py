@@ -98,7 +98,7 @@ def test_image_set_has_a_length_a_short_repr_and_subsets():
     ({"images": torch.full((4, 1, 5, 6), 256)}, "from 0 to 255, not from 256 to 256"),
     ({"images": torch.full((4, 1, 5, 6), -1)}, "from 0 to 255, not from -1 to -1"),
     ({"images": torch.zeros(4, 5, 6, dtype=torch.uint8)}, r"\(N, 1, H, W\).*\(4, 5, 6\)"),
-    ({"images": torch.zeros(4, 3, 5, 6, dtype=torch.uint8)}, r"\(4, 3, 5, 6\)"),
+    ({"images": torch.zeros(4, 2, 5, 6, dtype=torch.uint8)}, r"in colour \(N, 3, H, W\), not.*\(4, 2, 5, 6\)"),
     ({"labels": torch.arange(3)}, r"int64 \(4,\)"),
     ({"labels": torch.arange(4).int()}, "int64.*int32"),
     ({"labels": torch.tensor([0, 1, 2, 4])}, r"0\.\.3"),
