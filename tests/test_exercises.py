@@ -108,6 +108,11 @@ def test_a_chapter_asks_enough_of_its_reader(path):
     assert source.count("sheet.summary()") == 1 and f'exercises.sheet("{path.stem}")' in source
 
 
+@pytest.mark.parametrize("page", ["README.md", "chapters/intro.md"])
+def test_pages_say_how_many_there_are(page):
+    assert re.search(rf"\b[Tt]here are {len(EXERCISES)}\b", (ROOT / page).read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("path, exercise", EXERCISES)
 def test_the_text_says_what_the_sheet_says_and_hints_twice(path, exercise):
     of_sheet = exercises.sheet(path.stem)[exercise.number]

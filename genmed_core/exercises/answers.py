@@ -122,7 +122,7 @@ def _in_words(error: BaseException, function: Callable, case: Case) -> str:
         hint = " Make new tensors where the arguments are: `torch.zeros(..., device=x.device)`."
     elif "size of tensor" in text or "shapes cannot be multiplied" in text or "broadcast" in text:
         hint = f" The arguments' shapes are {_shapes(case)}."
-    elif isinstance(error, NameError):
+    elif type(error) is NameError:
         hint = " Use only its arguments, and what the chapter's first cell imports."
     return f"It stopped with {name}{f': {text}' if text else ''}{line}.{hint}"
 

@@ -36,7 +36,8 @@ class Exercise:
     @property
     def heading(self) -> str:
         """How the chapter's text names it: 4.1 (code ★★). The title."""
-        return f"Exercise {self.number} ({self.kind} {'★' * self.stars}). {self.title}."
+        end = "" if self.title.endswith("?") else "."
+        return f"Exercise {self.number} ({self.kind} {'★' * self.stars}). {self.title}{end}"
 
     def judge(self, answer: Any, measured: float | None = None) -> Verdict:
         """What is to be said of an answer; `measured` is what the chapter itself has found."""
