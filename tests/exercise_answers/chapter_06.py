@@ -146,11 +146,10 @@ WRONG = {
     "6.12": [
         (CLIPPED + "return (w + rate * gradient).clamp(-c, c)", "uphill"),
         (CLIPPED + "return w - rate * gradient.clamp(-c, c)", "clip the gradient"),
-        (CLIPPED + "return w.clamp(-c, c) - rate * gradient", "before the step"),
+        (CLIPPED + "return w.clamp(-c, c) - rate * gradient", "comes last"),
         (CLIPPED + "return torch.clamp(w - rate * gradient, max=c)", "Only the upper"),
         (CLIPPED + "w = w - rate * gradient\n    return w * c / max(c, w.abs().max())", "shrink all weights"),
         (CLIPPED + "w -= rate * gradient\n    return w.clamp(-c, c)", "in place"),
-        (CLIPPED + "return w - rate * gradient", "at all"),
     ],
     "6.13": [
         (LINEAR + "return c * delta.norm()", "of *length* c"),

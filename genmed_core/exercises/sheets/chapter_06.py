@@ -376,7 +376,8 @@ def tables(g: torch.Generator) -> Case:
     """Two tables of seven outcomes, each larger in several places."""
     p, q = (0.1 + torch.rand(7, generator=g) for _ in range(2))
     p[:3] += 1
-    q[3:6] += 1
+    q[3:5] += 0.7
+    q[5] += 2.5                                                       # the largest difference is one of q's
     return {"p": p / p.sum(), "q": q / q.sum()}
 
 
@@ -622,7 +623,7 @@ def _(w, gradient, rate, c):
     return w - rate * gradient.clamp(-c, c)
 
 
-@clipped_step.mistake("You clip before the step, so the critic that G meets may lie outside.")
+@clipped_step.mistake("Your new weights lie outside the bound, and G meets them. The clipping comes last.")
 def _(w, gradient, rate, c):
     return w.clamp(-c, c) - rate * gradient
 
@@ -637,11 +638,6 @@ def _(w, gradient, rate, c):
 def _(w, gradient, rate, c):
     moved = w - rate * gradient
     return moved * min(1.0, c / moved.abs().max().item())
-
-
-@clipped_step.mistake("No weight is clipped at all.")
-def _(w, gradient, rate, c):
-    return w - rate * gradient
 
 
 # --- 6.13 ------------------------------------------------------------------------------------------------------------
