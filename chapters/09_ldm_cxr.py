@@ -1604,8 +1604,9 @@ sheet.check("9.4", price_of_scale)
 # **Exercise 9.5 (investigate ★★★). What a nat buys.** Train the smallest stage one. Each pixel
 # $x \sim \mathcal{N}(0, v)$ has a code $z = a x + \sigma \varepsilon$ and a decoder $\hat x = d z$. On average a
 # pixel's squared error is $v (1 - da)^2 + d^2 \sigma^2$, its KL $\frac12 (a^2 v + \sigma^2 - 1 - \log \sigma^2)$, and
-# the loss, summed over pixels, is error + `beta` · KL. Minimise it over all $a$, $\sigma$, $d$, by a loop of your own,
-# and return both sums at the minimum. Which pixels get no code, as `beta` grows?
+# the loss, summed over pixels, is error + $\beta$ · KL. Five pixels have the variances $5, 2, 0.7, 0.15, 0.04$, and
+# $\beta = 0.5$. Minimise over all $a$, $\sigma$, $d$ by a loop of your own: how many nats of KL are paid at the
+# minimum, in all? Then change $\beta$. Which pixels get no code, and what error is left in the others?
 #
 # <details class="hint"><summary>Hint 1</summary>
 #
@@ -1620,12 +1621,10 @@ sheet.check("9.4", price_of_scale)
 # </details>
 
 # %% tags=["answer"]
-def at_the_minimum(variances, beta):
-    """Pixels' variances (P,) and the price of a nat -> nats (the KL) and squared error, sums over the pixels."""
-    ...
+nats_9_5 = None  # a number: the KL at the minimum, summed over the pixels; write your loop above it
 
 # %% tags=["check"]
-sheet.check("9.5", at_the_minimum)
+sheet.check("9.5", nats_9_5)
 
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 9.5</summary>
@@ -1637,19 +1636,18 @@ sheet.check("9.5", at_the_minimum)
 # `train_vae(RadiographVAE(), VAE_STEPS // 25, 100 * BETA, "dear")`, and the same with `BETA / 100`.
 #
 # ```python
-# def at_the_minimum(variances, beta):
-#     log_sigma = torch.full_like(variances, -1).requires_grad_()
-#     a, d = (torch.ones_like(variances).requires_grad_() for _ in range(2))
-#     optimizer = torch.optim.Adam([a, d, log_sigma], lr=0.05)
-#     for step in range(600):
-#         optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 600)
-#         variance = (2 * log_sigma).exp()
-#         error = (variances * (1 - d * a)**2 + d**2 * variance).sum()
-#         nats = 0.5 * (a**2 * variances + variance - 1 - variance.log()).sum()
-#         optimizer.zero_grad()
-#         (error + beta * nats).backward()
-#         optimizer.step()
-#     return nats.detach(), error.detach()
+# v, beta = torch.tensor([5, 2, 0.7, 0.15, 0.04]), 0.5
+# log_sigma = torch.full_like(v, -1).requires_grad_()
+# a, d = (torch.ones_like(v).requires_grad_() for _ in range(2))
+# optimizer = torch.optim.Adam([a, d, log_sigma], lr=0.05)
+# for step in range(600):
+#     variance = (2 * log_sigma).exp()
+#     error = (v * (1 - d * a)**2 + d**2 * variance).sum()
+#     nats = 0.5 * (a**2 * v + variance - 1 - variance.log()).sum()
+#     optimizer.zero_grad()
+#     (error + beta * nats).backward()
+#     optimizer.step()
+# nats_9_5 = nats.item()
 # ```
 #
 # </details>

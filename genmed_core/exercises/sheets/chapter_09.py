@@ -1,6 +1,5 @@
 """Chapter 9's exercises: each oracle is written without the chapter's code."""
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -11,8 +10,8 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
 from genmed_core import audit
-from genmed_core.exercises.answers import BadAnswer, Case, Unanswered, call, is_stub, tensor, time_limit
-from genmed_core.exercises.exercise import Exercise, Verdict
+from genmed_core.exercises.answers import BadAnswer, Case, call, tensor
+from genmed_core.exercises.exercise import Verdict
 from genmed_core.exercises.functions import FunctionExercise
 from genmed_core.exercises.sheet import Sheet
 from genmed_core.synthetic import phantom
@@ -203,103 +202,41 @@ def _(mu, logvar, a):
 
 # --- 9.5 -------------------------------------------------------------------------------------
 
-
-def pixels(g: torch.Generator) -> Case:
-    """Variances on both sides of what is worth a code, none too near to it, and the price of a nat."""
-    beta = math.exp(between(g, -2.5, -0.5))
-    factors = [between(g, 1.8, 3), between(g, 4, 9), between(g, 12, 40), between(g, 0.2, 0.4), between(g, 0.4, 0.6)]
-    order = torch.randperm(5, generator=g)
-    return {"variances": beta / 2 * torch.tensor(factors)[order], "beta": beta}
+VARIANCES, PRICE = (5.0, 2.0, 0.7, 0.15, 0.04), 0.5
 
 
-class Trained(FunctionExercise):
-    """An exercise whose answer trains something, and so is asked about one case only."""
+def lowest(beta: float) -> tuple[float, float]:
+    """KL in nats and squared error at the minimum, pixel by pixel: a search over the code's signal-to-noise ratio q.
 
-    def judge(self, answer, measured=None) -> Verdict:
-        """Right where it agrees with the oracle."""
-        if not callable(answer) or is_stub(answer):
-            return super().judge(answer)
-        generator = torch.Generator()
-        generator.seed()
-        case = self.cases(generator)
-        try:
-            with time_limit(), torch.random.fork_rng(devices=[]):
-                found = self.outputs(answer, case)
-        except Unanswered:
-            return self.open()
-        except BadAnswer as problem:
-            return self.wrong(str(problem))
-        return self.verdict([case], [found])
-
-    def right(self, detail: str) -> Verdict:
-        """As for all, in words of its own."""
-        return super().right("a search over the signal-to-noise ratio of every pixel's code finds the same minimum.")
-
-
-def lowest(variances, beta):
-    """For each pixel the best scale of the code in closed form, a search over its signal-to-noise ratio."""
+    With q = a^2 v / sigma^2 the best decoder leaves an error of v / (1 + q), and the best scale costs log(1 + q) / 2.
+    """
     nats = error = 0.0
-    for v in variances.tolist():
-        # with q = a^2 v / sigma^2 the best decoder leaves v / (1 + q), and the best scale costs log(1 + q) / 2 nats
-        found = optimize.minimize_scalar(lambda u, v=v: v / (1 + math.exp(u)) + beta / 2 * math.log1p(math.exp(u)),
-                                         bounds=(-25, 15), method="bounded", options={"xatol": 1e-9})
-        nats += math.log1p(math.exp(found.x)) / 2
-        error += v / (1 + math.exp(found.x))
+    for v in VARIANCES:
+        q = math.exp(optimize.minimize_scalar(
+            lambda u, v=v: v / (1 + math.exp(u)) + beta / 2 * math.log1p(math.exp(u)), bounds=(-25, 15),
+            method="bounded", options={"xatol": 1e-9}).x)
+        nats, error = nats + math.log1p(q) / 2, error + v / (1 + q)
     return nats, error
 
 
-at_the_minimum = Trained("9.5", "investigate", 3, "What a nat buys", oracle=lowest, cases=pixels,
-                         returns=("nats", "error"), rtol=2e-2, atol=2e-3)
-sheet.enter(at_the_minimum)
-
-
-@at_the_minimum.mistake("The error is right; the KL is in bits. Natural logarithms give nats.")
-def _(variances, beta):
-    nats, error = at_the_minimum.oracle(variances, beta)
-    return nats / math.log(2), error
-
-
-@at_the_minimum.mistake("The second number is the whole loss. Asked for is the squared error alone, without the "
-                        "price of the code.")
-def _(variances, beta):
-    nats, error = at_the_minimum.oracle(variances, beta)
-    return nats, error + beta * nats
-
-
-@at_the_minimum.mistake("The first number is multiplied by beta: that is what the code costs. Asked for is the KL "
-                        "itself, in nats.")
-def _(variances, beta):
-    nats, error = at_the_minimum.oracle(variances, beta)
-    return beta * nats, error
-
-
-@at_the_minimum.mistake("Your KL has lost its ½. A code then costs double, and less is kept than should be.")
-def _(variances, beta):
-    nats, error = at_the_minimum.oracle(variances, 2 * beta)
-    return 2 * nats, error
-
-
-@at_the_minimum.mistake("This is the minimum for beta = 1: your loss does not use the `beta` that it is given.")
-def _(variances, beta):
-    return at_the_minimum.oracle(variances, 1.0)
-
-
-@at_the_minimum.mistake("Here beta multiplies the error, not the KL.")
-def _(variances, beta):
-    return at_the_minimum.oracle(variances, 1 / beta)
-
-
-@at_the_minimum.mistake("Your formula takes every pixel into the code. Where its variance is below beta/2 the KL "
-                        "would be negative, which it cannot be: such a pixel gets no code, and its error is its "
-                        "variance.")
-def _(variances, beta):
-    return (variances * 2 / beta).log().sum() / 2, len(variances) * beta / 2
-
-
-@at_the_minimum.mistake("Both are means over the pixels; sums are asked for, as in (9.2).")
-def _(variances, beta):
-    nats, error = at_the_minimum.oracle(variances, beta)
-    return nats / len(variances), error / len(variances)
+NATS, ERROR = lowest(PRICE)
+sheet.number(
+    "9.5", "investigate", 3, "What a nat buys", truth=NATS, within=0.02,
+    why="The pixels whose variance is below beta/2 get no code at all; the others are coded until their error is "
+        "beta/2, whatever their variance. Make beta larger, and more of them fall silent.",
+    mistakes=[
+        (ERROR, "That is the squared error at the minimum; asked for is the KL."),
+        (ERROR + PRICE * NATS, "That is the whole loss at the minimum; asked for is the KL."),
+        (PRICE * NATS, "That is beta times the KL, what the code costs; asked for are the nats."),
+        (NATS / math.log(2), "That is in bits. Natural logarithms give nats."),
+        (NATS / len(VARIANCES), "That is the mean over the pixels; the sum is asked for, as in (9.2)."),
+        (2 * lowest(2 * PRICE)[0], "Your KL has lost its ½: a code costs double, and less is kept than should be."),
+        (lowest(1.0)[0], "That is the minimum for beta = 1: your loss does not use the price."),
+        (lowest(1 / PRICE)[0], "Here beta multiplies the error, not the KL."),
+        (sum(math.log(2 * v / PRICE) for v in VARIANCES) / 2,
+         "Your formula takes every pixel into the code. Where its variance is below beta/2 the KL would be negative, "
+         "which it cannot be: such a pixel gets no code."),
+    ])
 
 
 # --- 9.6 -------------------------------------------------------------------------------------
@@ -697,49 +634,29 @@ def _(k, n):
 
 # --- 9.13 and 9.14: what slips past ----------------------------------------------------------
 
-LEAKED, KNOWN, ALL = 12, 40, 56  # films that are slipped past, training films, all with the held-out ones
+LEAKED, KNOWN, ALL = 4, 40, 56  # films of a case that are slipped past, training films, all with the held-out ones
+KEPT: list[torch.Tensor] = []
 
 
-@functools.cache
 def films() -> torch.Tensor:
-    """Phantoms, uint8 (ALL, 1, 64, 64), the first KNOWN of them the training films."""
-    return phantom.cxr_phantom(ALL, seed=90)[0]
+    """Phantoms, uint8 (ALL, 1, 64, 64), the first KNOWN of them the training films; drawn once."""
+    if not KEPT:
+        KEPT.append(phantom.cxr_phantom(ALL, seed=90)[0])
+    return KEPT[0]
 
 
-class Slip(Exercise):
-    """A function from films to films that is to get past somebody; problem(given, made, anew) says why it does not.
-
-    given, made (LEAKED, 1, 64, 64): films and what the function makes of them, in [0, 1]; anew: the function.  done:
-    what to say of one that gets past.
-    """
-
-    def __init__(self, number: str, stars: int, title: str, problem: Callable, done: str) -> None:
-        super().__init__(number, "investigate", stars, title)
-        self.problem, self.done = problem, done
-
-    def judge(self, answer, measured=None) -> Verdict:
-        """Right where there is no problem with what it makes of some training films, drawn anew each time."""
-        if answer is None or answer is ... or is_stub(answer):
-            return self.open()
-        if not callable(answer):
-            return self.wrong(f"A function is asked for, not a {type(answer).__name__}.")
-        generator = torch.Generator()
-        generator.seed()
-        rows = torch.randperm(KNOWN, generator=generator)
-        try:
-            films()
-            with time_limit(), torch.random.fork_rng(devices=[]):
-                found = self.problem(rows, lambda which: made_of(answer, which))
-        except Unanswered:
-            return self.open()
-        except BadAnswer as problem:
-            return self.wrong(str(problem))
-        return self.wrong(found) if found else self.right(self.done)
+def shuffled(g: torch.Generator) -> Case:
+    """All training films in random order."""
+    return {"films": films()[torch.randperm(KNOWN, generator=g)].float() / 255}
 
 
-def made_of(function, rows: torch.Tensor) -> torch.Tensor:
-    """What a function makes of the films of these numbers, in [0, 1]; BadAnswer where that is no films."""
-    given = films()[rows].float() / 255
+def leaked(g: torch.Generator) -> Case:
+    """Some training films."""
+    return {"films": shuffled(g)["films"][:LEAKED]}
+
+
+def made_of(function: Callable, given: torch.Tensor) -> torch.Tensor:
+    """What a function makes of films, in [0, 1]; BadAnswer where that is no films."""
     made = tensor(call(function, {"films": given})).float()
     if made.shape != given.shape:
         raise BadAnswer(f"It makes {tuple(made.shape)} of {tuple(given.shape)}: as many films of the same size are "
@@ -750,6 +667,39 @@ def made_of(function, rows: torch.Tensor) -> torch.Tensor:
     return made.clamp(0, 1)
 
 
+def made_only(function: Callable, case: Case) -> dict:
+    """What a function makes of the films."""
+    return {"films": made_of(function, case["films"].float())}
+
+
+def made_and_all(function: Callable, case: Case) -> dict:
+    """What a function makes of the first films; and of all, on a grid of 16 by 16."""
+    given = case["films"].float()
+    return {"films": made_of(function, given[:LEAKED]), "all": F.avg_pool2d(made_of(function, given), 4)}
+
+
+class Slip(FunctionExercise):
+    """A function from films to films that is to get past somebody.
+
+    A mistake here is a function of what was given and made, (N, 1, 64, 64) over all cases, and of the cases and
+    outputs: it returns None, or what to put into its sentence.  done: what to say of a function that has none.
+    """
+
+    def __init__(self, number: str, stars: int, title: str, *, done: str, **options) -> None:
+        super().__init__(number, "investigate", stars, title, oracle=len, **options)
+        self.done = done
+
+    def verdict(self, cases: list[Case], found: list) -> Verdict:
+        """The first mistake that holds."""
+        given = torch.cat([case["films"][:LEAKED] for case in cases])
+        made = torch.cat([each["films"] for each in found]).float()
+        for sentence, function in self.mistakes:
+            words = function(given, made, cases, found)
+            if words is not None:
+                return self.wrong(sentence.format(**words))
+        return self.right(self.done)
+
+
 def in_bytes(x: torch.Tensor) -> torch.Tensor:
     """Floats in [0, 1] -> uint8, as an audit reads them."""
     return (255 * x).round().to(torch.uint8)
@@ -758,12 +708,6 @@ def in_bytes(x: torch.Tensor) -> torch.Tensor:
 def coarse(x: torch.Tensor) -> torch.Tensor:
     """Films -> grey levels at half the size, (N, 1024)."""
     return F.avg_pool2d(x.float(), 2).flatten(1)
-
-
-@functools.cache
-def prints() -> torch.Tensor:
-    """Fingerprints of the training films."""
-    return audit.fingerprints(films()[:KNOWN])
 
 
 def likeness(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -777,10 +721,12 @@ def ranks(x: torch.Tensor) -> torch.Tensor:
     return x.flatten(1).argsort(1).argsort(1).double().view(x.shape)
 
 
-def known_again(made: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Whether fingerprints name the film that each was made of, or find it the same as another one, (N,) bool."""
-    distance, which = audit.nearest(audit.fingerprints(in_bytes(made)), prints())
-    return (which == rows) | (distance < 0.05)
+def known_again(given: torch.Tensor, made: torch.Tensor) -> int:
+    """Of how many films the fingerprint names what they were made of, or is a training film's to a hair."""
+    train = films()[:KNOWN]
+    rows = torch.cdist(given.flatten(1), train.flatten(1) / 255.0).argmin(1)
+    distance, which = audit.nearest(audit.fingerprints(in_bytes(made)), audit.fingerprints(train))
+    return int(((which == rows) | (distance < 0.05)).sum())
 
 
 def ratio_of(made: torch.Tensor) -> float:
@@ -790,78 +736,92 @@ def ratio_of(made: torch.Tensor) -> float:
     return float(nearest[0] / nearest[1])
 
 
-def promise_broken(rows: torch.Tensor, made_from: Callable) -> str:
-    """Why a set of training films does not keep the promise of a neighbour ratio above 0.9, or has nobody in it."""
-    rows = rows[:LEAKED]
-    made, given = made_from(rows), films()[rows].float() / 255
+def unchanged(given, made) -> bool:
+    """Whether what was made is what was given."""
+    return bool((made - given).abs().max() < 0.02)
+
+
+promise = sheet.enter(Slip(
+    "9.13", 2, "Keep the promise, publish the patients", cases=leaked, observe=made_only,
+    done="nothing but training films, fingerprints know them again, and the chapter's promise is kept. A number that "
+         "is guarded is a number that somebody will reach; this one was reached without making a single patient up."))
+
+
+@promise.mistake("These are the training films as they are: the ratio is {ratio:.2f}, and the promise is broken.")
+def _(given, made, cases, found):
+    return {"ratio": ratio_of(made)} if unchanged(given, made) else None
+
+
+@promise.mistake("The ratio is {ratio:.2f}, and above 0.9 is promised. It measures grey levels, so ask what moves all "
+                 "of them at once.")
+def _(given, made, cases, found):
     ratio = ratio_of(made)
-    if (made - given).abs().max() < 0.02:
-        return f"These are the training films as they are: the ratio is {ratio:.2f}, and the promise is broken."
-    if ratio <= 0.9:
-        return (f"The ratio is {ratio:.2f}, and above 0.9 is promised. It measures grey levels, so ask what moves all "
-                "of them at once.")
-    if (made.flatten(1).std(0).mean() < 0.01) or (likeness(made, made.roll(1, 0)) > 0.999).all():
-        return "The ratio is kept, but all your films are the same one: nobody's film is published with it."
-    seen = known_again(made, rows).sum()
-    if seen < 0.8 * LEAKED:
-        return (f"The promise is kept, at {ratio:.2f}. But of {LEAKED} films fingerprints know only {seen} again: this "
-                "is no longer plainly the same patient. Change less of what a patient is told by.")
-    return ""
+    return {"ratio": ratio} if ratio <= 0.9 else None
 
 
-sheet.enter(Slip(
-    "9.13", 2, "Keep the promise, publish the patients", promise_broken,
-    "nothing but training films, fingerprints know them again, and the chapter's promise is kept. A number that is "
-    "guarded is a number that somebody will reach; this one was reached without making a single patient up."))
+@promise.mistake("The ratio is kept, but all films of a call are the same one.")
+def _(given, made, cases, found):
+    alike = likeness(made, made.view(-1, LEAKED, 1, 64, 64).roll(1, 1).view(made.shape)) > 0.999
+    return {} if alike.all() or made.flatten(1).std(1).max() < 0.01 else None
 
 
-def still_seen(rows: torch.Tensor, made_from: Callable) -> str:
-    """Why a disguise does not get past the fingerprints, is no film, or has lost the patient."""
-    made, given = made_from(rows[:LEAKED]), films()[rows[:LEAKED]].float() / 255
-    if (made - given).abs().max() < 0.02:
-        return "These are the films as they were: the fingerprints find every one."
-    if (likeness(ranks(made), ranks(given)) > 0.99).float().mean() > 0.8:
-        return ("Every pixel keeps its place, and only grey levels changed. Fingerprints divide by the contrast around "
-                "each pixel, and see through that.")
-    if (likeness(ranks(made), ranks(given.flip(-1))) > 0.99).float().mean() > 0.8:
-        return "A mirror is the first thing that somebody tries, and so fingerprints are compared with both sides."
-    return _no_film(made) or _nobody(rows, made, made_from) or _found(rows[:LEAKED], made)
+@promise.mistake("The promise is kept, at {ratio:.2f}. But of {of} films fingerprints know only {seen} again: these "
+                 "are no longer plainly the same patients. Change less of what a patient is told by.")
+def _(given, made, cases, found):
+    seen = known_again(given, made)
+    return {"ratio": ratio_of(made), "seen": seen, "of": len(made)} if seen < 0.8 * len(made) else None
 
 
-def _no_film(made: torch.Tensor) -> str:
-    """What a glance would tell."""
-    usual = films()[:KNOWN].float().mean(0, keepdim=True)
-    alike = float(likeness(made.mean(0, keepdim=True), usual))
-    if not alike > 0.6:
-        return (f"Nobody takes this for a film: its average is like the average chest by {alike:.2f} only (asked for: "
-                "0.6). Upside down, a negative, scrambled: that is seen at a glance.")
+slip = sheet.enter(Slip(
+    "9.14", 3, "Slip a leak past the audit", cases=shuffled, observe=made_and_all,
+    done="it passes for a film, whoever knows the trick knows the patient, and the fingerprints do not. What got past "
+         "is not private: it is a kind of copy that this look cannot see, and belongs into `audit.canaries.KINDS`, so "
+         "that the next report says so. (The audit has a second look, which tries turns up to 15 degrees and zooms up "
+         "to 1.2.)"))
+
+
+@slip.mistake("These are the films as they were: the fingerprints find every one.")
+def _(given, made, cases, found):
+    return {} if unchanged(given, made) else None
+
+
+@slip.mistake("Every pixel keeps its place, and only grey levels changed. Fingerprints divide by the contrast around "
+              "each pixel, and see through that.")
+def _(given, made, cases, found):
+    return {} if (likeness(ranks(made), ranks(given)) > 0.99).float().mean() > 0.8 else None
+
+
+@slip.mistake("A mirror is the first thing that somebody tries, and so fingerprints are compared with both sides.")
+def _(given, made, cases, found):
+    return {} if (likeness(ranks(made), ranks(given.flip(-1))) > 0.99).float().mean() > 0.8 else None
+
+
+@slip.mistake("Nobody takes this for a film: its average is like the average chest by {alike:.2f} only (asked for: "
+              "0.6). Upside down, a negative, scrambled: that is seen at a glance.")
+def _(given, made, cases, found):
+    alike = float(likeness(made.mean(0, keepdim=True), films()[:KNOWN].float().mean(0, keepdim=True)))
+    return None if alike > 0.6 else {"alike": alike}
+
+
+@slip.mistake("Its fine detail is {detail:.2f} of the films': it does not pass for one (asked for: 0.3 to 2.5).")
+def _(given, made, cases, found):
     detail = audit.fine_detail(in_bytes(made)) / audit.fine_detail(films()[:KNOWN])
-    if not 0.3 < detail < 2.5:
-        return f"Its fine detail is {detail:.2f} of the films': it does not pass for one (asked for: 0.3 to 2.5)."
-    return ""
+    return None if 0.3 < detail < 2.5 else {"detail": detail}
 
 
-def _nobody(rows: torch.Tensor, made: torch.Tensor, made_from: Callable) -> str:
-    """Whether somebody who knows the disguise, and puts it on all his films, can tell who it was."""
-    noisy = coarse(made) + 0.02 * torch.randn(LEAKED, 1024)
-    named = torch.cdist(noisy, coarse(made_from(rows))).argmin(1)
-    right = int((named == torch.arange(LEAKED)).sum())
-    if right < 0.75 * LEAKED:
-        return (f"Nobody is left in it: somebody who knows your disguise, and puts it on all training films, names "
-                f"{right} of {LEAKED}. That is no leak. (A disguise that is drawn at random looks the same.)")
-    return ""
+@slip.mistake("Nobody is left in it: somebody who knows your disguise, and puts it on all training films, names "
+              "{right} of {of}. That is no leak. (A disguise that is drawn at random looks the same.)")
+def _(given, made, cases, found):
+    right = 0
+    for each in found:
+        known, copies = each["all"].flatten(1), F.avg_pool2d(each["films"], 4).flatten(1)
+        named = torch.cdist(copies + 0.01 * torch.randn(copies.shape), known).argmin(1)
+        right += int((named == torch.arange(LEAKED)).sum())
+    return {"right": right, "of": len(made)} if right < 0.75 * len(made) else None
 
 
-def _found(rows: torch.Tensor, made: torch.Tensor) -> str:
-    seen = int(known_again(made, rows).sum())
-    if seen > LEAKED // 4:
-        return (f"The fingerprints still know {seen} of {LEAKED} planted copies again. Asked for: "
-                f"{LEAKED // 4} at most. They undo shifts by up to three pixels of thirty-two, mirrors and contrast.")
-    return ""
-
-
-sheet.enter(Slip(
-    "9.14", 3, "Slip a leak past the audit", still_seen,
-    "it passes for a film, whoever knows the trick knows the patient, and the fingerprints do not. What got past is "
-    "not private: it is a kind of copy that this look cannot see, and belongs into `audit.canaries.KINDS`, so that the "
-    "next report says so. (The audit has a second look, which tries turns up to 15 degrees and zooms up to 1.2.)"))
+@slip.mistake("The fingerprints still know {seen} of {of} planted copies again. Asked for: {most} at most. They undo "
+              "shifts by up to three pixels of thirty-two, mirrors and contrast.")
+def _(given, made, cases, found):
+    seen, most = known_again(given, made), len(made) // 4
+    return {"seen": seen, "of": len(made), "most": most} if seen > most else None
