@@ -90,16 +90,15 @@ def run(submissions: Sequence[Submission], chapters: dict[str, Chapter], workers
     with ThreadPoolExecutor(workers) as pool:
         jobs = [(s, pool.submit(marks, chapters[s.chapter], s, limits)) for s in submissions]
         for number, (submission, job) in enumerate(jobs, 1):
+            found, note = [], ""
             try:
                 found, between = job.result()
-            except SandboxError as problem:
-                for _, other in jobs:
-                    other.cancel()
-                raise GradeError(str(problem)) from None
-            rows.append(report.Graded(submission.student, submission.chapter, found))
-            walls.append(between)
+                walls.append(between)
+            except SandboxError as problem:  # no fault of hers: the others are graded nevertheless
+                note = f"Not graded. {problem}"
+            rows.append(report.Graded(submission.student, submission.chapter, found, note))
             print(f"{number} of {len(jobs)}: {submission.student}, {submission.chapter}: {rows[-1].total} of "
-                  f"{rows[-1].most}", flush=True)
+                  f"{rows[-1].most}{': ' * bool(note)}{note}", flush=True)
     return rows, walls
 
 

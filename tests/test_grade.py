@@ -349,6 +349,19 @@ def test_what_the_system_cannot_keep_apart_is_said():
     assert "no wall against an expert" in said and "unshare" in said and "Landlock" not in said
 
 
+def test_a_notebook_that_could_not_be_run_is_named_and_the_others_are_graded(course, monkeypatch):
+    def marks(of, one, limits):
+        if one.student == "ada":
+            raise sandbox.SandboxError("The process that runs answers could not begin: no room.")
+        return [], {"files": True}
+
+    monkeypatch.setattr(grade, "marks", marks)
+    handed = [submissions.Submission(name, Path(name), "01_tiny") for name in ("ada", "bob")]
+    rows, walls = grade.run(handed, {"01_tiny": None}, 2, QUICK)
+    assert [row.note for row in rows] == ["Not graded. " + "The process that runs answers could not begin: no room.", ""]
+    assert walls == [{"files": True}]
+
+
 def test_names_of_pages_do_not_collide():
     taken = []
     for student in ("../../a", "a", "A", "", "ü", "x" * 300):

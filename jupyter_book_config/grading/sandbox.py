@@ -30,7 +30,7 @@ class Limits:
     """What an answer may use: seconds for one exercise, and for beginning; bytes beside Python's own, and told."""
 
     seconds: float = 40
-    start: float = 180
+    start: float = 300
     memory: int = 2 * 2**30
     said: int = 50_000_000
 
@@ -126,10 +126,12 @@ class _Process:
             self.process.stdin.write(self.request.encode())
             self.process.stdin.close()
             first = json.loads(self.lines.get(timeout=self.limits.start) or b'{"failed": "it ended at once"}')
-        except (OSError, ValueError, queue.Empty) as problem:
+        except queue.Empty:
+            first = {"failed": f"it had not after {self.limits.start:g} seconds; is the machine busy?"}
+        except (OSError, ValueError) as problem:
             first = {"failed": repr(problem)}
         if "ready" not in first:
-            raise SandboxError(f"the process that runs answers could not begin: {first['failed']}")
+            raise SandboxError(f"The process that runs answers could not begin: {first['failed']}")
         return first["ready"]
 
     def listen(self, found: dict[str, Reply]) -> str:
