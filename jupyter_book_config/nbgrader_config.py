@@ -8,5 +8,7 @@ c.GenerateAssignment.preprocessors = [f"nbgrader.preprocessors.{name}" for name 
     "SaveCells", "ClearHiddenTests", "ClearMarkScheme", "ComputeChecksums", "CheckCellMetadata")]
 
 c.OverwriteCells.add_missing_cells = True  # a check that a student took out is put back, and counts
-c.Execute.timeout = 60                     # seconds for a cell; no cell that trains is run
+c.Execute.timeout = 180                    # seconds for a cell, on a busy machine; no cell that trains is run
+c.Execute.iopub_timeout = 60
+c.Execute.startup_timeout = 300
 c.Execute.error_on_timeout = {"ename": "TimeoutError", "evalue": "", "traceback": ["It ran for too long."]}

@@ -358,7 +358,7 @@ def test_a_notebook_that_could_not_be_run_is_named_and_the_others_are_graded(cou
     monkeypatch.setattr(grade, "marks", marks)
     handed = [submissions.Submission(name, Path(name), "01_tiny") for name in ("ada", "bob")]
     rows, walls = grade.run(handed, {"01_tiny": None}, 2, QUICK)
-    assert [row.note for row in rows] == ["Not graded. " + "The process that runs answers could not begin: no room.", ""]
+    assert [row.note for row in rows] == ["Not graded. The process that runs answers could not begin: no room.", ""]
     assert walls == [{"files": True}]
 
 
