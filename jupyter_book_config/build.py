@@ -310,7 +310,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
                "-W", "--keep-going", "--all"]
     if subprocess.run(command, cwd=work).returncode:
         raise BookError("Jupyter Book met a warning: see above")
-    for page in (work / "html").glob("[0-9][0-9]_*.html"):
+    for page in [*(work / "html").glob("[0-9][0-9]_*.html"), *(work / "html").glob("capstone.html")]:
         if page.stem not in names:  # of an earlier build of more chapters
             page.unlink()
     if found := pages.problems(work / "html", bundled and bundled / "node"):

@@ -68,8 +68,8 @@ def _means(word: str, name: str) -> bool:
 
 
 def sources(picked: Sequence[str] = (), folder: Path = CHAPTERS) -> list[Path]:
-    """The chapters' .py files, all or those that `picked` asks for."""
-    names = sorted(path.stem for path in folder.glob("[0-9][0-9]_*.py"))
+    """The chapters' .py files and the capstone's, all or those that `picked` asks for."""
+    names = sorted(path.stem for form in ("[0-9][0-9]_*.py", "capstone.py") for path in folder.glob(form))
     return [folder / f"{name}.py" for name in pick(names, picked)]
 
 

@@ -21,7 +21,7 @@ def cells(source, kind=None):
 
 
 def test_there_are_chapters():
-    numbers = [int(p.name[:2]) for p in CHAPTERS]
+    numbers = [int(p.name[:2]) for p in CHAPTERS if p.stem != "capstone"]
     assert numbers == sorted(set(numbers)) and {1, 2, 3} <= set(numbers)
 
 
