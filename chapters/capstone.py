@@ -581,14 +581,14 @@ show({"pairs": pairs})
 # says what the same networks would do with photographs.
 #
 # **What we gave up.** Diffusion on the pixels with `nets.UNet` and the same time: after some 1,900 steps of 32
-# pictures the colours were right and the animals were rags. Hidden layers of 512 before and after the code: as many
-# steps with them left a larger error.
+# pictures the colours were right and the animals were rags. Hidden layers of 512 before and after a code of 48
+# numbers: after as many steps the error was larger.
 #
 # </details>
 
 # %% [markdown] tags=["solution"]
-# The promises below are for the drawn animals; for CIFAR-10 nothing is promised, for on photographs three minutes show
-# colours and little else.
+# The promises below are for the drawn animals; for CIFAR-10 nothing is promised, since this run was not made on
+# photographs.
 
 # %% tags=["solution", "nbval-check-output"]
 ours_now = reports["diffusion in the code"]
