@@ -94,7 +94,7 @@ def of_notebook(notebook: nbformat.NotebookNode, edition: str) -> nbformat.Noteb
 
 def drop_links(text: str, names: Sequence[str]) -> str:
     """Turn links to chapters outside the book into plain words."""
-    return re.sub(r"\[([^\]]+)\]\((\d\d_\w+)\.ipynb(?:#[^)]*)?\)",
+    return re.sub(r"\[([^\]]+)\]\((\d\d_\w+|capstone)\.ipynb(?:#[^)]*)?\)",
                   lambda link: link[0] if link[2] in names else link[1], text)
 
 
