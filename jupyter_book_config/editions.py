@@ -89,6 +89,10 @@ def of_notebook(notebook: nbformat.NotebookNode, edition: str) -> nbformat.Noteb
             cell.source = of_text(cell.source, edition)
             if edition == "student" and FOLD[:-1] in cell.source:
                 raise EditionError(f"a cell holds a solution and is not tagged so: {cell.source[:60]!r}")
+        elif edition == "self-study" and "solution" in tags(cell):  # the capstone's worked run
+            cell.metadata["tags"] = [*tags(cell), "hide-cell"]
+            cell.metadata.setdefault("mystnb", {}).update(
+                code_prompt_show="Our run: show the code", code_prompt_hide="Our run: hide the code")
     return notebook
 
 
