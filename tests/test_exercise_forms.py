@@ -330,3 +330,27 @@ def test_the_stored_notebook_says_that_a_question_waits(choice):
 
 def test_functions_of_torch_are_no_stubs():
     assert answers.is_stub(stub) and not answers.is_stub(half) and not answers.is_stub(F.softplus)
+
+
+def test_an_output_that_is_missing_is_named(sheet):
+    @sheet.function("99.2", "code", 1, "Two things", cases=lambda g: {"x": torch.rand(3, generator=g)},
+                    observe=lambda function, case: answers.call(function, case))
+    def both(x):
+        return {"sum": x.sum(), "mean": x.mean()}
+
+    assert both.judge(lambda x: {"sum": x.sum(), "mean": x.mean()}).state == "right"
+    assert "Its mean is missing" in both.judge(lambda x: {"sum": x.sum()}).message
+
+
+def test_an_import_is_not_stopped_half_way(kl, tmp_path, monkeypatch):
+    """It may be torch, loading a part of itself for the first time; half of it would break all that follows."""
+    slow = "import time\nend = time.process_time() + 2.5\nwhile time.process_time() < end:\n    pass\n"
+    (tmp_path / "slow_part.py").write_text(slow)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def answer(mu, logvar):
+        import slow_part  # noqa: F401
+        return half(mu, logvar)
+
+    kl.judge(answer)
+    assert "slow_part" in sys.modules and kl.judge(answer).state == "right"

@@ -8,7 +8,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,11 @@ def time_limit(seconds: float = SECONDS) -> Iterator[None]:
         yield
         return
 
-    def ring(*_: object) -> None:
-        raise _TooLong
+    def ring(number: int, frame: FrameType | None) -> None:
+        if _importing(frame):  # half a module would break all that follows: a little later
+            signal.setitimer(clocks[signal.Signals(number)][0], 0.2)
+        else:
+            raise _TooLong
 
     clocks = {signal.SIGPROF: (signal.ITIMER_PROF, seconds),
               signal.SIGALRM: (signal.ITIMER_REAL, 10 * seconds)}
@@ -69,6 +72,14 @@ def time_limit(seconds: float = SECONDS) -> Iterator[None]:
         for number, (timer, _) in clocks.items():
             signal.setitimer(timer, 0)
             signal.signal(number, before[number])
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def call(function: Callable, case: Case) -> Any:

@@ -131,6 +131,8 @@ class FunctionExercise(Exercise):
     def _other_shape(self, found: list[Outputs], asked: list[Outputs]) -> str:
         for mine, its in zip(found, asked, strict=True):
             for name in its:
+                if name not in mine:
+                    return f"Its {name} is missing."
                 if _plain(mine[name]) != _plain(its[name]):
                     what = f"Its {name}" if name else "It"
                     return (f"{what} has the shape {tuple(mine[name].shape)}, where "
