@@ -1754,8 +1754,8 @@ print(f"a film, 40 steps with guidance: {counted / cost['GAN']:.0f} times the GA
 # %% [markdown]
 # **Exercise 9.8 (investigate ★★). Why a distance needs a floor.** A perfect model draws from the very distribution of
 # the films. Which Fréchet distance does it get? Draw two sets of `n` from $\mathcal{N}(0, I_d)$, estimate both means
-# and covariances, take $\|m_1 - m_2\|^2 + \mathrm{tr}(S_1 + S_2 - 2 (S_1 S_2)^{1/2})$, and return its average over two
-# hundred such pairs. How does it depend on `n`, and how on `d`?
+# and covariances, take $\|m_1 - m_2\|^2 + \mathrm{tr}(S_1 + S_2 - 2 (S_1 S_2)^{1/2})$, and return its average over
+# sixty such pairs. How does it depend on `n`, and how on `d`?
 #
 # <details class="hint"><summary>Hint 1</summary>
 #
@@ -1786,11 +1786,11 @@ sheet.check("9.8", floor)
 # ```python
 # def floor(n, d):
 #     total = 0.0
-#     for x, y in torch.randn(200, 2, n, d):
+#     for x, y in torch.randn(60, 2, n, d):
 #         S1, S2 = torch.cov(x.T), torch.cov(y.T)
 #         root = torch.linalg.eigvals(S1 @ S2).real.clamp(min=0).sqrt().sum()
 #         total += (x.mean(0) - y.mean(0)).square().sum() + S1.trace() + S2.trace() - 2 * root
-#     return total / 200
+#     return total / 60
 # ```
 #
 # </details>

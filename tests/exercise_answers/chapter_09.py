@@ -22,7 +22,7 @@ def for_the_decoder(z_drawn, z_train):
 FLOOR = """
 def floor(n, d):
     found = 0
-    for _ in range(200):
+    for _ in range(60):
         x, y = torch.randn(n, d), torch.randn(n, d)
         S, R = torch.cov(x.T), torch.cov(y.T)
         root = torch.linalg.eigvals(S @ R).real.sqrt().sum()
@@ -139,15 +139,15 @@ WRONG = {
     ],
     "9.8": [
         (one("floor(n, d)", "0.0 * n"), "endless sets"),
-        (returned(FLOOR, "(x.mean(0) - y.mean(0)).square().sum()", AT_END="found / 200"), "means only"),
+        (returned(FLOOR, "(x.mean(0) - y.mean(0)).square().sum()", AT_END="found / 60"), "means only"),
         (returned(FLOOR, "(x.mean(0) - y.mean(0)).square().sum() + (x.std(0) - y.std(0)).square().sum()",
-                  AT_END="found / 200"), "direction by direction"),
+                  AT_END="found / 60"), "direction by direction"),
         (returned(FLOOR, "x.mean(0).square().sum() + S.trace() + d - 2 * torch.linalg.eigvalsh(S).sqrt().sum()",
-                  AT_END="found / 200"), "with the truth"),
+                  AT_END="found / 60"), "with the truth"),
         (returned(FLOOR, "(x.mean(0) - y.mean(0)).square().sum() + S.trace() + R.trace() - 2 * root",
-                  AT_END="(found / 200)**0.5"), "a root at the end"),
+                  AT_END="(found / 60)**0.5"), "a root at the end"),
         (returned(FLOOR, "(x.mean(0) - y.mean(0)).square().sum() + S.trace() + R.trace() - 2 * root",
-                  AT_END="found / 200 / d"), "adds them up"),
+                  AT_END="found / 60 / d"), "adds them up"),
     ],
     "9.9": [
         (one("closer_share(a, b, n, m)", "(a < b).float().mean()"), "the plain share"),
@@ -228,7 +228,7 @@ OTHER = {
             "        one, z = z_train[:, c], z_drawn[:, c]\n"
             "        out.append(one.mean() + one.var()**0.5 * z / z.var()**0.5)\n    return torch.stack(out, 1)"],
     "9.7": ["prediction_9_7 = 130", "prediction_9_7 = torch.tensor(131.5)"],
-    "9.8": ["def floor(n, d):\n    rng, found = np.random.default_rng(1), []\n    for _ in range(200):\n"
+    "9.8": ["def floor(n, d):\n    rng, found = np.random.default_rng(1), []\n    for _ in range(60):\n"
             "        x, y = rng.normal(size=(2, n, d))\n        S, R = np.cov(x.T), np.cov(y.T)\n"
             "        w, U = np.linalg.eigh(S)\n        half = U * np.sqrt(w) @ U.T\n"
             "        root = np.sqrt(np.linalg.eigvalsh(half @ R @ half)).sum()\n"
