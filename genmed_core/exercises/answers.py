@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import os
 import signal
 import threading
 import traceback
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-SECONDS = 2.0  # for all cases of one check
+# for all cases of one check; nbgrader's machine may be busy
+SECONDS = 20.0 if os.environ.get("NBGRADER_EXECUTION") else 2.0
 Case = dict[str, Any]
 Outputs = dict[str, torch.Tensor]
 
