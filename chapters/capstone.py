@@ -536,12 +536,12 @@ noise = torch.randn(len(asked), LATENT, generator=torch.Generator().manual_seed(
 
 
 def ours(y, guidance=None):
-    """Labels (B,) -> pictures (B, 3, 32, 32) in [0, 1]; from the same noise, whatever the labels."""
+    """500 labels or None -> pictures (500, 3, 32, 32) in [0, 1]; from the same noise, whatever the labels."""
     z = diffusion.sample(drawer, noise.shape, schedule, steps=50, y=y, guidance=guidance, predicts="v", x_T=noise)
     return vae.decode(z * scale).clamp(0, 1)
 
 
-x_ours, x_guided, x_unasked = ours(asked), ours(asked, guidance=2.0), ours(torch.full_like(asked, net.null))
+x_ours, x_guided, x_unasked = ours(asked), ours(asked, guidance=2.0), ours(None)
 x_coded = torch.empty_like(x_ours)
 for label in (BIRD, CAT):
     x_coded[asked == label] = vae.decode(vae.encode(x_val[y_val == label][:250])[0]).clamp(0, 1)
