@@ -760,7 +760,7 @@ for name, (highest, H, information) in readings.items():
 # often no digit. Nothing is wrong with the decoder. What is missing is a good description of that region, and one
 # Gaussian is a poor one. A richer one mends it, without one step of training. Below, two decoders (chapter 2's network,
 # trained as a plain autoencoder with 8 and with 32 numbers) are given codes from four priors, and 2,000 drawings of
-# each, cut at one half, are judged by (1.6). The second half says how far the codes $q(z)$ lie from the prior: a lower
+# each, cut at one half, are judged by (1.6). The second table says how far the codes $q(z)$ lie from the prior: a lower
 # bound of $\mathrm{KL}(q \,\|\, p)$ in nats, on codes held out (means and deviations of three seeds; stored, by `make
 # study STUDY=prior`):
 #

@@ -763,11 +763,12 @@ expect.model("VAE", report=report, samples=drawn, real=test_set, train_seconds=c
 #
 # A likelihood says how ordinary an image is. So a scan that the model finds unlikely should be strange, and one that it
 # finds likely should not be. Nine kinds of strange images, 500 of each, against 500 test digits: the area under the
-# curve (AUC) is the chance that a score puts a strange image above a digit, one half for a coin. Beside minus the bound
-# (2.10) of the convolutional network stand its distance from the mean over training digits (*typicality*), the bound
-# less the length of the image compressed by zlib (Serrà et al. 2020), the distance to the nearest training digit in the
-# features of our reader, and, to see what little suffices, the difference in ink. Nothing was chosen on these images
-# (three seeds, deviations at most 0.052; stored, by `make study STUDY=strange`):
+# curve (AUC) is the chance that a score puts a strange image above a digit, one half for a coin. The first column is
+# $\log p(x)$ by the bound (2.10) of the convolutional network. The scores are minus that bound, its distance from the
+# mean over training digits (*typicality*), the bound less the length of the image compressed by zlib (*ratio*; Serrà et
+# al. 2020), the reconstruction term alone, the distance to the nearest training digit in the features of our *reader*,
+# and, to see what little suffices, the difference in *ink*. Nothing was chosen on these images (three seeds, deviations
+# at most 0.052; stored, by `make study STUDY=strange`):
 #
 # | images | nats | bound | typicality | ratio, zlib | reconstruction | reader | ink |
 # | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -782,11 +783,11 @@ expect.model("VAE", report=report, samples=drawn, real=test_set, train_seconds=c
 # | pixels shuffled | -706 | 1.00 | 1.00 | 1.00 | 1.00 | 0.98 | 0.49 |
 # | snow | -2780 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 | 1.00 |
 #
-# The likelihood fails where it matters: a blank page, a detector that never fired, is *likelier* than 99 digits in a
-# hundred, because nothing in it can surprise (Nalisnick et al. 2019 found the same between whole data sets). Correcting
-# for the plainness of the image, by its compressed length, mends that and spoils two digits in one. Distance in the
-# features of a network that was trained for another task is never below 0.91, and knows no $p(x)$ at all. A model of
-# $p(x)$ is not yet a judge of $x$.
+# The likelihood fails where it matters: a blank page, a detector that never fired, is *likelier* than all but one digit
+# in a hundred, because nothing in it can surprise (Nalisnick et al. 2019 found the same between whole data sets).
+# Correcting for the plainness of the image, by its compressed length, mends that and spoils two digits in one. The
+# distance in the features of a network that was trained for another task never falls so low in any row, and knows no
+# $p(x)$ at all. A model of $p(x)$ is not yet a judge of $x$.
 #
 # ## β: what is a code worth?
 #

@@ -698,9 +698,9 @@ plots.show_grids({"larger model, z from N(0, I)": from_fixed, "larger model, z f
 # Mind what that says of the label. A model that was never told one reads as asked most of the time, once its prior is
 # fitted class by class: most of the control came from the prior. So when a conditional VAE with a learned prior stands
 # far ahead of chapter 2's VAE, which draws from $\mathcal{N}(0, I)$, two things have changed, and the label is not to
-# be given the credit for both. Here they are apart, the last rows of the table that chapters 1 and 2 began: the larger
-# network, trained once without and once with the label, under each prior (means and deviations of three seeds; stored,
-# by `make study STUDY=prior`).
+# be given the credit for both. Here they are apart, in the last rows of the tables that chapters 1 and 2 began: the
+# larger network, trained once without and once with the label, under each prior (means and deviations of three seeds;
+# stored, by `make study STUDY=prior`).
 #
 # | distance, floors | N(0, I) | one Gaussian | a Gaussian a class | 100 Gaussians | codes of test images |
 # | --- | ---: | ---: | ---: | ---: | ---: |

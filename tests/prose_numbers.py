@@ -322,7 +322,8 @@ def _read_prose(page: Page, text: str, part: int) -> int:
         for name in named_results(block):
             page.sources += [replace(source, need=2) for source in stored(name, part)]
         listed = listed and not re.match(r"## ", block) or bool(re.match(r"## References", block))
-        if not listed and not exempt(block, page.references):
+        of_study = "STUDY=" in text and block.lstrip().startswith("|")  # held against what the study prints
+        if not (listed or of_study or exempt(block, page.references)):
             page.paragraphs += [(part, piece) for piece in pieces(block)]
     return part
 
