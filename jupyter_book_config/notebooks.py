@@ -32,7 +32,7 @@ from PIL import Image
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 SIZE_LIMIT = 600_000
-LARGE, WIDTH = 90_000, 720  # a picture of more characters is stored as JPEG, at most so many pixels wide
+LARGE, WIDTH = 45_000, 720  # a picture of more characters is a JPEG, so wide at most, where that takes half as many
 FILMS = "X-rays of the COVID-19 Radiography Database from"  # what data.cxr prints when it reads them
 CONFLICT = r"^(<{7}|>{7})( |$)"
 LANGUAGE = {  # as a kernel gives it, but for the version: the same on every machine
@@ -259,8 +259,10 @@ def _tidy(output: nbformat.NotebookNode) -> None:
         output["metadata"].setdefault("genmed", {})["still"] = True
         if "image/png" not in output["data"] and not output["data"].get("text/plain", "").startswith(OPEN):
             output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}
-    if len(output.get("data", {}).get("image/png", "")) > LARGE:
-        output["data"]["image/jpeg"] = _as_jpeg(output["data"].pop("image/png"))
+    png = output.get("data", {}).get("image/png", "")
+    if len(png) > LARGE and len(jpeg := _as_jpeg(png)) < len(png) / (1 if len(png) > 2 * LARGE else 2):
+        del output["data"]["image/png"]
+        output["data"]["image/jpeg"] = jpeg
     output.get("metadata", {}).pop("transient", None)
 
 
