@@ -282,11 +282,11 @@ plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error pe
 # %% [markdown]
 # **Figure 1.3.** Test error of PCA and of three autoencoders, 32 numbers each.
 #
-# The book's network has lost about half of its code, and in a training as short as this it is no better than PCA. What
-# all images have in common, the mean image, pushes each unit the same way for all of them, and units pushed below zero
-# stay there. Without the rectifier no unit of the code can die. With it, and with the mean taken out, few units or none
-# do, and the autoencoder leaves PCA far behind. None of this shows in the training curves, which fall smoothly for all
-# three.
+# The book's network has lost about half of its code, and in a training as short as this it is no better than PCA
+# (figure 1.3). What all images have in common, the mean image, pushes each unit the same way for all of them, and units
+# pushed below zero stay there. Without the rectifier no unit of the code can die. With it, and with the mean taken out,
+# few units or none do, and the autoencoder leaves PCA far behind. None of this shows in the training curves of figure
+# 1.4, which fall smoothly for all three.
 
 # %% mystnb={"image": {"alt": "Training error of the three autoencoders against the training step"}}
 plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_label="training step",

@@ -687,13 +687,12 @@ plots.show_grids({"larger model, z from N(0, I)": from_fixed, "larger model, z f
 # **Figure 3.4.** The larger model's drawings of each class, from the fixed prior and from the one fitted to its codes.
 #
 # The learned prior lifts the reading of every small model, most of all of those whose label had stayed in $z$: their
-# prior now knows where each class lives. The larger model was read well already; what it gains is variety, and its
-# drawings become about as varied as its reconstructions. The learned prior even makes a conditional generator of the
-# *unconditional* VAE, without another step of training. The savings in nats rank the models as the probes did, and say
-# how little is at stake for the bound: for the book's model some two nats in a hundred separate a prior under which
-# about half of the drawings are right from one under which most are. **The bound is a poor
-# judge of samples.** And the more flexible decoder gains least, as the argument at the beginning predicted: it needs no
-# prior of its own.
+# prior now knows where each class lives. The larger model was read well already; what it gains is variety (figure 3.4),
+# and its drawings become about as varied as its reconstructions. The learned prior even makes a conditional generator
+# of the *unconditional* VAE, without another step of training. The savings in nats rank the models as the probes did,
+# and say how little is at stake for the bound: for the book's model some two nats in a hundred separate a prior under
+# which about half of the drawings are right from one under which most are. **The bound is a poor judge of samples.**
+# And the more flexible decoder gains least, as the argument at the beginning predicted: it needs no prior of its own.
 #
 # Mind what that says of the label. A model that was never told one reads as asked most of the time, once its prior is
 # fitted class by class: most of the control came from the prior. So when a conditional VAE with a learned prior stands

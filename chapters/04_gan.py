@@ -633,10 +633,10 @@ scrubber
 # ## Measure
 #
 # Without a likelihood we have to judge the samples themselves. [How the measures work](measuring.md) has its own page;
-# in short, all of them look at the 128 features of our reader of digits. The **Fréchet distance** (FD) fits
-# a Gaussian to the features of 2,000 samples and one to those of real test images and compares means and covariances.
-# **Precision** asks how many samples lie among real ones, **recall** how many real ones lie among samples. The floor
-# is what 2,000 *real* images score: no generator can be expected to do better.
+# in short, all of them look at the 128 features of our reader of digits. The **Fréchet distance** (FD; Heusel and
+# others 2017) fits a Gaussian to the features of 2,000 samples and one to those of real test images and compares means
+# and covariances. **Precision** asks how many samples lie among real ones, **recall** how many real ones lie among
+# samples. The floor is what 2,000 *real* images score: no generator can be expected to do better.
 
 # %%
 samples = {"the book's GAN": x_book, "our GAN": x_ours}
@@ -1076,7 +1076,7 @@ fig
 # the **great circle** instead of the straight line,
 #
 # $$ z(t) = \frac{\sin((1 - t)\,\omega)}{\sin \omega}\, a + \frac{\sin(t\,\omega)}{\sin \omega}\, b ,
-#    \qquad \cos \omega = \frac{a^\top b}{\lVert a \rVert \lVert b \rVert} , \tag{4.7} $$
+#    \qquad \cos \omega = \frac{a^\top b}{\lVert a \rVert \lVert b \rVert} , \tag{4.8} $$
 #
 # which keeps the length.
 
@@ -1281,10 +1281,10 @@ between
 #
 # *An alarm has to be built.* Can a generative model flag an unusual scan? A GAN gives no likelihood, but that decides
 # little. AnoGAN (Schlegl and others 2017) searches the code whose drawing comes nearest to the scan and takes what is
-# left over as a measure of anomaly, and as a map of where; f-AnoGAN (2019) trains an encoder for it. A likelihood, or a
-# VAE's bound, on the other hand, is no alarm by itself: deep models can find images of quite another kind likelier
-# than their own (Nalisnick and others 2019). $D$ is none either. It has learned to tell reals from *its own*
-# generator's fakes, and was never asked about anything else.
+# left over as a measure of anomaly, and as a map of where; f-AnoGAN (Schlegl and others 2019) trains an encoder for it.
+# A likelihood, or a VAE's bound, on the other hand, is no alarm by itself: deep models can find images of quite another
+# kind likelier than their own (Nalisnick and others 2019). $D$ is none either. It has learned to tell reals from *its
+# own* generator's fakes, and was never asked about anything else.
 
 # %% [markdown]
 # ## What this chapter promises

@@ -658,8 +658,8 @@ print(f"AC-GAN's drawings read as asked by its own classifier: {100 * own_accura
 #   picture and becomes a second channel; the network has to find out by itself what to do with it.
 # - **One output per class.** The critic has ten outputs, and the $y$-th is *the* score of the pair; the others are not
 #   looked at. All layers but the last are shared. This is the projection discriminator of Miyato and Koyama (2018) in
-#   another form (exercise 5.9), and StarGAN v2 has it as here. There is *no* softmax over the ten: they do not compete,
-#   and nothing asks which digit this is.
+#   another form (exercise 5.9), and StarGAN v2 (Choi and others 2020) has it as here. There is *no* softmax over the
+#   ten: they do not compete, and nothing asks which digit this is.
 
 # %%
 try_form("label as input", "label as input")
