@@ -221,10 +221,13 @@ def plain(answer: Any) -> Any:
     return f"a {type(answer).__name__}"
 
 
-def imports(code: str, names: dict[str, Any]) -> None:
-    """Execute the imports of a chapter's first cell, and nothing else of it."""
+def imports(code: str, names: dict[str, Any], answers: Iterable[str]) -> None:
+    """Execute the imports of a chapter's first cell that any answer may use, and nothing else of it."""
+    used = set(re.findall(r"\w+", " ".join(answers)))  # a chapter imports much that takes seconds to load
     wanted = [node for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    exec(compile(ast.Module(wanted, []), "<imports>", "exec"), names)
+    for node in wanted:
+        node.names = [alias for alias in node.names if (alias.asname or alias.name).partition(".")[0] in used]
+    exec(compile(ast.Module([node for node in wanted if node.names], []), "<imports>", "exec"), names)
 
 
 def warm() -> None:
@@ -253,7 +256,7 @@ def main() -> None:
 
         exercises = without_answers(load_sheet("sheet_of_the_chapter", request["sheet"]))
         names: dict[str, Any] = {"__name__": "__main__"}
-        imports(request["imports"], names)
+        imports(request["imports"], names, [job["code"] for job in request["jobs"]])
         warm()
         places = readable(request["root"])
         walls = {"limits": limit(request["memory"], request["seconds"], request["alone"]), "files": landlock(places)}
