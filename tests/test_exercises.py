@@ -7,6 +7,7 @@ import ast
 import functools
 import importlib
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -165,3 +166,15 @@ def test_another_correct_form_passes(path, exercise):
     for code in others:
         verdict = judged(path, exercise.number, code)
         assert verdict.state == "right", f"{code}\n{verdict}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_with_all_answers_the_summary_says_that_all_are_right(path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys.modules["genmed_core.exercises.sheet"], "display", lambda thing, **_: shown.append(thing))
+    names, count = namespace(path), len(told(path))
+    for exercise in told(path):
+        exec(compile(exercise.worked, f"answer {exercise.number}", "exec"), names)
+        names["sheet"].check(exercise.number, names[exercise.name])
+    names["sheet"].summary()
+    assert f"| **all** | {count} | {count} | {count} |" in shown[-1].data and "All are right." in shown[-1].data
