@@ -1073,8 +1073,8 @@ sheet.check("3.7", conditional_loss)
 # <details class="hint"><summary>Hint 2</summary>
 #
 # $q(z \mid y)$ is a mixture of one Gaussian for each image. The covariance of a mixture is the mean of the covariances
-# plus the covariance of the means. The saving is the right-hand side of (3.7): $\frac12[\operatorname{tr} S + m^\top m
-# - d - \log \det S]$.
+# plus the covariance of the means. The saving is the right-hand side of (3.7):
+# $\frac12[\operatorname{tr} S + m^\top m - d - \log \det S]$.
 #
 # </details>
 
@@ -1225,8 +1225,8 @@ sheet.check("3.10", exact_bound)
 # </details>
 # <details class="hint"><summary>Hint 2</summary>
 #
-# $\mathrm{KL}(\mathcal{N}(m, C) \| \mathcal{N}(m, P)) = \frac12[\operatorname{tr}(P^{-1} C) - d + \log \det P
-# - \log \det C]$ with $C = P/2$.
+# $\mathrm{KL}(\mathcal{N}(m, C) \,\|\, \mathcal{N}(m, P)) =
+# \frac12[\operatorname{tr}(P^{-1} C) - d + \log \det P - \log \det C]$ with $C = P/2$.
 #
 # </details>
 

@@ -23,7 +23,6 @@ INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}
 }
 QUICKER = {  # and what takes time there, whatever the constants
     "03_cvae": {"steps=1500": "steps=5"},
-    "05_cgan": {"20 * k]": "4 * k]"},  # fewer test digits of each class than the cheats own
     "08_ddpm": {"n=128, rounds=8": "n=8, rounds=1",
                 'metrics.load_weights(nets.UNet(), "ddpm_digits")': "nets.UNet(widths=(8, 16))"},
 }
