@@ -758,7 +758,8 @@ expect.model("VAE", report=report, samples=drawn, real=test_set, train_seconds=c
 # lower bound on held-out codes, and an upper one by convexity, from the same study). None of that is seen in the
 # pictures of this small network. Who only wants pictures may fit a prior to an autoencoder; who wants $p(x)$ needs the
 # noise.
-#
+
+# %% [markdown]
 # ## Can it judge?
 #
 # A likelihood says how ordinary an image is. So a scan that the model finds unlikely should be strange, and one that it
