@@ -123,12 +123,12 @@ plots.show_rows(rows, columns=4, note=NOTE, width=3.4)
 # al. 2020), as [the page on measuring](measuring.md) explains them. Beside each stands its **floor**: what training
 # films score in the place of samples.
 #
-# Every such distance has a blind spot. Directions that vary much are coarse ones, so blur costs less than its look
-# deserves. So we also report **fine detail**: the share of an image's energy above half the highest frequency, as a
-# fraction of that share in test films. A film that is only blurred scores well below 1. But it is a share: where an
-# image has little contrast, faint marks of a decoder count for much, and a grey smear can score high. And last, a first
-# look at privacy: the **neighbour ratio**, the mean distance from a sample to the nearest training film over that from
-# a test film. A copyist comes out near 0, an honest model near 1 (exercise 9.13 doubts that).
+# Every such distance has a blind spot. A blur moves little but the energy at the finest of three scales, so it costs
+# less than its look deserves. So we also report **fine detail**: the share of an image's energy above half the highest
+# frequency, as a fraction of that share in test films. A film that is only blurred scores well below 1. But it is a
+# share: where an image has little contrast, faint marks of a decoder count for much, and a grey smear can score high.
+# And last, a first look at privacy: the **neighbour ratio**, the mean distance from a sample to the nearest training
+# film over that from a test film. A copyist comes out near 0, an honest model near 1 (exercise 9.13 doubts that).
 
 # %%
 def to_signed(x):
