@@ -98,7 +98,7 @@ class Site:
         page.goto(self.address + name)
         page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true) ?? true")
         page.wait_for_function("""() => [...document.querySelectorAll('script[type$="widget-view+json"]')].every(
-            (tag) => tag.previousElementSibling?.querySelector(".genmed-panel, .jupyter-widgets"))""")
+            (tag) => tag.previousElementSibling?.querySelector(".genmed-panel, .genmed-question, .jupyter-widgets"))""")
         page.wait_for_function("""() => [...document.querySelectorAll(".genmed-panel")].every(
             (panel) => panel.querySelector("canvas, img") && panel.querySelector("input[type=range]"))""")
         return page
@@ -603,6 +603,24 @@ def program_of(model):
     data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
     weights = np.frombuffer(base64.b64decode(data), "<f2")
     return Program(state["ops"], weights, len(state["base"]), tuple(state["shape"])), state
+
+
+@pytestmark_real
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name != "capstone"])
+def test_every_question_answers_on_the_page(book, name):
+    """Predictions and choices, with no kernel: a number typed, a letter pressed."""
+    book.trouble.clear()
+    page = book.open(f"{name}.html")
+    questions = page.locator(".genmed-question")
+    assert questions.count() >= 2
+    for k in range(questions.count()):
+        question = questions.nth(k)
+        if question.get_by_role("textbox").count():
+            question.get_by_role("textbox").fill("-123456")
+        question.get_by_role("button").last.click()
+        assert re.match(r"[✓✗] \d+\.\d+ is ", question.get_by_role("status").inner_text())
+    page.context.close()
+    assert not book.trouble, "\n".join(book.trouble)
 
 
 @pytestmark_real
