@@ -13,16 +13,7 @@ sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import notebooks  # noqa: E402
 
 CHAPTERS = notebooks.sources()
-# what was written before these checks: a chapter leaves the lists when it is mended
-REFERENCES_TO_MEND: set[str] = set()
-FIGURES_TO_MEND: set[str] = set()
-
-
-def each_chapter(to_mend):
-    def mark(path):
-        broken = path.stem in to_mend
-        return [pytest.mark.xfail(reason="written before this check", strict=True)] if broken else []
-    return pytest.mark.parametrize("source", [pytest.param(path, id=path.stem, marks=mark(path)) for path in CHAPTERS])
+each_chapter = pytest.mark.parametrize("source", CHAPTERS, ids=lambda path: path.stem)
 
 
 # --- references ------------------------------------------------------------------------------------------------------
@@ -67,7 +58,7 @@ def markdown(source):
     return "\n\n".join(cell.source for cell in jupytext.read(source).cells if cell.cell_type == "markdown")
 
 
-@each_chapter(REFERENCES_TO_MEND)
+@each_chapter
 def test_every_reference_is_cited_and_every_citation_listed(source):
     prose, entries = prose_and_references(markdown(source))
     assert entries, "the chapter has no list of references"
@@ -118,7 +109,7 @@ def of_figures(notebook, number):
     return found + re.findall(r"\b(?:the|this) (?:figure|picture)s? (?:above|below)\b", prose, re.I)
 
 
-@each_chapter(FIGURES_TO_MEND)
+@each_chapter
 def test_figures_are_numbered_captioned_and_referred_to(source):
     if source.stem == "capstone":
         pytest.skip("its figures are C.1, C.2, ...")
