@@ -7,7 +7,8 @@
 Every seed divides the 4,000 embedded phantoms anew into training, held-out and other patients; the audit learns the
 real ones once. An honest set is drawn from the other patients, so every "fail" on privacy is a false alarm. A leak is
 an honest set in which some samples are replaced by disguised training patients. One in 500: each planted copy is
-judged by the bars for 500 samples, by itself. Intervals are Clopper and Pearson's.
+judged by the bars for 500 samples, by itself. Intervals are Clopper and Pearson's. Divisions begin at 1: a bar was set after
+a look at division 0.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def one_real_set(seed, everything, options, trials):
         result["honest"].append(verdicts)
         print(f"seed {seed}: honest {run + 1}, {time.monotonic() - began:.0f} s", flush=True)
         yield
-    for part in SHARES if seed < options.leaks else ():
+    for part in SHARES if seed <= options.leaks else ():
         for kind in (*audit.KINDS, *MORE, *AGAIN):
             count = max(1, round(part * SAMPLES))
             rng = torch.Generator().manual_seed(seed)
@@ -183,7 +184,7 @@ def main():
     options = parser.parse_args()
     if not options.table:
         everything, trials, began = phantoms(), [], time.process_time()
-        for seed in range(options.real_sets):
+        for seed in range(1, options.real_sets + 1):
             for _ in one_real_set(seed, everything, options, trials):  # kept as far as it has come
                 store(trials, options, (time.process_time() - began) / 60)
     print(table(json.loads(options.output.read_text(encoding="utf-8"))))
