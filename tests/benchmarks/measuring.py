@@ -71,6 +71,8 @@ stored["share of the features' variance that lies within classes"] = (within / f
 others = {"binarised": (test, {"binarised": True}),
           "held out from validation, ten random draws": (test, {"held_out": val}),
           "strokes": (data.digits("test", source="embedded"), {})}
+strokes = metrics.real_reference(others["strokes"][0])
+stored["images in the reference of stroke drawings"] = len(strokes.features)
 stored["floor of FD"] = {"test": floor["fd"], "test, sd over splits": floor["fd_sd"]} | {
     name: metrics.real_reference(real, **options).floor["fd"] for name, (real, options) in others.items()}
 first = features, metrics.digit_features(val.images[:n] / 255)

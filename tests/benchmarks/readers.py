@@ -3,13 +3,17 @@
     GENMED_DATA=... python tests/benchmarks/scoreboard.py run 04 05 06 08 --seeds 1 2    draws the samples
     GENMED_DATA=... python tests/benchmarks/readers.py                      minutes on one core; needs real MNIST
 
+Writes chapters/figures/readers.json too.
+
 The samples are those that chapters have kept, runs/results/*/*.npy and the same of the scoreboard's seeds. Every figure
 is the Frechet distance of 2,000 of them from all test images, in multiples of a floor, as a mean over seeds. The floor
 is what 2,000 validation images score, a mean over ten random draws, as everywhere in this book, or what the first
 2,000 training images do, which are no random sample of the training set.
 """
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from genmed_core import data, kernels, metrics, runtime, train
 MODELS = {"GAN": "04_gan/GAN", "CGAN": "05_cgan/CGAN", "WGAN-GP": "06_wgan/WGAN-GP", "DDPM": "08_ddpm/DDPM",
           "DDPM, shipped": "08_ddpm/DDPM, shipped weights"}
 N = 2000
+STORED = Path(__file__).resolve().parents[2] / "chapters" / "figures" / "readers.json"
 
 train_set, val, test = (data.digits(split, source="mnist") for split in ("train", "val", "test"))
 
@@ -74,6 +79,12 @@ def drawn():
     return found
 
 
+def at_random(features, real, generator, draws=3):
+    """Mean Frechet distance of N training images that are drawn at random."""
+    some = [train_set.images[torch.randperm(len(train_set), generator=generator)[:N]] / 255 for _ in range(draws)]
+    return sum(metrics.frechet_distance(real, features(x)) for x in some) / draws
+
+
 def main():
     samples = drawn()
     ours = metrics.digit_features, (metrics.read_digits(test.images / 255).argmax(1) == test.labels).float().mean()
@@ -81,6 +92,7 @@ def main():
     print("seeds: " + ", ".join(f"{k} {len(v)}" for k, v in samples.items()))
     print("| reader | reads, % | floor from | floor | " + " | ".join(samples) + " |")
     print("| --- | ---: | --- | ---: |" + " ---: |" * len(samples))
+    stored = {"seeds": {k: len(v) for k, v in samples.items()}, "readers": {}}
     for name, (features, accuracy) in readers.items():
         real = features(test.images / 255)
         away = {k: [metrics.frechet_distance(real, features(x)) for x in seeds] for k, seeds in samples.items()}
@@ -88,9 +100,12 @@ def main():
         draws = [seen[torch.randperm(len(seen), generator=generator)[:N]] for _ in range(10)]
         floors = {"validation": sum(metrics.frechet_distance(real, draw) for draw in draws) / len(draws),
                   "first of training": metrics.frechet_distance(real, features(train_set.images[:N] / 255))}
+        stored["readers"][name] = {"read rightly": float(accuracy), "floors": floors, "distances": away,
+                                   "of as many training images drawn at random": at_random(features, real, generator)}
         for source, floor in floors.items():
             cells = [f"{sum(found) / len(found) / floor:.1f}" for found in away.values()]
             print(f"| {name} | {100 * accuracy:.2f} | {source} | {floor:.3g} | " + " | ".join(cells) + " |", flush=True)
+    STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

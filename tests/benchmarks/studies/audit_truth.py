@@ -7,8 +7,8 @@
 Every seed divides the 4,000 embedded phantoms anew into training, held-out and other patients; the audit learns the
 real ones once. An honest set is drawn from the other patients, so every "fail" on privacy is a false alarm. A leak is
 an honest set in which some samples are replaced by disguised training patients. One in 500: each planted copy is
-judged by the bars for 500 samples, by itself. Intervals are Clopper and Pearson's. Divisions begin at 1: a bar was set after
-a look at division 0.
+judged by the bars for 500 samples, by itself. Intervals are Clopper and Pearson's. Divisions begin at 1: a bar was set
+after a look at division 0.
 """
 
 import argparse

@@ -4,25 +4,28 @@
     make study STUDY=bars ARGS="01 --seeds 0 1 2"    other seeds
     make study STUDY=bars ARGS=--table               only the table
 
-A chapter's cells are run in a process of their own for each seed; what was run before is not run again (runs/bars/),
-and the table holds all that is there. The chance of a false alarm is that of a new run's value lying beyond the bar,
-by Student's t for a new value beside n that were seen, t = (bar - mean) / (sd sqrt(1 + 1/n)); the smallest loss caught
-is how far the mean must move towards the nearest bar until nine runs in ten break it. Both take values for normal,
-which shares near 1 are not. Writes chapters/figures/bars.json.
+A chapter's cells are run in a process of their own for each seed. What stands in chapters/figures/bars.json is kept and
+not run again, so a study that was stopped goes on; a chapter whose code has changed since begins anew.
+
+The chance of a false alarm is that of a new run's value lying beyond the bar, by Student's t for a new value beside n
+that were seen, t = (bar - mean) / (sd sqrt(1 + 1/n)); the smallest loss caught is how far the mean must move towards
+the nearest bar until nine runs in ten break it. Both take values for normal, which shares near 1 are not.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
 from scipy import stats
 
-from genmed_core import chapters, runtime
+from genmed_core import chapters
 
 ROOT = Path(__file__).resolve().parents[3]
 STORED = ROOT / "chapters" / "figures" / "bars.json"
@@ -41,27 +44,30 @@ def run_chapter(path: Path) -> None:
     chapters.run(cells[:chapters.calling(cells, "expect")[-1] + 1], {"__name__": "__main__"}, path.stem)
 
 
-def record_seed(path: Path, seed: int) -> Path:
-    """The folder with a chapter's records under a seed, run if they are not there.  Raises where the chapter fails."""
-    folder = runtime.runs_dir() / "bars" / f"{path.stem}-{seed}"
-    done = folder / "done"
-    if not done.exists():
-        environment = os.environ | {"GENMED_SEED": str(seed), "GENMED_RUNS": str(folder)}
+def code_of(path: Path) -> str:
+    """A short digest of a chapter's code."""
+    return hashlib.sha256("\n".join(cell.source for cell in chapters.cells(path)).encode()).hexdigest()[:12]
+
+
+def run_seed(path: Path, seed: int) -> tuple[str, list[dict]]:
+    """A chapter's data and what its promises record, run with a seed.  Raises where the chapter fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"GENMED_SEED": str(seed), "GENMED_RUNS": folder}
         subprocess.run([sys.executable, __file__, "--one", str(path)], env=environment, check=True)
-        done.touch()
-    return folder
+        content = json.loads((Path(folder) / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
+    return content["source"], content["records"]
 
 
-def values_of(path: Path) -> dict[str, dict]:
-    """{promise: {"values": one for each seed, "below", "above", "source"}} of all seeds that were run."""
-    found: dict[str, dict] = {}
-    for done in sorted((runtime.runs_dir() / "bars").glob(f"{path.stem}-*/done")):
-        content = json.loads((done.parent / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
-        for record in content["records"]:
-            entry = found.setdefault(record["name"], {"values": [], "source": content["source"]})
-            entry["values"].append(record["value"])
-            entry |= {"below": record["below"], "above": record["above"]}
-    return {name: entry for name, entry in found.items() if entry["below"] is not None or entry["above"] is not None}
+def add_seed(promises: dict[str, dict], seed: int, records: list[dict]) -> None:
+    """Puts the values of a seed where each promise keeps its own, and judges those that have enough of them."""
+    for record in records:
+        if record["below"] is None and record["above"] is None:
+            continue
+        entry = promises.setdefault(record["name"], {"values": {}})
+        entry["values"][str(seed)] = record["value"]
+        entry |= {"below": record["below"], "above": record["above"]}
+        if len(entry["values"]) >= FEWEST:
+            entry |= judged(list(entry["values"].values()), record["below"], record["above"])
 
 
 def judged(values: list[float], below: float | None, above: float | None) -> dict:
@@ -81,13 +87,29 @@ def table(results: dict) -> str:
     """All promises as a Markdown table."""
     lines = ["| chapter | promise | seeds | mean ± sd | bar | false alarm | caught in 9 of 10 |",
              "| ---: | --- | ---: | ---: | --- | ---: | ---: |"]
-    for chapter, promises in results.items():
-        for name, p in promises.items():
+    for chapter, found in results.items():
+        for name, p in found["promises"].items():
+            if "mean" not in p:
+                continue
             bars = [f"{word} {p[word]:g}" for word in ("above", "below") if p[word] is not None]
             alarm = f"{p['false_alarm']:.1g}" if p["false_alarm"] >= 1e-6 else "< 1e-6"
             lines.append(f"| {int(chapter[:2])} | {name} | {len(p['values'])} | {p['mean']:.4g} ± {p['sd']:.2g} | "
                          f"{' and '.join(bars)} | {alarm} | {p['caught']:.2g} |")
     return "\n".join(lines)
+
+
+def complete(path: Path, seeds: list[int], output: Path) -> None:
+    """Runs a chapter with the seeds that the file has not, and stores each as it comes."""
+    results = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
+    if results.get(path.stem, {}).get("code") != code_of(path):
+        results[path.stem] = {"code": code_of(path), "seeds": [], "promises": {}}
+    found = results[path.stem]
+    for seed in [seed for seed in seeds if seed not in found["seeds"]]:
+        found["source"], records = run_seed(path, seed)
+        add_seed(found["promises"], seed, records)
+        found["seeds"].append(seed)
+        text = json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False)
+        output.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -101,17 +123,10 @@ def main() -> None:
     if options.one:
         return run_chapter(options.one)
     if not options.table:
-        results = json.loads(options.output.read_text(encoding="utf-8")) if options.output.exists() else {}
         names = [word.zfill(2) for word in options.picked]
         for path in sorted((ROOT / "chapters").glob("[0-9][0-9]_*.py")):
-            if names and path.name[:2] not in names:
-                continue
-            for seed in options.seeds:
-                record_seed(path, seed)
-            results[path.stem] = {name: entry | judged(entry["values"], entry["below"], entry["above"])
-                                  for name, entry in values_of(path).items() if len(entry["values"]) >= FEWEST}
-            text = json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False)
-            options.output.write_text(text + "\n", encoding="utf-8")
+            if not names or path.name[:2] in names:
+                complete(path, options.seeds, options.output)
     print(table(json.loads(options.output.read_text(encoding="utf-8"))))
 
 
