@@ -765,7 +765,8 @@ NAN = {"value": math.nan, "low": math.nan, "high": math.nan}
     ({"intervals": {"coverage_ratio": NAN}}, "varied", "unclear"),
     ({"utility": {"gap": bounds(0.06, 0.08)}}, "trains", "fail"),
     ({"utility": {"gap": bounds(0, 0.06)}}, "trains", "unclear"),
-    ({"utility": {"real": bounds(0.2, 0.3)}}, "trains", "unclear"),
+    *[({"utility": {"real": bounds(0.2, 0.3), **more}}, question, "unclear") for question, more in (
+        ("trains", {}), ("trains", {"gap": bounds(0.06, 0.1)}), ("helps", {}), ("helps", {"gain": bounds(-0.1, 0)}))],
     ({"utility": {"gain": bounds(-0.08, -0.01)}}, "helps", "fail"),
     ({"utility": {"gain": bounds(-0.02, 0.04)}}, "helps", "unclear"),
     ({"copies": [PAIR]}, "copies", "fail"),

@@ -170,13 +170,21 @@ def _trains(report: dict) -> Finding | None:
         return None
     because = (f"balanced accuracy {found['synthetic']['value']:.2f}, from real images "
                f"{found['real']['value']:.2f}; lost: {shown(found['gap'])}")
-    learns = beyond(found["real"], found["chance"])  # or nothing could be lost
     bad = beyond(found["gap"], BARS["gap"])
-    return Finding(None if bad is False and not learns else bad, because, f"up to {BARS['gap']}")
+    return _if_real_ones_teach(found, Finding(bad, because, f"up to {BARS['gap']}"))
+
+
+def _if_real_ones_teach(found: dict, finding: Finding) -> Finding:
+    """The finding, or none where not even real images beat chance: then nothing could be lost."""
+    if beyond(found["real"], found["chance"]):
+        return finding
+    because = f"{finding.because}; not even real images beat chance, {found['chance']:.2f}"
+    return finding._replace(bad=None, because=because)
 
 
 @question("Do they help beside real ones?", bad="harm")
 def _helps(report: dict) -> Finding | None:
     if not (found := report["utility"]):
         return None
-    return Finding(short_of(found["gain"], 0), f"gained: {shown(found['gain'])}", "above 0")
+    finding = Finding(short_of(found["gain"], 0), f"gained: {shown(found['gain'])}", "above 0")
+    return _if_real_ones_teach(found, finding)

@@ -1,6 +1,7 @@
 """The page on what chapter 9 makes of real films: chapters/real_films.md and its figures.
 
     GENMED_DATA=... python tests/benchmarks/real_films.py            trains the chapter's models on the database
+    python tests/benchmarks/real_films.py --audit                    trains latent diffusion alone, to audit it anew
     python tests/benchmarks/real_films.py --from-json                only writes the page's tables anew
 
 The chapter's own cells are run on the COVID-19 Radiography Database down to its audit of the honest model. Numbers are
@@ -16,25 +17,41 @@ import re
 import sys
 from pathlib import Path
 
-from genmed_core import chapters
+from genmed_core import audit, chapters
 
 CHAPTERS = Path(__file__).resolve().parent.parent.parent / "chapters"
 CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
 JSON, PICTURE = CHAPTERS / "figures" / "real_films.json", CHAPTERS / "figures" / "real_films.png"
 PRIVACY = ("Is the held-out set a fair control?", "Are they closer to training images?",
            "Are there copies of training images?", "Can membership be inferred?")
+PRIVACY_FIGURES = ("closer", "control", "ratio_train", "membership", "hits_1", "hits_01", "close", "close_held_out",
+                   "embedded_close", "embedded_close_held_out", "authenticity", "authenticity_held_out")
 MEASURES = {"fd": "Fréchet", "kid": "kernel", "recall": "recall", "coverage": "coverage",
             "detail": "detail"}  # few and short: the table has to fit a page
 COLUMNS = 5
 
 
-def chapter_to_audit():
-    """The chapter's names after its cells have run on the database, down to the audit of the honest model."""
+def chapter_to_audit(rivals):
+    """The chapter's names after its cells have run on the database, down to the films of latent diffusion.
+
+    With rivals, the cells that train and measure those too. The audit is not the chapter's, which is a short one to
+    save its readers' time, but one of full effort.
+    """
     cells = chapters.cells(CHAPTER)
-    first = chapters.calling(cells, "audit.audit")[0]
+    audits = chapters.calling(cells, "audit.audit")[0]
+    draws = next(i for i, cell in enumerate(cells) if "films_as_drawn = " in cell.source)
     names = {"__name__": "chapter"}
-    chapters.run(cells[: first + 1], names, CHAPTER.name)
+    chapters.run(cells[: audits if rivals else draws + 1], names, CHAPTER.name)
+    sets = [folder(names, *pair) for pair in ((names["train_set"].images, names["train_set"].labels),
+                                              (names["held_out"], names["held_labels"]),
+                                              (names["films"], names["asked"]))]
+    names["honest"] = audit.audit(*sets, seed=names["SEED"])
     return names
+
+
+def folder(names, images, labels):
+    """Films and their classes as a folder, whose files have numbers for names."""
+    return audit.Folder(images, [f"{i:04}" for i in range(len(images))], list(names["classes"]), labels, [])
 
 
 def refusals(verdicts):
@@ -46,18 +63,23 @@ def refusals(verdicts):
             for question in PRIVACY if found[question]["verdict"] != "pass"]
 
 
-def results(names):
-    """What is kept of a run: numbers only, no name of a file."""
+def compared(names):
+    """How the generators compare, by the chapter's ruler."""
+    rows = {name: q["synthetic"] | {"train_seconds": names["entries"][name][2]} for name, q in names["scores"].items()}
+    return {"machine": names["runtime"].machine(), "floor": names["scores"]["latent diffusion"]["floor"],
+            "compared": rows}
+
+
+def audited(names):
+    """What is kept of the audit: numbers only, no name of a file."""
     report = names["honest"]
-    privacy = {k: report["privacy"][k] for k in ("closer", "membership", "ratio_train")}
+    privacy = {k: report["privacy"][k] for k in PRIVACY_FIGURES}
     privacy["copies"] = len(report["privacy"]["copies"])
-    compared = {name: q["synthetic"] | {"train_seconds": names["entries"][name][2]}
-                for name, q in names["scores"].items()}
-    return {"machine": names["runtime"].machine(), "seed": names["SEED"], "counts": report["counts"],
-            "classes": names["data"].class_counts(names["train_set"]), "decibels": names["decibels"],
-            "floor": names["scores"]["latent diffusion"]["floor"], "compared": compared,
-            "quality": report["quality"], "utility": report["utility"], "privacy": privacy,
-            "canaries": report["canaries"], "not_tested": report["not_tested"], "verdicts": report["verdicts"]}
+    privacy["beyond"] = report["privacy"]["risk"]["beyond"]
+    return {"seed": names["SEED"], "decibels": names["decibels"],
+            "classes": names["data"].class_counts(names["train_set"]), "privacy": privacy,
+            **{k: report[k] for k in ("counts", "quality", "utility", "embedding", "canaries", "not_tested",
+                                      "verdicts", "effort")}}
 
 
 def picture(names):
@@ -107,13 +129,15 @@ def filled(page, parts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--from-json", action="store_true", help="train nothing, only write the tables anew")
+    parser.add_argument("--audit", action="store_true", help="keep the rivals' stored figures, audit a new model")
     options = parser.parse_args()
     if not options.from_json:
         os.environ["GENMED_PUBLIC"] = "0"
-        names = chapter_to_audit()
+        names = chapter_to_audit(rivals=not options.audit)
         if names["source"] != "database":
             sys.exit("error: the COVID-19 Radiography Database is not there: see data/README.md")
-        JSON.write_text(json.dumps(results(names), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        found = json.loads(JSON.read_text(encoding="utf-8")) if options.audit else compared(names)
+        JSON.write_text(json.dumps(found | audited(names), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         PICTURE.unlink(missing_ok=True)
         if not refusals(names["honest"]["verdicts"]):
             PICTURE.write_bytes(picture(names))

@@ -3,6 +3,7 @@
     make study STUDY=audit_truth                                  about three hours of one core
     make study STUDY=audit_truth ARGS="--real-sets 1 --honest 20 --leaks 1 --planted 40 --steps 100"   a quarter of one
     python tests/benchmarks/studies/audit_truth.py --table        prints the tables of the stored figures
+    python tests/benchmarks/studies/audit_truth.py --figure       draws the chart of the page from them
 
 Every seed divides the 4,000 embedded phantoms anew into training, held-out and other patients; the audit learns the
 real ones once. An honest set is drawn from the other patients, so every "fail" on privacy is a false alarm. A leak is
@@ -16,10 +17,11 @@ import json
 import time
 from pathlib import Path
 
+import _charts
 import numpy as np
 import torch
 
-from genmed_core import audit, data, runtime
+from genmed_core import audit, data, plots, runtime
 from genmed_core.audit.attacks import copies
 from genmed_core.audit.intervals import share
 from genmed_core.audit.questions import QUESTIONS
@@ -162,6 +164,29 @@ def table(found):
     return "\n".join(lines)
 
 
+ASKED = {_charts.BLUE: ("verbatim", "mirrored", "shifted", "contrast"),
+         _charts.ORANGE: ("turned by 12 degrees", "enlarged by 15 %", "made smaller by 13 %")}
+
+
+def figure(found):
+    """What is seen of each kind: a single copy among 500, and sets with a part of copies."""
+    kinds = list(found["one_in_500"])
+    fig, (single, sets) = plots.figure(8.4, 5.2, 1, 2, sharey=True)
+    for place, kind in enumerate(kinds):
+        colour = next((c for c, asked in ASKED.items() if kind in asked), _charts.GREY)
+        _charts.across(single, place, found["one_in_500"][kind], colour)
+        for part, moved, filled in (("2%", -0.14, True), ("20%", 0.14, False)):
+            if one := found["sets"].get(kind, {}).get(part):
+                label = f"{part[:-1]} % of samples" if place == 0 else None
+                _charts.across(sets, place + moved, one, colour, filled=filled, label=label)
+    single.set(title="one copy among 500: seen, %", xlim=(-3, 103))
+    sets.set(title="sets that fail, %", xlim=(-3, 103))
+    single.set_yticks(range(len(kinds)), kinds)
+    single.invert_yaxis()
+    sets.legend(frameon=False, loc="lower right")
+    return fig
+
+
 def store(trials, options, minutes):
     settings = {"train": TRAIN, "held_out": HELD, "samples": SAMPLES, "real_sets": len(trials),
                 "honest": options.honest, "leaks": options.leaks, "planted": options.planted,
@@ -181,13 +206,17 @@ def main():
     parser.add_argument("--steps", type=int, default=400, help="of the embedding's training (default 400)")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--table", action="store_true", help="only print the stored tables")
+    parser.add_argument("--figure", action="store_true", help="only draw the stored figures")
     options = parser.parse_args()
-    if not options.table:
+    if not options.table and not options.figure:
         everything, trials, began = phantoms(), [], time.process_time()
         for seed in range(1, options.real_sets + 1):
             for _ in one_real_set(seed, everything, options, trials):  # kept as far as it has come
                 store(trials, options, (time.process_time() - began) / 60)
-    print(table(json.loads(options.output.read_text(encoding="utf-8"))))
+    found = json.loads(options.output.read_text(encoding="utf-8"))
+    if not options.table:
+        _charts.svg(figure(found), options.output.with_suffix(".svg"))
+    print(table(found))
 
 
 if __name__ == "__main__":
