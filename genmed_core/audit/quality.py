@@ -31,7 +31,8 @@ def quality(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor, images: 
     detail = max(fine_detail(images[1]), 1e-9)
     result: dict = {"n": n, "reference_n": m}
     for name, features, pictures in (("synthetic", fake, images[2]), ("floor", real, images[0])):
-        drawn = [features[rng.permutation(len(features))[:n]] for _ in range(draws)]
+        times = draws if len(features) > n else 1  # all of them are the same every time
+        drawn = [features[rng.permutation(len(features))[:n]] for _ in range(times)]
         found = [metrics.measured(metrics.Comparison(some, held)) for some in drawn]
         result[name] = {key: float(np.mean([one[key] for one in found])) for key in found[0]}
         result[name]["detail"] = fine_detail(pictures) / detail

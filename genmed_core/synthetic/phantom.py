@@ -101,6 +101,7 @@ RIB_PITCH = 2.25  # from one rib to the next at the spine, cm
 RIB_FALL = (3.6, 5.6, 7.6, 9.0, 10.0, 10.6, 10.8, 10.8, 10.4, 10.0, 8.6)
 RIB_END = (2.8, 4.2, 5.0, 5.6, 6.2, 7.0, 8.0, 9.4, 10.6, 11.6, 99)
 PATCHES = 3  # of ground glass in each lung in COVID
+SEEN = 1.5  # cm of lung or heart along a ray that are outlined
 TRUNKS, FORKS, POINTS = 9, 5, 8  # vessels that leave a hilum, their forks, points along a piece
 
 LEAST = 16  # pixels of the smallest side that can be asked for
@@ -193,6 +194,34 @@ def air_share(labels: Classes, factors: Factors, *, size: int = 64) -> Tensor:
     """The share left of the air of healthy lungs along each ray -> (n, size, size), 1 outside."""
     scenes = _Scene(_labels(labels, len(labels)), factors, size)
     return _disease(scenes, _diaphragm(scenes))[0]
+
+
+@torch.no_grad()
+def organs(factors: Factors, *, size: int = 64) -> Tensor:
+    """Where right lung, left lung and heart show: shares of each pixel, (n, 3, size, size) float.
+
+    The lungs are the fields beside heart and great vessels, as radiologists outline them; the heart
+    reaches from the pulmonary trunk down to the dome. Disease changes neither, and what lies under
+    the shutters counts too. Arguments and errors as for `draw`.
+    """
+    size, n = _whole("size", size, LEAST), len(factors["patient"])
+    check_factors(FACTORS, factors, n, key="patient")
+    fine = size * -(-FINE // size)
+    parts = []
+    for rows in torch.arange(n).split(max(1, BLOCK // fine**2)):
+        s = _Scene(torch.zeros(len(rows), dtype=torch.int64),
+                   {k: v[rows] for k, v in factors.items()}, fine)
+        parts.append(F.avg_pool2d(_outlines(s).float(), fine // size))
+    return torch.cat(parts)
+
+
+def _outlines(s):
+    """Right lung, left lung and heart, bool (B, 3, S, S); SEEN cm and more are outlined."""
+    level = _diaphragm(s)
+    lung, shadow = _lungs(s, level, _body(s))[0] > SEEN, _heart(s, level) > SEEN
+    heart = shadow & (s.y > -4.5) & (s.y < level + 1)
+    lung = lung & ~shadow
+    return torch.stack([lung & (s.x < 0), lung & (s.x >= 0), heart], 1)
 
 
 # --- arguments ------------------------------------------------------------------------------------
