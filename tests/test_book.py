@@ -30,7 +30,7 @@ import tiny_book
 import torch
 
 import genmed_core  # noqa: F401  (before torch)
-from genmed_core.widgets import LatentExplorer, Program, run_program
+from genmed_core.widgets import LatentExplorer, Program
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -601,8 +601,7 @@ def program_of(model):
     """The decoder that a page carries, back from its bytes."""
     state = model["state"]
     data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
-    weights = np.frombuffer(base64.b64decode(data), "<f2")
-    return Program(state["ops"], weights, len(state["base"]), tuple(state["shape"])), state
+    return Program(state["graph"], base64.b64decode(data)), state
 
 
 @pytestmark_real
@@ -664,7 +663,7 @@ def test_decoded_pictures_equal_the_trained_decoder(book, name):
         if state["embedding"]:
             e = torch.tensor(state["embedding"])[state["values"][0]]
             z = z + e if state["how"] == "add" else torch.cat([z, e])
-        wanted.append(255 * run_program(program, z[None])[0].numpy())
+        wanted.append(255 * program.run(z=z[None])[0][0].numpy())
     for k, picture in enumerate(shown):
         off = min(np.abs(picture - w).max() for w in wanted if w.shape == picture.shape)
         assert off <= 1.6, f"picture {k} is {off:.1f} grey levels from what the decoder makes"

@@ -247,19 +247,25 @@ def test_a_new_slider_kind_is_one_widget(tmp_path):
         assert page.locator("[data-place='22']").count() == 1 and not page.trouble
 
 
-def test_a_new_layer_is_one_entry(request):
-    """The Python side; the browser's is one entry of OPS in widgets.js."""
+def test_a_new_operation_is_one_entry(request, tmp_path):
+    """In Python, and in OPS of engine.js."""
+    import engine_node
     from torch import nn
 
     from genmed_core import widgets
 
-    widgets.add_layer(nn.Softplus, compile=lambda c, layer: c.add("softplus", beta=layer.beta),
-                      softplus=lambda op, weights, x: nn.functional.softplus(x, op["beta"]))
-    request.addfinalizer(lambda: (widgets.COMPILERS.pop(nn.Softplus), widgets.TWINS.pop("softplus")))
+    widgets.add_operation("softplus", lower=lambda r, out, x, beta=1, *rest: r.emit("softplus", [x], out, beta=beta),
+                          softplus=lambda op, x: nn.functional.softplus(x, op["beta"]))
+    request.addfinalizer(lambda: (widgets.LOWERINGS.pop("softplus"), widgets.TWINS.pop("softplus")))
+    entry = "softplus: pointwise((x, op) => Math.log(1 + Math.exp(op.beta * x)) / op.beta),"
+    request.getfixturevalue("monkeypatch").setattr(
+        widgets, "ENGINE", widgets.ENGINE.replace("const OPS = {", "const OPS = { " + entry))
     decoder = nn.Sequential(nn.Linear(2, 9), nn.Softplus(2.0), nn.Sigmoid())
     x = torch.randn(3, 2)
-    drawn = widgets.LatentExplorer(decoder).decode(x).flatten(1)
-    assert torch.allclose(drawn, decoder(x), atol=1e-3)
+    explorer = widgets.LatentExplorer(decoder)
+    assert torch.allclose(explorer.decode(x).flatten(1), decoder(x), atol=1e-3)
+    (drawn,), = engine_node.run(tmp_path, [(explorer.program, {"z": x})])
+    assert torch.allclose(drawn, explorer.decode(x), atol=1e-5)
 
 
 def test_contributing_points_to_the_test_of_each_kind():

@@ -13,10 +13,10 @@ import traitlets
 from torch import nn
 
 from genmed_core.widgets.compile import compile_decoder
-from genmed_core.widgets.panel import Panel, Slider, positive
-from genmed_core.widgets.twin import run_program
+from genmed_core.widgets.panel import HERE, Panel, Slider, positive
 
 MAX_SLIDERS = 10
+ENGINE = (HERE / "engine.js").read_text(encoding="utf-8")
 
 
 def _vector(name: str, values: Any) -> list[float]:
@@ -106,7 +106,7 @@ class LatentExplorer(Panel):
     """Sliders over the coordinates of z, beside the picture that the trained decoder makes of them.
 
     decoder: nn.Sequential or list of layers from (B, d) to one grey picture; see `compile_decoder`
-    for `output` and for the layers that run (at most MAX_WEIGHTS weights, float16).  z0 (d,): where
+    for `output` and for what runs (at most MAX_BYTES of weights).  z0 (d,): where
     to start, default 0.  z_range: sliders run from -z_range to z_range, or a pair (low, high).
     sliders: which coordinates get one, default the first MAX_SLIDERS; `names` labels them, default
     z[0], z[1], ...  Sliders move by `step`, and the coordinates they hold are rounded to it: what
@@ -115,8 +115,9 @@ class LatentExplorer(Panel):
     goes in as a one-hot vector, set behind z.  ValueError on settings that do not fit.
     """
 
+    _esm = Panel._esm + ENGINE + (HERE / "explorer.js").read_text(encoding="utf-8")
     view = traitlets.Unicode("decoder").tag(sync=True)
-    ops = traitlets.List().tag(sync=True)
+    graph = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
     shape = traitlets.List().tag(sync=True)
     base = traitlets.List().tag(sync=True)
@@ -149,8 +150,8 @@ class LatentExplorer(Panel):
         super().__init__(
             sliders=axes, values=values, base=code, dims=dims, caption=caption, width=size, alt=alt,
             start={"values": values, "base": code}, gaussian=isinstance(z_range, Real),
-            ops=self.program.ops, weights=self.program.weights.astype("<f2").tobytes(),
-            shape=list(self.program.shape), how=labels.how if labels else "add",
+            graph=self.program.graph, weights=self.program.weights,
+            shape=self.program.shape()[1:], how=labels.how if labels else "add",
             embedding=labels.vectors.tolist() if labels else [])
 
     @classmethod
@@ -200,7 +201,7 @@ class LatentExplorer(Panel):
             y = self._checked(y)
         if self.labels is not None:
             codes = self._joined(codes, self.y if y is None else y)
-        pictures = run_program(self.program, codes)
+        pictures = self.program.run(z=codes)[0].clamp(0, 1)
         return pictures[0] if z.dim() == 1 else pictures
 
     def _checked(self, y):
@@ -252,10 +253,10 @@ def _start(decoder, z0, labels, output):
     code = None if z0 is None else _vector("z0", z0)
     inputs = None if code is None else len(code) + extra
     program = compile_decoder(decoder, inputs=inputs, output=output)
-    if program.inputs <= extra:
-        raise ValueError(f"the decoder takes {program.inputs} numbers, and the label alone has "
-                         f"{extra}")
-    code = [0.0] * (program.inputs - extra) if code is None else code
+    (_, width) = program.shape("z")
+    if width <= extra:
+        raise ValueError(f"the decoder takes {width} numbers, and the label alone has {extra}")
+    code = [0.0] * (width - extra) if code is None else code
     if labels and labels.how == "add" and labels.vectors.shape[1] != len(code):
         raise ValueError(f"an embedding of width {labels.vectors.shape[1]} cannot be added to a "
                          f"code of {len(code)}: use join='concat'")

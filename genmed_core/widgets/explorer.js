@@ -1,0 +1,64 @@
+// The view of LatentExplorer, behind widgets.js and engine.js: sliders over a code, and the decoder's picture of it.
+
+/** What the decoder is fed: the code with the label's vector added to it, or set behind it. */
+export function join(z, embedding, label, how) {
+  if (!embedding.length) return z;
+  const e = embedding[label];
+  return how === "add" ? z.map((v, i) => v + e[i]) : [...z, ...e];
+}
+
+function gaussian() {
+  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
+}
+
+/** A trained decoder that runs here. */
+VIEWS.decoder = (model, place) => {
+  const net = makeEngine().load(model.get("graph"), model.get("weights")), dims = model.get("dims");
+  const [height, width] = model.get("shape"), sliders = model.get("sliders");
+  const first = sliders.length - dims.length; // a slider over the classes stands before those of the code
+  const canvas = element("canvas", { width, height });
+  canvas.style.width = `${model.get("width")}px`;
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  canvas.setAttribute("role", "img");
+  place.append(canvas);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const picture = context.createImageData(width, height);
+
+  // The sliders own some coordinates of the code; "base" holds the rest.
+  const code = () => {
+    const z = [...model.get("base")];
+    dims.forEach((dim, i) => { z[dim] = model.get("values")[first + i]; });
+    return z;
+  };
+  const describe = (z, label) => {
+    const moved = dims.map((dim) => z[dim].toFixed(1)).join(", ");
+    return `${model.get("alt")} z = (${moved})` + (first ? `, class ${sliders[0].labels[label]}` : "");
+  };
+  const draw = () => {
+    const z = code(), label = model.get("values")[0], began = performance.now();
+    const [y] = net.run({ z: join(z, model.get("embedding"), label, model.get("how")) });
+    for (let i = 0; i < y.length; i++) {
+      picture.data.fill(Math.round(255 * y[i]), 4 * i, 4 * i + 3); // the bytes clip by themselves
+      picture.data[4 * i + 3] = 255;
+    }
+    context.putImageData(picture, 0, 0);
+    canvas.dataset.ms = (performance.now() - began).toFixed(2);
+    canvas.setAttribute("aria-label", describe(z, label));
+  };
+  const moveTo = ({ base, values }) => {
+    model.set("base", base);
+    model.set("values", values);
+    model.save_changes();
+  };
+  const randomise = () => {
+    const z = model.get("base").map(gaussian), values = [...model.get("values")];
+    dims.forEach((dim, i) => { values[first + i] = nearest(sliders[first + i], z[dim]); });
+    moveTo({ base: z, values });
+  };
+  const reset = () => moveTo(model.get("start")); // not this view's: a second one begins where the first was left
+  const buttons = [button("Reset", "Back to where it started", reset)];
+  if (model.get("gaussian")) {
+    buttons.unshift(button("Randomise", "Draw every coordinate of z from N(0, 1)", randomise));
+  }
+  return { draw, buttons };
+};
