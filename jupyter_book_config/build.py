@@ -1,7 +1,8 @@
 """Build the book: chapters/*.ipynb and intro.md -> _build/html, sliders alive with no kernel and no network.
 
-    python jupyter_book_config/build.py                      every chapter in _toc.yml, executed (and cached)
-    python jupyter_book_config/build.py --chapters 01,02     these alone, with the introduction
+    python jupyter_book_config/build.py                      every page that course.yml names, executed (and cached)
+    python jupyter_book_config/build.py --course mine.yml    your own title, order, chapters and edition
+    python jupyter_book_config/build.py --chapters 01,02     these chapters alone, with the introduction
     python jupyter_book_config/build.py --edition student    leave the solutions out, for handing to a class
     python jupyter_book_config/build.py --execute off        the stored outputs: quick, but with no sliders
 
@@ -13,6 +14,7 @@ source and GENMED_BUDGET. GENMED_BUDGET=0.1 builds pages to look at in a fractio
 import argparse
 import base64
 import hashlib
+import html
 import io
 import os
 import shutil
@@ -25,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 
+import course
 import editions
 import nbformat
 import notebooks
@@ -59,7 +62,7 @@ PACKAGES = {
 # What a page's picture depends on beside the notebook's own code.
 SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE", "PUBLIC")]
 CACHES_KEPT = 4
-PICTURES = (".svg", ".png", ".jpg")
+SPHINX_PAGES = ("index", "intro", "search", "genindex", "py-modindex")
 
 
 class BookError(RuntimeError):
@@ -130,31 +133,28 @@ def vendor() -> Path | None:
 # --- the pages' sources -------------------------------------------------------------------------------------
 
 
-def table_of_contents(source: Path, picked: Sequence[str]) -> tuple[dict, list[str]]:
-    """The _toc.yml of the source folder, else ours, with the picked chapters only; and their names.
+def table_of_contents(given: course.Course, picked: Sequence[str]) -> tuple[dict, list[Path]]:
+    """What Jupyter Book takes for the order of pages, with the picked chapters only; and the files of the pages.
 
-    Pages written in Markdown (measuring.md) stay in every book and are not among the names.
+    Pages written in Markdown stay in every book.
     """
-    own = source / "_toc.yml"
-    toc = yaml.safe_load((own if own.exists() else HERE / "_toc.yml").read_text(encoding="utf-8"))
-    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
-    written = [file for file in files if (source / f"{file}.md").exists()]
+    notebook_pages = [page for page in given.pages() if page.suffix == ".ipynb"]
     try:
-        names = notebooks.pick([file for file in files if file not in written], picked)
+        names = notebooks.pick([page.stem for page in notebook_pages], picked)
     except notebooks.ChapterError as problem:
         raise BookError(str(problem)) from None
-    for part in toc["parts"]:
-        part["chapters"] = [entry for entry in part["chapters"] if entry["file"] in [*names, *written]]
-    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
-    return toc, names
+    kept = [page for page in given.pages() if page.suffix == ".md" or page.stem in names]
+    parts = [{"caption": part.heading, "chapters": [{"file": page.stem} for page in part.pages if page in kept]}
+             for part in given.contents]
+    return {"format": "jb-book", "root": "intro", "parts": [part for part in parts if part["chapters"]]}, kept
 
 
-def copy_chapter(path: Path, target: Path, names: list[str], edition: str) -> None:
-    """Copy one notebook, as the edition has it."""
+def copy_chapter(path: Path, target: Path, names: list[str], pages: list[str], edition: str) -> None:
+    """Copy one notebook, as the edition has it, with links to notebooks and pages of this book alone."""
     notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = editions.drop_links(cell.source, names)
+            cell.source = editions.drop_links(cell.source, names, pages)
         for output in cell.get("outputs", []):
             if notebooks.is_still(output):  # shown where nothing is run
                 cell.metadata.setdefault("mystnb", {}).setdefault("image", {"alt": "A still picture of the sliders."})
@@ -162,17 +162,37 @@ def copy_chapter(path: Path, target: Path, names: list[str], edition: str) -> No
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source: Path, target: Path, names: list[str], edition: str) -> None:
+def copy_sources(source: Path, target: Path, files: list[Path], edition: str) -> None:
     """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in names:
-        copy_chapter(source / f"{name}.ipynb", target, names, edition)
     if (source / "figures").is_dir():
         shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json"))
-    for page in source.glob("*.md"):
-        text = editions.of_text(page.read_text(encoding="utf-8"), edition)
-        (target / page.name).write_text(editions.drop_links(text, names), encoding="utf-8")
+    names = [path.stem for path in files if path.suffix == ".ipynb"]
+    pages = ["intro", *(path.stem for path in files if path.suffix == ".md")]
+    for path in [source / "intro.md", *files]:
+        if path.suffix == ".ipynb":
+            copy_chapter(path, target, names, pages, edition)
+        else:
+            text = editions.of_text(path.read_text(encoding="utf-8"), edition)
+            (target / path.name).write_text(editions.drop_links(text, names, pages), encoding="utf-8")
+        if path.parent != source:
+            copy_linked(path, target)
+
+
+def copy_linked(page: Path, target: Path) -> None:
+    """Copy the pictures that an instructor's own page shows, where its links lead."""
+    cells = nbformat.read(page, as_version=4).cells if page.suffix == ".ipynb" else None
+    texts = [cell.source for cell in cells] if cells else [page.read_text(encoding="utf-8")]
+    for path in editions.linked(page.parent, texts):
+        place = target / path.relative_to(page.parent)
+        if path.suffix == ".md":
+            continue
+        if place.exists() and place.read_bytes() != path.read_bytes():
+            raise BookError(f"{page.name} shows {path.relative_to(page.parent)}, and the book has another picture of "
+                            "that name: rename yours")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
 
 
 # --- settings and build -------------------------------------------------------------------------------------
@@ -241,9 +261,21 @@ def run_ahead(sources: Path, names: list[str], cache_path: str) -> None:
         raise BookError(f"{', '.join(failed)} raised: see above")
 
 
-def configuration(execute: str, bundled: Path | None) -> dict:
-    """_config.yml with what only this machine knows; `bundled` is vendor()'s folder."""
+def configuration(execute: str, bundled: Path | None, given: course.Course) -> dict:
+    """_config.yml with the course's words and what only this machine knows; `bundled` is vendor()'s folder."""
     settings = yaml.safe_load((HERE / "_config.yml").read_text(encoding="utf-8"))
+    settings |= {"title": given.title, "author": given.author, "copyright": given.author}
+    settings["sphinx"]["config"]["language"] = given.language
+    theme = settings["sphinx"]["config"]["html_theme_options"]
+    theme["logo"] = {"text": given.title} if given.logo is None else {"alt_text": given.title}
+    theme["analytics"] = {course.ANALYTICS[name]: value for name, value in given.analytics.items()}
+    if given.logo is not None:
+        settings["sphinx"]["config"]["html_logo"] = str(given.logo)
+    if given.institution:
+        theme["extra_footer"] = f"<p>{html.escape(given.institution)}</p>{theme['extra_footer']}"
+    if given.repository:
+        host = next((name for name in ("gitlab", "bitbucket") if name in given.repository), "github")
+        theme |= {"repository_url": given.repository, "repository_provider": host, "use_repository_button": True}
     settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
     settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
     settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE), "plain_docstrings": str(HERE)}
@@ -286,23 +318,34 @@ def workplace(source: Path, out: Path) -> Path:
     return out / "_build"
 
 
+def course_of(source: Path, path: Path | None) -> course.Course:
+    """The course at a path; else the one that lies beside the chapters, else ours."""
+    beside = source / "course.yml"
+    try:
+        return course.read(path or (beside if beside.exists() else course.DEFAULT), source)
+    except course.CourseError as problem:
+        raise BookError(str(problem)) from None
+
+
 def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache",
-          edition: str = "self-study", chapters: Sequence[str] = ()) -> Path:
+          edition: str | None = None, chapters: Sequence[str] = (), course_file: Path | None = None) -> Path:
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
     preset("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
-    toc, names = table_of_contents(source, chapters)
-    found = [problem for name in names for problem in notebooks.problems(source / f"{name}.py")]
+    given = course_of(source, course_file)
+    toc, files = table_of_contents(given, chapters)
+    executed = [path for path in files if path.suffix == ".ipynb"]
+    found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
-    copy_sources(source, work / "sources", names, edition)
+    copy_sources(source, work / "sources", files, edition or given.edition)
     bundled = vendor()
-    settings = configuration(execute, bundled)
+    settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
         (work / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     if execute == "cache":
-        run_ahead(work / "sources", names, settings["execute"]["cache"])
+        run_ahead(work / "sources", [path.stem for path in executed], settings["execute"]["cache"])
     else:
         print("note: notebooks are not run, so that the pages have no sliders", file=sys.stderr)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
@@ -310,8 +353,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
                "-W", "--keep-going", "--all"]
     if subprocess.run(command, cwd=work).returncode:
         raise BookError("Jupyter Book met a warning: see above")
-    for page in [*(work / "html").glob("[0-9][0-9]_*.html"), *(work / "html").glob("capstone.html")]:
-        if page.stem not in names:  # of an earlier build of more chapters
+    for page in (work / "html").glob("*.html"):
+        if page.stem not in [*SPHINX_PAGES, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
@@ -322,8 +365,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--execute", choices=["cache", "off"], default="cache")
-    parser.add_argument("--edition", choices=editions.EDITIONS, default="self-study",
-                        help="solutions folded (self-study, the default), open (instructor) or left out (student)")
+    parser.add_argument("--course", type=Path, metavar="FILE",
+                        help="your course file, a changed copy of jupyter_book_config/course.yml")
+    parser.add_argument("--edition", choices=editions.EDITIONS,
+                        help="solutions folded (self-study), open (instructor) or left out (student)")
     parser.add_argument("--chapters", default="", help="the chapters wanted, by number or name: 1,02; default all")
     parser.add_argument("--source", type=Path, default=ROOT / "chapters", help="default chapters/")
     parser.add_argument("--out", type=Path, default=ROOT, help="the pages go to OUT/_build/html")
@@ -331,7 +376,7 @@ def main() -> None:
     picked = [name.strip() for name in options.chapters.split(",") if name.strip()]
     try:
         folder = build(source=options.source, out=options.out, execute=options.execute,
-                      edition=options.edition, chapters=picked)
+                      edition=options.edition, chapters=picked, course_file=options.course)
     except BookError as problem:
         sys.exit(f"error: {problem}")
     print(f"The book is in {folder}; open {folder / 'index.html'}")

@@ -35,6 +35,7 @@ from genmed_core.widgets import LatentExplorer, Program
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import build as builder  # noqa: E402
+import course  # noqa: E402
 import notebooks  # noqa: E402
 import pages as finished  # noqa: E402
 
@@ -528,12 +529,12 @@ def test_pages_of_an_earlier_build_of_more_chapters_are_taken_away(tmp_path, mon
     source = one_chapter(tmp_path)
     html = tmp_path / "_build" / "html"
     html.mkdir(parents=True)
-    for name in ("01_sliders.html", "02_gone.html", "measuring.html"):
+    for name in ("01_sliders.html", "02_gone.html", "measuring.html", "search.html"):
         (html / name).write_text("<article></article>", encoding="utf-8")
     monkeypatch.setattr(builder, "vendor", lambda: None)
     monkeypatch.setattr(builder.subprocess, "run", lambda *arguments, **settings: subprocess.CompletedProcess([], 0))
     builder.build(source=source, out=tmp_path, execute="off")
-    assert {path.name for path in html.glob("*.html")} == {"01_sliders.html", "measuring.html"}
+    assert {path.name for path in html.glob("*.html")} == {"01_sliders.html", "search.html"}
 
 
 @pytest.mark.parametrize("given, taken", [(None, "1"), ("", "1"), ("  ", "1"), ("1", "1"), ("0", "0")])
@@ -579,7 +580,7 @@ def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(builder, "BUILD", tmp_path)
     monkeypatch.setattr(builder, "npm", unreachable)
-    sphinx = builder.configuration("off", builder.vendor())["sphinx"]["config"]
+    sphinx = builder.configuration("off", builder.vendor(), course.read())["sphinx"]["config"]
     assert "will not work offline" in capsys.readouterr().err
     assert "mathjax_path" not in sphinx and any(name.startswith("https://") for name in sphinx["nb_ipywidgets_js"])
 

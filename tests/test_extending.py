@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 import yaml
@@ -152,13 +153,16 @@ def test_a_new_chapter_is_one_file_and_its_line_in_the_contents(tmp_path, monkey
         shutil.copy(ROOT / "chapters" / name, tmp_path)
     source = tmp_path / "10_flow.py"
     source.write_text(CHAPTER.lstrip())
-    toc = yaml.safe_load((ROOT / "jupyter_book_config" / "_toc.yml").read_text(encoding="utf-8"))
-    toc["parts"][2]["chapters"].append({"file": "10_flow"})
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
+    for path in tmp_path.glob("*.py"):
+        jupytext.write(jupytext.read(path), path.with_suffix(".ipynb"))
+    contents = [{"part": "Autoencoders", "pages": ["01_autoencoder"]},
+                {"part": "Diffusion", "pages": ["09_ldm_cxr", "10_flow"]}]
+    (tmp_path / "course.yml").write_text(yaml.safe_dump({"contents": contents}))
 
     assert [path.name[:2] for path in notebooks.sources(folder=tmp_path)] == ["01", "09", "10"]
-    assert build.table_of_contents(tmp_path, ["1"])[1] == ["01_autoencoder"]
-    assert build.table_of_contents(tmp_path, ["10"])[1] == ["10_flow"]
+    book = build.course_of(tmp_path, None)
+    for picked, name in (("1", "01_autoencoder"), ("10", "10_flow")):
+        assert [page.stem for page in build.table_of_contents(book, [picked])[1]] == [name]
 
     assert [cell.source for cell in scoreboard.to_recording(source)] == [c.source for c in chapters.cells(source)]
     monkeypatch.setattr(scoreboard, "CONFIG", tmp_path)

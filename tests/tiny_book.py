@@ -16,13 +16,10 @@ Each exercise has a check<!-- solutions -->, and a solution behind a fold<!-- /s
 | $z$ | the code |
 """
 
-TOC = """\
-format: jb-book
-root: intro
-parts:
-  - caption: One
-    chapters:
-      - file: 01_sliders
+COURSE = """\
+contents:
+  - part: One
+    pages: [01_sliders]
 """
 
 CELLS = [
@@ -121,5 +118,5 @@ def write(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "01_sliders.ipynb").write_text(nb.writes(notebook), encoding="utf-8")
     (folder / "intro.md").write_text(INTRO, encoding="utf-8")
-    (folder / "_toc.yml").write_text(TOC, encoding="utf-8")
+    (folder / "course.yml").write_text(COURSE, encoding="utf-8")
     return folder

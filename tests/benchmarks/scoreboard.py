@@ -232,8 +232,8 @@ def remarks(models):
 
 def parts() -> dict[str, list[str]]:
     """The parts of the table of contents in small letters, with the names of their pages."""
-    toc = yaml.safe_load((CONFIG / "_toc.yml").read_text(encoding="utf-8"))
-    return {part["caption"].lower(): [page["file"] for page in part["chapters"]] for part in toc["parts"]}
+    book = yaml.safe_load((CONFIG / "course.yml").read_text(encoding="utf-8"))
+    return {part["part"].lower(): part["pages"] for part in book["contents"]}
 
 
 def family(chapter: str, name: str) -> str:

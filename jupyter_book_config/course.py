@@ -1,0 +1,172 @@
+"""The course file: what an instructor edits to own the site.  course.yml beside this file explains each line."""
+
+import difflib
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import sphinx.locale
+import yaml
+from editions import EDITIONS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+DEFAULT = HERE / "course.yml"
+PICTURES = (".svg", ".png", ".jpg", ".jpeg")
+ANALYTICS = {"plausible": "plausible_analytics_domain", "google": "google_analytics_id"}
+
+
+class CourseError(RuntimeError):
+    """The course file cannot be used; the message names the line to change."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the book: its heading and the files of its pages, each a .ipynb or a .md."""
+
+    heading: str
+    pages: list[Path]
+
+
+@dataclass(frozen=True)
+class Course:
+    """A course file that was read and found good."""
+
+    title: str
+    author: str
+    institution: str | None
+    logo: Path | None
+    repository: str | None
+    edition: str
+    language: str
+    analytics: dict[str, str]
+    contents: list[Part]
+
+    def pages(self) -> list[Path]:
+        """All pages in reading order."""
+        return [page for part in self.contents for page in part.pages]
+
+
+KEYS = [field.name for field in fields(Course)]
+
+
+def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
+    """Read a course file; what it leaves out is taken from course.yml here.
+
+    path: the file; book: the folder of the book's own chapters and pages.
+    Raises CourseError, which names the file and the entry, where something cannot be used.
+    """
+    given = _mapping(path)
+    for key in given:
+        if key not in KEYS:
+            raise CourseError(f"{path}: {key!r} is not known{_like(key, KEYS)}; these are: {', '.join(KEYS)}")
+    values = _mapping(DEFAULT) | given
+    for check in (_words, _edition, _language, _repository, _analytics):
+        check(path, values)
+    values["logo"] = _logo(path, values["logo"])
+    values["contents"] = _contents(path, values["contents"], book)
+    return Course(**values)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The file's entries; CourseError where it is none or no list of entries."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CourseError(f"{path} is not there: copy {DEFAULT.relative_to(ROOT)} and change it") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise CourseError(f"{path} cannot be read: {problem}") from None
+    except yaml.YAMLError as problem:
+        where = getattr(problem, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise CourseError(f"{path}{line}: not YAML ({getattr(problem, 'problem', problem)}); text with a colon "
+                          "needs quotes") from None
+    if not isinstance(content, dict):
+        raise CourseError(f"{path} holds no entries such as `title: ...`")
+    return content
+
+
+def _like(word: str, known: list[str]) -> str:
+    """", did you mean ...?" where something is near."""
+    near = difflib.get_close_matches(str(word), known, 1, 0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _words(path: Path, values: dict) -> None:
+    for key in ("title", "author", "institution", "repository", "edition", "language", "logo"):
+        value, may_be_empty = values[key], key in ("institution", "repository", "logo")
+        if value is None and may_be_empty:
+            continue
+        if not isinstance(value, str) or not value.strip():
+            raise CourseError(f"{path}: {key} must be text, not {value!r}; numbers and yes or no need quotes")
+
+
+def _edition(path: Path, values: dict) -> None:
+    if values["edition"] not in EDITIONS:
+        raise CourseError(f"{path}: edition {values['edition']!r} is not known; these are: {', '.join(EDITIONS)}")
+
+
+def _language(path: Path, values: dict) -> None:
+    folder = Path(sphinx.locale.__file__).parent
+    known = sorted({"en"} | {place.name for place in folder.iterdir() if (place / "LC_MESSAGES").is_dir()})
+    if values["language"] not in known:
+        raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has; these are: "
+                          f"{', '.join(known)}")
+
+
+def _repository(path: Path, values: dict) -> None:
+    address = values["repository"]
+    if address and not re.fullmatch(r"https://[\w.-]+/[\w./~-]+", address):
+        raise CourseError(f"{path}: repository {address!r} is no address such as https://github.com/you/your-course")
+
+
+def _analytics(path: Path, values: dict) -> None:
+    found = values["analytics"]
+    if found in (None, False, "off"):  # YAML reads a plain off as False
+        values["analytics"] = {}
+    elif not isinstance(found, dict) or not set(found) <= set(ANALYTICS) or not all(
+            isinstance(value, str) for value in found.values()):
+        raise CourseError(f"{path}: analytics must be empty, or one of `plausible: your.domain` and "
+                          f"`google: G-XXXXXXX` on a line of its own, not {found!r}")
+
+
+def _logo(path: Path, name: str | None) -> Path | None:
+    if name is None:
+        return None
+    logo = (path.parent / name).resolve()
+    if logo.suffix.lower() not in PICTURES or not logo.is_file():
+        raise CourseError(f"{path}: logo {name!r} is no picture ({', '.join(PICTURES)}) at {logo}")
+    return logo
+
+
+def _contents(path: Path, parts: Any, book: Path) -> list[Part]:
+    if not isinstance(parts, list) or not parts:
+        raise CourseError(f"{path}: contents must be a list of parts, each with `part:` and `pages:`")
+    found: list[Part] = []
+    for part in parts:
+        if not isinstance(part, dict) or set(part) != {"part", "pages"} or not isinstance(part["pages"], list):
+            raise CourseError(f"{path}: in contents, {part!r} is no part with a heading `part:` and a list `pages:`")
+        found.append(Part(str(part["part"]), [_page(path, str(name), book) for name in part["pages"]]))
+    stems = [page.stem for part in found for page in part.pages]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise CourseError(f"{path}: contents names {', '.join(twice)} more than once: a page has one place, and two "
+                          "files of one name need other names")
+    if not stems:
+        raise CourseError(f"{path}: contents names no page")
+    return found
+
+
+def _page(path: Path, name: str, book: Path) -> Path:
+    """The file of a page: the book's own by its name, another by its path from the course file."""
+    for form in (".ipynb", ".py", ".md"):
+        if "/" not in name and (book / f"{name}{form}").is_file():  # a notebook that was not built yet is said later
+            return book / f"{name}{'.ipynb' if form == '.py' else form}"
+    own = (path.parent / name).resolve()
+    if own.suffix in (".ipynb", ".md") and own.is_file():
+        if own.stem == "intro":
+            raise CourseError(f"{path}: {name} would take the place of the introduction: give it another name")
+        return own
+    known = sorted(page.stem for page in [*book.glob("*.ipynb"), *book.glob("*.md")])
+    raise CourseError(f"{path}: {name!r} is neither a page of this book{_like(name, known)} nor a notebook (.ipynb) or "
+                      f"a page (.md) at {own}")

@@ -1,0 +1,149 @@
+"""The course file: three courses are built from it as an instructor would; mistakes in it are named."""
+
+import sys
+from pathlib import Path
+
+import nbformat.v4 as nb
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+import build as builder  # noqa: E402
+import course  # noqa: E402
+
+SOLVED = '<details class="solution"><summary>Solution</summary>\n\nForty-two.\n\n</details>'
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9" fill="#46a"/></svg>'
+
+
+def notebook(path, *texts):
+    """A notebook of Markdown cells; those that begin as a solution are tagged."""
+    cells = [nb.new_markdown_cell(t, metadata={"tags": ["solution"]} if t == SOLVED else {}) for t in texts]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nb.writes(nb.new_notebook(cells=[*cells, nb.new_code_cell("1 + 1")])), encoding="utf-8")
+
+
+@pytest.fixture
+def book(tmp_path):
+    """Three chapters and a page of "the book", which link to each other."""
+    folder = tmp_path / "chapters"
+    for name in ("01_codes", "02_bounds", "03_labels"):
+        notebook(folder / f"{name}.ipynb", f"# About {name[3:]}\n\nSee [the bounds](02_bounds.ipynb#proof) and "
+                 "[the rules](rules.md).\n\n## Proof\n\nNone.", SOLVED)
+    (folder / "intro.md").write_text("# Welcome\n\nTo [codes](01_codes.ipynb) and [labels](03_labels.ipynb).\n")
+    (folder / "rules.md").write_text("# Rules\n\nNone.\n")
+    return folder
+
+
+def built(book, entries, **options):
+    """The pages of a course, by name."""
+    path = book.parent / "my_course.yml"
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    out = book.parent / "out"
+    html = builder.build(source=book, out=out, execute="off", course_file=path, **options)
+    return {page.stem: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in html.glob("*.html")}
+
+
+def order(page):
+    """The pages in the navigation, in order, after the first, which is home."""
+    return [Path(link["href"]).stem for link in page.select("nav.bd-links a.reference.internal")][1:]
+
+
+def test_a_reordered_book_with_a_chapter_and_a_page_of_ones_own(book, monkeypatch):
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    own = book.parent / "mine"
+    notebook(own / "flow.ipynb", "# Straight paths\n\n![A blue square](pictures/square.svg)\n\n[Dates](dates.md)")
+    (own / "dates.md").write_text("# Dates\n\n![A square, blue](pictures/square.svg)\n", encoding="utf-8")
+    (own / "pictures").mkdir()
+    (own / "pictures" / "square.svg").write_text(PICTURE, encoding="utf-8")
+    pages = built(book, {"contents": [{"part": "Late first", "pages": ["03_labels", "mine/flow.ipynb", "02_bounds"]},
+                                      {"part": "When", "pages": ["mine/dates.md"]}]})
+    assert order(pages["intro"]) == ["03_labels", "flow", "02_bounds", "dates"]
+    assert "Late first" in pages["intro"].get_text() and "01_codes" not in pages
+    assert pages["flow"].select_one("article img")["alt"] == "A blue square"
+    assert pages["flow"].select_one("article a[href='dates.html']")
+    assert not pages["intro"].select("article a[href*=codes]") and "codes" in pages["intro"].article.get_text()
+
+
+def test_a_student_edition_with_another_title(book, monkeypatch):
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    (book.parent / "sign.svg").write_text(PICTURE, encoding="utf-8")
+    pages = built(book, {
+        "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>", "logo": "sign.svg",
+        "repository": "https://example.org/kurs/bilder", "edition": "student", "language": "de",
+        "contents": [{"part": "Alles", "pages": ["01_codes", "02_bounds", "03_labels", "rules"]}]})
+    page = pages["01_codes"]
+    assert page.html["lang"] == "de" and "Bilder & Modelle" in page.title.get_text()
+    assert page.select_one("img.logo__image")["alt"].startswith("Bilder & Modelle")
+    for words in ("Copyright Erika Muster", "Hochschule <Nord>", "not for diagnosis"):
+        assert words in page.get_text()
+    assert page.select_one("a[href='https://example.org/kurs/bilder']")
+    assert "Forty-two" not in page.get_text()
+
+
+def test_a_book_of_two_chapters_and_the_command_line_goes_first(book, monkeypatch):
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    pages = built(book, {"contents": [{"part": "Two", "pages": ["01_codes", "02_bounds"]}]}, edition="instructor")
+    assert order(pages["intro"]) == ["01_codes", "02_bounds"]
+    article = pages["01_codes"].article
+    assert article.select_one("a[href='02_bounds.html#proof']") and not article.select("a[href*=rules]")
+    assert article.select_one("details.solution").has_attr("open") and "Generative models" in pages["intro"].get_text()
+
+
+def test_the_books_own_course_holds_every_page():
+    there = {path.stem for form in ("*.ipynb", "*.md") for path in (ROOT / "chapters").glob(form)} - {"intro"}
+    assert {page.stem for page in course.read().pages()} == there
+
+
+ONE = [{"part": "One", "pages": ["01_codes"]}]
+MISTAKES = [
+    ({"titel": "x"}, "'titel' is not known, did you mean 'title'"),
+    ({"title": 7}, "title must be text, not 7"),
+    ({"title": None}, "title must be text"),
+    ({"edition": "students"}, "edition 'students' is not known"),
+    ({"language": "german"}, "language 'german' is none that Sphinx has"),
+    ({"repository": "github.com/me"}, "is no address such as https"),
+    ({"logo": "gone.svg"}, "logo 'gone.svg' is no picture"),
+    ({"analytics": True}, "analytics must be empty, or"),
+    ({"analytics": {"matomo": "x"}}, "analytics must be empty, or"),
+    ({"contents": []}, "contents must be a list of parts"),
+    ({"contents": ["01_codes"]}, "'01_codes' is no part with a heading"),
+    ({"contents": [{"part": "A", "pages": []}]}, "contents names no page"),
+    ({"contents": [{"part": "A", "pages": ["01_code"]}]}, "'01_code' is neither .* did you mean '01_codes'"),
+    ({"contents": [{"part": "A", "pages": ["mine/gone.ipynb"]}]}, "neither a page of this book nor a notebook"),
+    ({"contents": ONE + ONE}, "names 01_codes more than once"),
+]
+
+
+@pytest.mark.parametrize("entries, message", MISTAKES, ids=[message[:30] for _, message in MISTAKES])
+def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
+    path = book.parent / "my_course.yml"
+    path.write_text(yaml.safe_dump({"contents": ONE} | entries), encoding="utf-8")
+    with pytest.raises(builder.BookError, match=message) as refusal:
+        builder.build(source=book, out=book.parent, execute="off", course_file=path)
+    assert "my_course.yml" in str(refusal.value) and not (book.parent / "_build" / "sources").exists()
+
+
+@pytest.mark.parametrize("text, message", [
+    ("title: a: b\n", "line 1: not YAML"), ("", "holds no entries"), ("- 1\n", "holds no entries"),
+    (None, "is not there: copy jupyter_book_config/course.yml")])
+def test_a_file_that_is_no_course_is_named(book, text, message):
+    path = book.parent / "my_course.yml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(builder.BookError, match=message):
+        builder.build(source=book, out=book.parent, execute="off", course_file=path)
+
+
+def test_two_pictures_of_one_name_are_refused(book):
+    (book / "figures").mkdir()
+    (book / "figures" / "map.svg").write_text(PICTURE, encoding="utf-8")
+    own = book.parent / "mine"
+    notebook(own / "flow.ipynb", "# Flow\n\n![Another map](figures/map.svg)")
+    (own / "figures").mkdir()
+    (own / "figures" / "map.svg").write_text(PICTURE.replace("#46a", "#a64"), encoding="utf-8")
+    path = book.parent / "my_course.yml"
+    path.write_text(yaml.safe_dump({"contents": [{"part": "A", "pages": ["mine/flow.ipynb"]}]}), encoding="utf-8")
+    with pytest.raises(builder.BookError, match="another picture of that name: rename yours"):
+        builder.build(source=book, out=book.parent, execute="off", course_file=path)
