@@ -259,6 +259,22 @@ def draw(labels: Labels, factors: Factors) -> Tensor:
     return images
 
 
+def pen_paths(labels: Labels, factors: Factors) -> list[list[Tensor]]:
+    """The strokes that `draw` inks: for each digit, each stroke's points (k, 2), x and y in pixels.
+
+    Raises ValueError as `draw` does.
+    """
+    labels = _checked_labels(labels, None)
+    check_factors(FACTORS, factors, len(labels), key="hand")
+    x, y, _, pen, *_ = _write(labels, factors)
+    paths = []
+    for points, down in zip(torch.stack([x, y], 2), pen, strict=True):
+        lifts = [int(k) + 1 for k in (down == 0).nonzero()]  # the pen is up after these points
+        starts = [0, *[k for k in lifts if k < len(points)]]
+        paths.append([points[a:b] for a, b in zip(starts, [*starts[1:], len(points)], strict=True)])
+    return paths
+
+
 def form_names(labels: Tensor, style: Tensor) -> list[str]:
     """Names of the forms in which digits (n,) with style factors (n,) are written."""
     names = [form[1] for forms in FORMS.values() for form in forms]
@@ -393,6 +409,11 @@ def _path_matrix(points, strokes, corners):
 
 def _draw_block(labels, factors):
     """Images (B, 28, 28) uint8 of labels (B,) with factors {name: (B,)}."""
+    return _ink(*_write(labels, factors))
+
+
+def _write(labels, factors):
+    """How the pen moves: all that `_ink` needs, first x, y, length and pen, each (B, K)."""
     forms = _forms()
     tremble = _tremble(factors["hand"], forms.points.shape[2])
     # a column for arithmetic along the path; a thick pen needs wider loops
@@ -404,7 +425,7 @@ def _draw_block(labels, factors):
     path = _bend(_trace(forms, form, f, tremble), f, tremble)
     radius = _pen_radius(f, tremble)
     x, y, length = _frame(path, pen, radius, f, tremble)
-    return _ink(x, y, length, pen, radius, f, tremble)
+    return x, y, length, pen, radius, f, tremble
 
 
 def _trace(forms, form, f, tremble):
