@@ -29,7 +29,7 @@ function watch(model, traits, callback) {
   return () => { for (const trait of traits) model.off(`change:${trait}`, callback); };
 }
 
-// --- the kinds of panel: each puts its picture into `place` and returns { draw, buttons?, close? } -------------------
+// --- the kinds of panel: each puts its picture into `place` and returns { draw, buttons?, below?, close? } -----------
 
 /** One of many ready-made pictures, or several side by side. */
 function framesView(model, place) {
@@ -126,6 +126,7 @@ function render({ model, el }) {
   const controls = element("div", { className: "genmed-controls" },
                            element("div", { className: "genmed-sliders" }, ...rows.flatMap((row) => row.parts)));
   if (view.buttons?.length) controls.append(element("div", { className: "genmed-buttons" }, ...view.buttons));
+  if (view.below) controls.append(...view.below);
   const caption = model.get("caption");
   if (caption) controls.append(element("p", { className: "genmed-caption", textContent: caption }));
   const panel = element("div", { className: "genmed-panel" }, place, controls);

@@ -1,0 +1,283 @@
+// The view of DiffusionExplorer, behind widgets.js, engine.js and sampler.js: x_t beside x0_hat while they are drawn.
+
+/** Which pixels are filled in; twin of `region` in denoising.py. */
+export function region(name, H, W, painted) {
+  const inside = {
+    nothing: () => false,
+    "left half": (r, c) => c < Math.floor(W / 2),
+    "right half": (r, c) => c >= Math.floor(W / 2),
+    "top half": (r) => r < Math.floor(H / 2),
+    "bottom half": (r) => r >= Math.floor(H / 2),
+    middle: (r, c) => Math.abs(r - H / 2 + 0.5) < H / 4 && Math.abs(c - W / 2 + 0.5) < W / 4,
+    painted: (r, c) => painted[r * W + c] === 1,
+  }[name];
+  return Uint8Array.from({ length: H * W }, (_, i) => inside(Math.floor(i / W), i % W));
+}
+
+const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
+const doubles = (view) => new Float64Array(bytesOf(view).buffer);
+
+VIEWS.diffusion = (model, place) => {
+  const facts = model.get("facts"), names = model.get("names"), sliders = model.get("sliders");
+  const [C, H, W] = facts.picture, count = facts.shape.reduce((a, b) => a * b);
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const engine = startEngine();
+  const network = (name) => (model.get(`${name}weights`).byteLength
+    ? engine.load(model.get(`${name}graph`), model.get(`${name}weights`)) : null);
+  let drawer = null; // the networks are loaded when the first picture is asked for
+  const drawing = () => (drawer ??= {
+    ...facts, count, net: network(""), decoder: network("decoder_"), encoder: network("encoder_"),
+    alphaBar: doubles(model.get("alpha_bar")), noiseVar: doubles(model.get("noise_var")),
+  });
+
+  // --- what is shown ---
+  const grid = element("div", { className: "genmed-film" });
+  place.append(grid);
+  const canvas = (words, extra = "") => {
+    const made = element("canvas", { width: W, height: H, className: extra });
+    made.style.width = `${model.get("width")}px`;
+    made.style.aspectRatio = `${W} / ${H}`;
+    made.setAttribute("role", "img");
+    made.setAttribute("aria-label", words);
+    const context = made.getContext("2d", { willReadFrequently: true });
+    return { made, context, data: context.createImageData(W, H) };
+  };
+  const figure = (one, caption) => {
+    const made = element("figure", {}, one.made, element("figcaption", { textContent: caption }));
+    grid.append(made);
+    return made;
+  };
+  const paint = ({ context, data }, x, from = 0) => {
+    const [low, high] = facts.range;
+    for (let i = 0; i < H * W; i++) for (let c = 0; c < 3; c++) {
+      data.data[4 * i + c] = (255 * (x[from + (C === 3 ? c : 0) * H * W + i] - low)) / (high - low);
+      data.data[4 * i + 3] = 255;
+    }
+    context.putImageData(data, 0, 0);
+  };
+  const films = [0, 1].map(() => {
+    const wide = element("p", { className: "genmed-wide", hidden: true });
+    grid.append(wide);
+    const noisy = canvas("Noise to begin with"), guess = canvas("The guess of the picture, still to come");
+    return { wide, noisy, guess, figures: [figure(noisy, "x_t"), figure(guess, "its guess, x̂_0")], steps: null };
+  });
+  const [now, other] = films;
+  const given = canvas("The picture to begin from; paint over what is to be filled in", "genmed-given");
+  const givenFigure = figure(given, "given; paint over it");
+  const bar = element("progress", { max: 1, value: 0 });
+  bar.setAttribute("aria-label", "Steps done");
+  const status = element("p", { className: "genmed-status" });
+  status.setAttribute("role", "status");
+
+  // --- what the sliders say ---
+  const read = (values) => {
+    const at = (name, fallback) => (names[name] === undefined ? fallback : values[names[name]]);
+    const number = (name, fallback) => (
+      names[name] === undefined ? fallback : Number(sliders[names[name]].labels[values[names[name]]]));
+    const start = number("start", facts.T), hasImage = model.get("image").byteLength > 0;
+    return {
+      y: at("class", null), seed: at("seed", 0), steps: number("steps", 25), eta: at("eta", 0),
+      guidance: at("guidance", 1), window: [number("from", 0), number("to", facts.T)], order: facts.order,
+      start: hasImage && start < facts.T ? start - 1 : null,
+      fill: hasImage ? facts.regions[at("fill", 0)] : facts.regions[0],
+    };
+  };
+  const words = (values) => sliders.map((slider, i) => `${slider.name} ${said(slider, values[i])}`);
+
+  const picture = () => {
+    const [low, high] = facts.range, grey = new Float32Array(bytesOf(model.get("image")).buffer);
+    return grey.map((value) => low + (high - low) * value);
+  };
+  const painted = () => {
+    const bytes = bytesOf(model.get("mask"));
+    return bytes.length ? bytes : new Uint8Array(H * W);
+  };
+
+  /** The given picture as the sampler takes it: encoded, and with what is kept of each of its numbers. */
+  async function known({ start, fill }) {
+    if (start === null && fill === facts.regions[0]) return {};
+    const { encoder } = drawing(), x0 = encoder ? (await encoder.run({ x: picture() }))[0] : picture();
+    if (fill === facts.regions[0]) return { x0, start };
+    const [c, h, w] = facts.shape, filled = region(fill, H, W, painted()), keep = new Float32Array(c * h * w).fill(1);
+    filled.forEach((one, i) => {
+      if (!one) return;
+      const cell = Math.floor((Math.floor(i / W) * h) / H) * w + Math.floor(((i % W) * w) / W);
+      for (let k = 0; k < c; k++) keep[k * h * w + cell] = 0;
+    });
+    return { x0, start, keep };
+  }
+
+  /** Both pictures of a step; a latent model's are decoded in one batch. */
+  async function showStep(film, { t, k, of, x, x0 }) {
+    const { decoder } = drawing(), both = new Float32Array(2 * count);
+    both.set(x);
+    both.set(x0, count);
+    const [pictures] = decoder ? await decoder.run({ x: both }) : [both];
+    paint(film.noisy, pictures);
+    paint(film.guess, pictures, C * H * W);
+    film.figures[0].lastChild.textContent = `x_t, t = ${t + 1}`;
+    film.guess.made.dataset.step = `${k + 1} of ${of}`;
+  }
+
+  // --- the film ---
+  let turn = 0, playing = false, began = 0, waiting = null;
+
+  /** The films begin anew: nothing is drawn yet but the noise. */
+  function begin() {
+    turn += 1;
+    playing = false;
+    clearTimeout(waiting);
+    play.textContent = "Play";
+    bar.value = 0;
+    began = 0;
+    const pinned = model.get("pinned");
+    for (const film of films) film.figures.forEach((one) => { one.hidden = film === other && !pinned.length; });
+    const settings = [read(model.get("values")), pinned.length ? read(pinned) : null];
+    films.forEach((film, i) => {
+      const one = settings[i];
+      film.finished = !one;
+      film.guess.made.dataset.step = "0";
+      film.steps = one && (async function* steps() { yield* sample(drawing(), { ...one, known: await known(one) }); })();
+      if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count));
+    });
+    compareWords(pinned);
+    givenFigure.hidden = names.fill === undefined || !model.get("image").byteLength;
+    if (!givenFigure.hidden) showGiven();
+  }
+
+  /** What each of two films is drawn with, where they differ. */
+  function compareWords(pinned) {
+    const values = model.get("values"), here = words(values), there = pinned.length ? words(pinned) : here;
+    const differ = here.map((_, i) => i).filter((i) => here[i] !== there[i]);
+    films.forEach((film, i) => {
+      film.wide.hidden = !pinned.length;
+      film.wide.textContent = `${["Now", "Kept"][i]}: ${differ.map((k) => [here, there][i][k]).join(", ") || "the same"}`;
+    });
+  }
+
+  /** One step of every film; false at their end. `shown`: whether it is drawn before the end. */
+  async function step(shown = true) {
+    const mine = turn;
+    began ||= performance.now();
+    try {
+      for (const film of films) {
+        if (film.finished) continue;
+        const { value } = await film.steps.next();
+        if (mine !== turn) return false;
+        film.finished = value.k + 1 === value.of;
+        if (shown || film.finished) await showStep(film, value);
+        if (mine !== turn) return false;
+        if (film === now) bar.value = (value.k + 1) / value.of;
+        film.guess.made.setAttribute("aria-label", [model.get("alt"), ...words(film === now ? model.get("values") : model.get("pinned"))].join(", "));
+      }
+    } catch (error) {
+      status.textContent = `The network could not run: ${error.message}`;
+      return false;
+    }
+    if (films.some((film) => !film.finished)) return true;
+    const seconds = (performance.now() - began) / 1000;
+    now.guess.made.dataset.seconds = seconds.toFixed(3);
+    now.guess.made.dataset.where = engine.where;
+    status.textContent = `Drawn in ${now.guess.made.dataset.step.split(" ").at(-1)} steps, ${seconds.toFixed(1)} s.`;
+    return false;
+  }
+
+  async function run(shown = true) {
+    if (films.every((film) => film.finished)) begin();
+    const mine = turn;
+    playing = true;
+    play.textContent = "Stop";
+    status.textContent = "Drawing …";
+    while (mine === turn && playing && await step(shown)) {
+      if (shown) await new Promise((resume) => { requestAnimationFrame(resume); });
+    }
+    if (mine !== turn) return;
+    playing = false;
+    play.textContent = "Play";
+  }
+
+  function stop() {
+    playing = false;
+    play.textContent = "Play";
+    status.textContent = "Stopped.";
+  }
+
+  // --- the given picture, painted over by pointer ---
+  function showGiven() {
+    const values = model.get("values"), fill = read(values).fill, filled = region(fill, H, W, painted());
+    paint(given, picture());
+    filled.forEach((one, i) => {
+      if (one) given.data.data.set([200, 90, 20], 4 * i);
+    });
+    given.context.putImageData(given.data, 0, 0);
+  }
+  function brush(event) {
+    const box = given.made.getBoundingClientRect(), mask = painted();
+    const column = ((event.clientX - box.left) / box.width) * W, row = ((event.clientY - box.top) / box.height) * H;
+    for (let i = 0; i < H * W; i++) {
+      if (Math.hypot(Math.floor(i / W) + 0.5 - row, (i % W) + 0.5 - column) < H / 12) mask[i] = 1;
+    }
+    model.set("mask", new DataView(mask.buffer));
+    if (model.get("values")[names.fill] !== facts.regions.length - 1) {
+      model.set("values", model.get("values").map((v, k) => (k === names.fill ? facts.regions.length - 1 : v)));
+    }
+    showGiven();
+  }
+  given.made.addEventListener("pointerdown", (event) => { given.made.setPointerCapture(event.pointerId); brush(event); });
+  given.made.addEventListener("pointermove", (event) => { if (event.buttons) brush(event); });
+  given.made.addEventListener("pointerup", () => model.save_changes());
+
+  // --- buttons ---
+  const play = button("Play", "Draw the picture, or stop", () => (playing ? stop() : run()));
+  const one = button("Step", "One step of the network", () => {
+    if (playing) stop();
+    if (films.every((film) => film.finished)) begin();
+    step();
+  });
+  const compare = button("Compare", "Keep these settings beside those to come", () => {
+    model.set("pinned", model.get("pinned").length ? [] : [...model.get("values")]);
+    model.save_changes();
+  });
+  const reset = button("Reset", "Back to where it started", () => {
+    model.set("pinned", []);
+    model.set("mask", new DataView(new ArrayBuffer(0)));
+    model.set("values", model.get("start").values);
+    model.save_changes();
+  });
+  const buttons = [play, one, compare, reset];
+  if (names.fill !== undefined && C === 1) {
+    buttons.push(button("Take this", "Begin from the picture that was drawn", () => {
+      const pixels = now.guess.context.getImageData(0, 0, W, H).data;
+      const grey = Float32Array.from({ length: H * W }, (_, i) => pixels[4 * i] / 255);
+      model.set("image", new DataView(grey.buffer));
+      model.save_changes();
+    }));
+  }
+
+  // A film begins by itself when it is first seen, unless the reader wants less motion; then after a slider has moved.
+  let seen = false;
+  const watcher = new IntersectionObserver((entries) => {
+    if (seen || !entries.some((entry) => entry.isIntersecting)) return;
+    seen = true;
+    watcher.disconnect();
+    if (!still) run();
+  });
+  watcher.observe(place);
+  const draw = () => {
+    const wasPlaying = playing || now.finished || began > 0;
+    begin();
+    compare.textContent = model.get("pinned").length ? "End comparing" : "Compare";
+    if (seen && wasPlaying) waiting = setTimeout(() => run(!still), 250);
+  };
+  const unwatch = watch(model, ["image", "mask", "pinned"], draw);
+  return {
+    draw, buttons, below: [bar, status],
+    close() {
+      turn += 1;
+      clearTimeout(waiting);
+      watcher.disconnect();
+      unwatch();
+      engine.close();
+    },
+  };
+};
