@@ -2,8 +2,8 @@
 
 Measures (likelihood, distances, variety, images, probes) are pure functions; registry lists those
 of a set of samples; readers look at images with weights of our own; reports put the two together;
-promises judge and record. Nothing here plots. Likelihoods are in nats per image unless a name says
-bits.
+rejection keeps the better ones; promises judge and record. Nothing here plots. Likelihoods are in
+nats per image unless a name says bits.
 """
 
 from genmed_core.metrics.distances import (
@@ -25,6 +25,7 @@ from genmed_core.metrics.readers import (
     read_digits,
 )
 from genmed_core.metrics.registry import MEASURES, Comparison, Measure, measured, register
+from genmed_core.metrics.rejection import acceptance, calibrate
 from genmed_core.metrics.reports import (
     RealReference,
     real_reference,
@@ -48,12 +49,12 @@ from genmed_core.metrics.weights import (
 )
 
 __all__ = [
-    "MEASURES", "Comparison", "DigitReader", "ExpectationFailed", "Expectations",
-    "Measure", "RealReference", "Reader", "WeightsError", "bernoulli_nll", "class_coverage",
-    "class_shares", "density_coverage", "digit_classifier", "digit_features", "frechet_distance",
-    "gaussian_kl", "iwae_bound", "kernel_distance", "linear_predictions", "linear_probe",
-    "load_weights", "log_normal", "mean_over", "measured", "mmd2", "parameter_count",
-    "precision_recall", "read_digits", "real_reference", "register", "report_table",
-    "sample_report", "save_weights", "similarity", "timed_samples", "wasserstein_1d",
-    "weights_dir", "weights_facts", "within_class_diversity",
+    "MEASURES", "Comparison", "DigitReader", "ExpectationFailed", "Expectations", "Measure",
+    "Reader", "RealReference", "WeightsError", "acceptance", "bernoulli_nll", "calibrate",
+    "class_coverage", "class_shares", "density_coverage", "digit_classifier", "digit_features",
+    "frechet_distance", "gaussian_kl", "iwae_bound", "kernel_distance", "linear_predictions",
+    "linear_probe", "load_weights", "log_normal", "mean_over", "measured", "mmd2",
+    "parameter_count", "precision_recall", "read_digits", "real_reference", "register",
+    "report_table", "sample_report", "save_weights", "similarity", "timed_samples",
+    "wasserstein_1d", "weights_dir", "weights_facts", "within_class_diversity",
 ]
