@@ -25,8 +25,8 @@ from genmed_core.widgets.denoising import DiffusionExplorer
 from genmed_core.widgets.earth import Earth
 from genmed_core.widgets.explorer import ENGINE, MAX_SLIDERS, LatentExplorer
 from genmed_core.widgets.frames import MAX_FRAME_BYTES, Frames, FrameSlider, GridSlider
-from genmed_core.widgets.operations import LOWERINGS, TWINS, add_operation
 from genmed_core.widgets.laboratory import Laboratory
+from genmed_core.widgets.operations import LOWERINGS, TWINS, add_operation
 from genmed_core.widgets.panel import HERE, Panel, Slider
 from genmed_core.widgets.posterior import Posterior
 from genmed_core.widgets.question import Question
@@ -34,6 +34,7 @@ from genmed_core.widgets.question import Question
 __all__ = [
     "DiffusionExplorer",
     "ENGINE", "HERE", "LOWERINGS", "MAX_BYTES", "MAX_FRAME_BYTES", "MAX_SLIDERS", "TWINS",
-    "Earth", "FrameSlider", "Frames", "GridSlider", "Laboratory", "LatentExplorer", "Panel", "Posterior",
-    "Program", "Question", "Slider", "add_operation", "compile_decoder", "compile_network",
+    "Earth", "FrameSlider", "Frames", "GridSlider", "Laboratory", "LatentExplorer", "Panel",
+    "Posterior", "Program", "Question", "Slider", "add_operation", "compile_decoder",
+    "compile_network",
 ]
