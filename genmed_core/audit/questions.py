@@ -14,6 +14,7 @@ from genmed_core.audit.intervals import Interval
 BARS: dict[str, Any] = {
     "fd": 2.0, "detail": (0.8, 1.25), "coverage": 0.8, "gap": 0.05, "control": 0.6,
     "closer": 0.6, "close": 0.10, "membership": 0.6, "hits": 0.05, "seen": 0.8,
+    "anatomy": 0.2, "lost": 0.05,
 }
 ALPHA = 0.001  # accepted chance of a false alarm, of each test
 VERDICTS = {None: "unclear", True: "fail", False: "pass"}

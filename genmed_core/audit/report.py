@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genmed_core.audit import attacks
+from genmed_core.audit.anatomy import anatomy, described
 from genmed_core.audit.attacks import ATTACKS, Known, Neighbours, privacy
 from genmed_core.audit.canaries import PLANTED, canaries
 from genmed_core.audit.embedding import STEPS, Embedding
@@ -29,7 +30,8 @@ NOT_TESTED = (
     "samples than these",
     "what can be inferred of a patient, such as age or disease, from samples that are no copies",
     "anything smaller than a 64th of the width, or that grey levels do not show",
-    "whether the anatomy is right and whether a radiologist would be misled",
+    "whether the anatomy is right beyond the sizes of lungs and heart, where those are asked "
+    "about, and whether a radiologist would be misled",
     "groups of patients that are rare in these folders",
     "disguises of a copy beyond the planted kinds, and those kinds of which few were seen")
 Tell = Callable[[str, float], object]
@@ -104,6 +106,8 @@ def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0,
     report["quality"] = _quality(sets, rng)
     tell("usefulness", 0.9)
     report["utility"] = usefulness(sets, notes, seed=seed, effort=known.effort)
+    real, held, fake = (folder.images for folder in sets)
+    report["anatomy"] = anatomy(real, held, fake, generator(seed))
     _name(report["privacy"], sets)
     tell("done", 1.0)
     return report | {"verdicts": judge(report), "not_tested": list(NOT_TESTED)}
@@ -150,6 +154,9 @@ def _measures(report: dict) -> Iterator[str]:
             if key in useful:
                 heading = f"accuracy, {heading.format(n=useful['n'], ten=useful['ten'])}"
                 yield f"{heading:38}{shown(useful[key]):>22}"
+    if found := report.get("anatomy"):
+        for heading, distance, floor, _ in described(found):
+            yield f"{heading + ', sd apart':38}{distance:>22.2f}{floor:>14.2f}"
 
 
 def _number(value: float) -> str:
@@ -176,7 +183,7 @@ def _privacy(found: dict) -> Iterator[str]:
 def _pair(pair: dict) -> str:
     mirrored = ", mirrored" * pair["mirrored"]
     return (f"{pair['synthetic']} of {pair['train']}, {pair['distance']:.3f}, turned "
-            f"{pair['turned']:+.0f} degrees, zoomed {pair['zoomed']:.2f}{mirrored}")
+            f"{round(pair['turned']):+d} degrees, zoomed {pair['zoomed']:.2f}{mirrored}")
 
 
 def _canaries(report: dict) -> Iterator[str]:
