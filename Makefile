@@ -91,6 +91,7 @@ scoreboard: setup
 weights: setup
 	$(RUN) data/weights/train_digit_classifier.py
 	$(RUN) data/weights/train_ddpm.py
+	$(RUN) data/weights/train_segmenter.py
 
 pins: setup
 	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt
