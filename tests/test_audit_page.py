@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from test_audit import arguments, blobs, folder, places, world  # noqa: F401  (two are fixtures)
+from test_audit import arguments, blobs, few_planted, folder, places, world  # noqa: F401  (three are fixtures)
 
 from genmed_core import audit
 from genmed_core.audit import command

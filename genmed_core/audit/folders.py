@@ -145,6 +145,9 @@ def usable(
         notes += _check_samples(synthetic.images, strangers - known)
     if min(len(folder.images) for folder in sets) < 200:
         notes.append("fewer than 200 images in a set: the intervals are wide, little can pass")
+    if (least := len(held_out.images)) < 999:
+        notes.append(f"hits at few false alarms: {least} held-out images show none fewer than "
+                     f"{1 / (least + 1):.1%}")
     return sets, notes
 
 

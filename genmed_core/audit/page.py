@@ -11,6 +11,8 @@ from html import escape
 import torch
 from PIL import Image
 
+from genmed_core.audit.anatomy import described
+from genmed_core.audit.attacks import ATTACKS
 from genmed_core.audit.folders import Folder
 from genmed_core.audit.questions import shown
 from genmed_core.audit.usefulness import TRAINED_ON
@@ -18,7 +20,6 @@ from genmed_core.metrics import MEASURES
 
 WARNING = ("This page holds pictures of real patients. Keep it where the films themselves may be "
            "kept, and pass it on to nobody who may not see them.")
-WORDS = {"pass": "pass", "fail": "fail", "unclear": "unclear"}
 PAIRS = 24  # that are shown
 STYLE = """
 :root{--ink:#1a2027;--dim:#566069;--line:#d9dee3;--pass:#00664b;--fail:#b03a00;--unclear:#6b5500}
@@ -61,7 +62,8 @@ def page(report: dict, train: Folder, synthetic: Folder) -> str:
         _section("Verdicts", _cards(report)), _section("Copies", _pairs(report, train, synthetic)),
         _section("How blind was the search?", _canaries(report)),
         _section("Plots", f"<div class=plots>{''.join(_plots(report))}</div>"),
-        _section("Fidelity and variety", _measures(report)),
+        _section("Attacks", _attacks(report["privacy"])),
+        _section("Fidelity and variety", _measures(report)), _anatomy(report.get("anatomy")),
         _section("Patients at the highest risk", _risk(report)),
         _section("Notes", _list(report["notes"]) if report["notes"] else "<p>None.</p>"),
         _section("What was not tested", _list(report["not_tested"])), "</main></body></html>"]
@@ -86,9 +88,15 @@ def _cards(report: dict) -> str:
     for v in report["verdicts"]:
         because, bar = escape(_clean(v["because"])), escape(v["bar"])
         cards.append(f'<div class="card {v["verdict"]}"><span class=verdict>'
-                     f'{WORDS[v["verdict"]]}: {escape(v["answer"])}</span><br>'
+                     f'{escape(_said(v))}</span><br>'
                      f'{escape(v["question"])}<p>{because}</p><p>Bar: {bar}</p></div>')
     return f"<div class=cards>{''.join(cards)}</div>"
+
+
+def _said(verdict: dict) -> str:
+    """A verdict and its answer, in a word where both are the same."""
+    both = verdict["verdict"], verdict["answer"]
+    return both[0] if both[0] == both[1] else ": ".join(both)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -121,7 +129,7 @@ def _pairs(report: dict, train: Folder, synthetic: Folder) -> str:
         real = train.images[films[pair["train"]]]
         kind = "copy" if number < copies else "no copy"
         words = (f"{kind}: {pair['synthetic']} (left) and {pair['train']} (right), distance "
-                 f"{pair['distance']:.3f}, turned {pair['turned']:+.0f}°, zoomed "
+                 f"{pair['distance']:.3f}, turned {round(pair['turned']):+d}°, zoomed "
                  f"{pair['zoomed']:.2f}{', mirrored' * pair['mirrored']}")
         pictures = _picture(fake, "sample " + pair["synthetic"])
         pictures += _picture(real, "training image " + pair["train"])
@@ -152,6 +160,27 @@ def _measures(report: dict) -> str:
     rows = [(f"{m.heading} ({m.better})", f"{synthetic[key]:.3g}", f"{floor[key]:.3g}")
             for key, m in MEASURES.items() if key in synthetic]
     return _table(("measure", "synthetic", "real (floor)"), rows)
+
+
+def _anatomy(found: dict | None) -> str:
+    """A section where the real images are chest films, and nothing elsewhere."""
+    if found is None:
+        return ""
+    rows = [(heading, f"{distance:.2f}", f"{floor:.2f}", shown(excess))
+            for heading, distance, floor, excess in described(found)]
+    shares = {name: f"{share:.1%}" for name, share in found["found"].items()}
+    intro = ("<p>Two lungs and a heart between them were found in {train} of the training images, "
+             "{held_out} of the held-out ones and {synthetic} of the samples. Below: how far apart "
+             "measures of samples and of held-out images lie (Wasserstein), in standard deviations "
+             "of the latter.</p>").format(**shares)
+    heads = ("measure", "synthetic", "real (floor)", "above the floor (95 %)")
+    return _section("Anatomy", intro + _table(heads, rows))
+
+
+def _attacks(found: dict) -> str:
+    rows = [(heading, shown(found[key], 3)) for attack in ATTACKS
+            for key, heading in attack.headings.items()]
+    return _table(("measure", "value (95 %)"), rows)
 
 
 def _risk(report: dict) -> str:
@@ -200,7 +229,8 @@ def _histogram(title: str, axis: str, bins: dict, series: dict[str, str], bar: f
             points += f"{left:.1f},{y:.1f} {right:.1f},{y:.1f} "
         parts.append(f'<polygon points="{points}{x[-1]:.1f},150" fill="{colour}" '
                      f'fill-opacity=".3" stroke="{colour}"/>'
-                     f'<text x="24" y="{34 + 15 * row}" fill="{colour}">{escape(name)}</text>')
+                     f'<text x="360" y="{34 + 15 * row}" text-anchor="end" '
+                     f'fill="{colour}">{escape(name)}</text>')
     at = 20 + 340 * (bar - low) / (high - low)
     ticks = "".join(f'<text x="{20 + 340 * k / 4:.0f}" y="164" text-anchor="middle">'
                     f"{low + (high - low) * k / 4:.1f}</text>" for k in range(5))

@@ -76,6 +76,7 @@ def _copies(report: dict) -> Finding:
     else:
         because += f", at most {found['high']:.1%} of their kind"
     if blind:
-        because += f"; too few planted ones seen: {', '.join(blind)}"
+        counts = [f"{kind} {seen[kind]['found']} of {seen[kind]['planted']}" for kind in blind]
+        because += f"; planted and seen, too few to pass: {', '.join(counts)}"
     bad = True if n else (None if blind else False)
     return Finding(bad, because, f"none, and planted ones seen, {BARS['seen']:.0%} or more")

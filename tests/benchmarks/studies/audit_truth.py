@@ -183,7 +183,7 @@ def figure(found):
     sets.set(title="sets that fail, %", xlim=(-3, 103))
     single.set_yticks(range(len(kinds)), kinds)
     single.invert_yaxis()
-    sets.legend(frameon=False, loc="lower right")
+    fig.legend(*sets.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     return fig
 
 
