@@ -101,7 +101,13 @@ def known(train, held, steps=12):
 
 
 QUESTIONS = ("control", "copies", "looks", "varied", "trains", "helps", "closer", "membership", "resemble")
-SEEN = {kind: {"planted": 40, "found": 40, **share(40, 40)} for kind in audit.KINDS}
+
+
+def seen(found):
+    return {"planted": 40, "found": found, **share(found, 40)}
+
+
+SEEN = {kind: seen(40) for kind in audit.KINDS}
 
 
 def verdicts(report):
@@ -775,9 +781,9 @@ NAN = {"value": math.nan, "low": math.nan, "high": math.nan}
     ({"utility": {"gain": bounds(-0.08, -0.01)}}, "helps", "fail"),
     ({"utility": {"gain": bounds(-0.02, 0.04)}}, "helps", "unclear"),
     ({"copies": [PAIR]}, "copies", "fail"),
-    ({"canaries": {"mirrored": share(20, 40)}}, "copies", "unclear"),
-    ({"canaries": {"noisy": share(0, 40)}}, "copies", "pass"),
-    ({"copies": [PAIR], "canaries": {"mirrored": share(20, 40)}}, "copies", "fail"),
+    ({"canaries": {"mirrored": seen(20)}}, "copies", "unclear"),
+    ({"canaries": {"noisy": seen(0)}}, "copies", "pass"),
+    ({"copies": [PAIR], "canaries": {"mirrored": seen(20)}}, "copies", "fail"),
     ({"closer": bounds(0.61, 0.7)}, "closer", "fail"), ({"closer": bounds(0.5, 0.61)}, "closer", "unclear"),
     ({"among_closest": [FEW]}, "closer", "fail"),
     ({"membership": bounds(0.61, 0.7)}, "membership", "fail"), ({"membership": NAN}, "membership", "unclear"),
