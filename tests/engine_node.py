@@ -1,12 +1,18 @@
 """Programs of genmed_core.widgets in node: the same engine.js that the browser runs."""
 
+import ast
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from genmed_core import widgets
+from genmed_core import nets, runtime, widgets
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPT = """
 import { readFileSync } from "fs";
@@ -42,3 +48,14 @@ def run(folder, jobs):
         shapes = [program.graph["registers"][k]["shape"][1:] for k in program.graph["outputs"]]
         results.append([torch.tensor(x).reshape(-1, *shape) for x, shape in zip(outputs, shapes)])
     return results
+
+
+def chapter_class(chapter, *names, **constants):
+    """A class as a chapter's cell defines it, with other classes of the chapter that it names."""
+    tree = ast.parse((ROOT / "chapters" / f"{chapter}.py").read_text(encoding="utf-8"))
+    space = {"torch": torch, "nn": nn, "F": F, "nets": nets, "runtime": runtime, "device": torch.device("cpu")}
+    space |= constants
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in names:
+            exec(compile(ast.Module([node], []), chapter, "exec"), space)
+    return space[names[-1]]

@@ -320,10 +320,14 @@ def _pruned(recorder: Recorder, outputs: list[int]) -> tuple[dict, dict[int, tup
 
 def _compare(network: Callable, graph: dict, constants: dict[int, Tensor],
              examples: dict[str, Tensor]) -> None:
-    """ValueError unless the program is the network, on a batch of the examples and of noise."""
+    """ValueError unless the program is the network, on a batch of the examples and of noise.
+
+    The example that was recorded comes last, so that another one chooses a path.
+    """
     generator = torch.Generator().manual_seed(0)
-    batch = {name: torch.cat([x, torch.randn(x.shape, generator=generator).to(x)])
-             if x.is_floating_point() else torch.cat([x, x]) for name, x in examples.items()}
+    batch = {name: torch.cat([x[1:], torch.randn(x.shape, generator=generator).to(x)
+                              if x.is_floating_point() else x, x[:1]])
+             for name, x in examples.items()}
     with InFull():
         wanted = _called(network, batch)
     B = len(next(iter(batch.values())))

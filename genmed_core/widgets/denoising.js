@@ -120,7 +120,11 @@ VIEWS.diffusion = (model, place) => {
   }
 
   // --- the film ---
-  let turn = 0, playing = false, began = 0, waiting = null;
+  let turn = 0, playing = false, alive = false, began = 0, waiting = null; // alive: a new setting is drawn at once
+
+  async function* stepsOf(settings) {
+    yield* sample(drawing(), { ...settings, known: await known(settings) });
+  }
 
   /** The films begin anew: nothing is drawn yet but the noise. */
   function begin() {
@@ -137,7 +141,7 @@ VIEWS.diffusion = (model, place) => {
       const one = settings[i];
       film.finished = !one;
       film.guess.made.dataset.step = "0";
-      film.steps = one && (async function* steps() { yield* sample(drawing(), { ...one, known: await known(one) }); })();
+      film.steps = one && stepsOf(one);
       if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count));
     });
     compareWords(pinned);
@@ -151,7 +155,8 @@ VIEWS.diffusion = (model, place) => {
     const differ = here.map((_, i) => i).filter((i) => here[i] !== there[i]);
     films.forEach((film, i) => {
       film.wide.hidden = !pinned.length;
-      film.wide.textContent = `${["Now", "Kept"][i]}: ${differ.map((k) => [here, there][i][k]).join(", ") || "the same"}`;
+      const told = differ.map((k) => [here, there][i][k]).join(", ") || "the same";
+      film.wide.textContent = `${["Now", "Kept"][i]}: ${told}`;
     });
   }
 
@@ -168,7 +173,8 @@ VIEWS.diffusion = (model, place) => {
         if (shown || film.finished) await showStep(film, value);
         if (mine !== turn) return false;
         if (film === now) bar.value = (value.k + 1) / value.of;
-        film.guess.made.setAttribute("aria-label", [model.get("alt"), ...words(film === now ? model.get("values") : model.get("pinned"))].join(", "));
+        const said = words(model.get(film === now ? "values" : "pinned"));
+        film.guess.made.setAttribute("aria-label", [model.get("alt"), ...said].join(", "));
       }
     } catch (error) {
       status.textContent = `The network could not run: ${error.message}`;
@@ -185,7 +191,7 @@ VIEWS.diffusion = (model, place) => {
   async function run(shown = true) {
     if (films.every((film) => film.finished)) begin();
     const mine = turn;
-    playing = true;
+    playing = alive = true;
     play.textContent = "Stop";
     status.textContent = "Drawing …";
     while (mine === turn && playing && await step(shown)) {
@@ -197,7 +203,7 @@ VIEWS.diffusion = (model, place) => {
   }
 
   function stop() {
-    playing = false;
+    playing = alive = false;
     play.textContent = "Play";
     status.textContent = "Stopped.";
   }
@@ -223,7 +229,10 @@ VIEWS.diffusion = (model, place) => {
     }
     showGiven();
   }
-  given.made.addEventListener("pointerdown", (event) => { given.made.setPointerCapture(event.pointerId); brush(event); });
+  given.made.addEventListener("pointerdown", (event) => {
+    given.made.setPointerCapture(event.pointerId);
+    brush(event);
+  });
   given.made.addEventListener("pointermove", (event) => { if (event.buttons) brush(event); });
   given.made.addEventListener("pointerup", () => model.save_changes());
 
@@ -264,10 +273,9 @@ VIEWS.diffusion = (model, place) => {
   });
   watcher.observe(place);
   const draw = () => {
-    const wasPlaying = playing || now.finished || began > 0;
     begin();
     compare.textContent = model.get("pinned").length ? "End comparing" : "Compare";
-    if (seen && wasPlaying) waiting = setTimeout(() => run(!still), 250);
+    if (alive) waiting = setTimeout(() => run(!still), 250);
   };
   const unwatch = watch(model, ["image", "mask", "pinned"], draw);
   return {
