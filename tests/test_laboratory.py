@@ -208,10 +208,10 @@ def test_paths_down_end_where_a_gaussian_says(kind, javascript):
     (alpha, sigma), sd, mean = found["top"], found["sd"], np.array([1, -0.5])
     exact = mean + sd * (start - alpha * mean) / math.sqrt((alpha * sd) ** 2 + sigma**2)
     ends = {name: np.reshape(points, (-1, 2)) for name, points in found["ends"].items()}
-    np.testing.assert_allclose(ends["ODE"], exact, atol=0.2 * sd)
-    assert np.abs(ends["DDIM"] - ends["ODE"]).max() < 0.3 * sd
+    for way, close in {"ODE": 0.1, "DDIM": 0.15}.items():
+        assert np.sqrt(np.square(ends[way] - exact).mean()) < close * sd, way
     np.testing.assert_allclose(ends["DDPM"].mean(0), mean, atol=0.1 * sd)
-    np.testing.assert_allclose(ends["DDPM"].std(0), sd, rtol=0.2)
+    np.testing.assert_allclose(ends["DDPM"].std(0), sd, rtol=0.25)  # steps of 1 % lose a fifth of so small a spread
     assert np.abs(np.corrcoef(ends["DDPM"][:, 0], start[:, 0])[0, 1]) < 0.1, "DDPM remembers where it started"
     alpha, sigma = found["at"]
     np.testing.assert_allclose(ends["Langevin"].std(0), math.hypot(alpha * sd, sigma), rtol=0.15)
@@ -232,7 +232,7 @@ def test_featureless_clouds_do_not_pass_for_data(javascript):
     assert found["heaps"] == [0.75, 0.25]
     for name, (data, cloud) in found["counts"].items():
         assert data["held"] == 8 and data["on"] > 0.97, name
-        assert cloud["held"] <= 1 and cloud["on"] < 0.5, (name, cloud)
+        assert cloud["held"] <= 2 and cloud["on"] < 0.5, (name, cloud)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

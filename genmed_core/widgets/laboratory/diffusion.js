@@ -1,7 +1,7 @@
 /**
- * x_t = alpha x0 + sigma eps at a level t of noise from 0, none, to 1, nothing else. answer: what the network says of x_t;
- * unpack: x0 and eps from that. Diffusion says eps (Ho et al. 2020), with a cosine in place of their schedule (Nichol and
- * Dhariwal 2021); flow matching goes straight and says the velocity (Lipman et al. 2023).
+ * x_t = alpha x0 + sigma eps at a level t of noise from 0, none, to 1, nothing else. answer: what the network says of
+ * x_t; unpack: x0 and eps from that. Diffusion says eps (Ho et al. 2020), with a cosine in place of their schedule
+ * (Nichol and Dhariwal 2021); flow matching goes straight and says the velocity (Lipman et al. 2023).
  */
 export const NOISINGS = {
   diffusion: {
@@ -19,13 +19,17 @@ export const NOISINGS = {
   },
 };
 const WAVES = 4; // the network is told t as cosines of 1 to 4 half turns
+const MEMORY = 0.99; // of the running mean of the weights, which draws
 const FIRST = 0.985, LAST = 0.01; // the levels between which paths run
 
-/** A perceptron that learns what noise was added. */
+/** A perceptron that learns what noise was added; the running mean of its weights guesses. */
 export class Denoiser {
   constructor(kind, random, { hidden = 64 } = {}) {
     this.noising = NOISINGS[kind];
-    this.net = new Perceptron([2 + WAVES, hidden, hidden, hidden, 2], random);
+    const sizes = [2 + WAVES, hidden, hidden, hidden, 2];
+    this.net = new Perceptron(sizes, random);
+    this.mean = new Perceptron(sizes, random);
+    this.mean.theta.set(this.net.theta);
   }
 
   /** Points (n, 2) and their levels (n) as the network reads them, (n, 2 + WAVES). */
@@ -55,12 +59,14 @@ export class Denoiser {
     }
     this.net.backward(dy, n, { inputs: false });
     this.net.adam(settings.rate, settings.momentum, 0.99);
+    const now = this.net.theta, mean = this.mean.theta;
+    for (let i = 0; i < mean.length; i++) mean[i] += (1 - MEMORY) * (now[i] - mean[i]);
     return loss;
   }
 
   /** x0 and eps (n, 2) that the network sees in points x (n, 2) of level t. */
   guess(x, t) {
-    const n = x.length / 2, said = this.net.forward(this.inputs(x, new Float64Array(n).fill(t)), n);
+    const n = x.length / 2, said = this.mean.forward(this.inputs(x, new Float64Array(n).fill(t)), n);
     const x0 = new Float64Array(2 * n), eps = new Float64Array(2 * n);
     for (let i = 0; i < 2 * n; i++) [x0[i], eps[i]] = this.noising.unpack(x[i], said[i], t);
     return { x0, eps };

@@ -1,5 +1,6 @@
 // Colours as in plots.py. Everything else is drawn in the page's own ink, so that a dark page needs nothing.
 const REAL = [0, 114, 178], FAKE = [213, 94, 0], HELD = [0, 158, 115]; // blue, vermilion, green
+const REAL_ON_DARK = [86, 180, 233], FAKE_ON_DARK = [245, 140, 50];
 const PATHS = {
   Langevin: { colour: "#CC79A7", dash: [2, 3] }, DDPM: { colour: "#E69F00", dash: [7, 3] },
   DDIM: { colour: "#009E73", dash: [] }, ODE: { colour: "ink", dash: [1, 4] },
@@ -51,6 +52,7 @@ class Plane {
   begin() {
     Object.assign(this, clean(this.canvas), inkOf(this.canvas));
     this.scale = this.width / (2 * REACH);
+    [this.real, this.fake] = this.dark ? [REAL_ON_DARK, FAKE_ON_DARK] : [REAL, FAKE];
   }
 
   place(x, y) {
@@ -180,8 +182,15 @@ function drawMeter(canvas, { shares, fair, cloud }) {
   context.setLineDash([]);
 }
 
+/** Running means of values, so that a curve shows where they go. */
+function smooth(values) {
+  let mean = values[0];
+  return values.map((value) => { mean += 0.2 * (value - mean); return mean; });
+}
+
 /** Loss curves against steps, with a dashed line where the floor or the coin's toss is. */
-function drawCurves(canvas, curves, floor) {
+function drawCurves(canvas, raw, floor) {
+  const curves = raw.map(({ values, colour }) => ({ values: smooth(values), colour }));
   const { context, width, height } = clean(canvas), { ink } = inkOf(canvas), left = 34, bottom = height - 4;
   const all = curves.flatMap(({ values }) => values).sort((a, b) => a - b);
   const at = (share) => all[Math.min(all.length - 1, Math.floor(share * all.length))] ?? floor;

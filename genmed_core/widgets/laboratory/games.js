@@ -1,7 +1,7 @@
 const sigmoid = (s) => 1 / (1 + Math.exp(-s));
 const softplus = (s) => Math.max(s, 0) + Math.log1p(Math.exp(-Math.abs(s)));
 
-// Each loss of one score s is [value, derivative]: what D says of a real point and of a fake one, and what G wants said.
+// Each loss of one score s is [value, derivative]: of a real point and of a fake one for D, and of a fake one for G.
 const LOGISTIC = {
   real: (s) => [softplus(-s), -sigmoid(-s)],
   fake: (s) => [softplus(s), sigmoid(s)],
@@ -17,7 +17,7 @@ const WASSERSTEIN = { real: (s) => [-s, -1], fake: (s) => [s, 1], forger: (s) =>
 
 /**
  * The games. coin: D's loss when it can only toss coins. judge: a score as a number from 0, fake, to 1, real; critics
- * have none. between, slope, power: where the penalty weight * (|grad D| - slope)^2 is taken (power names its factor).
+ * have none. penalty: where factor * weight * (|grad D| - slope)^2 is taken, between fakes and reals or at reals.
  */
 export const GAMES = {
   "gan": { ...LOGISTIC, coin: 2 * Math.LN2, judge: sigmoid },
@@ -25,7 +25,7 @@ export const GAMES = {
   "lsgan": { ...SQUARES, coin: 0.25, judge: (s) => Math.min(1, Math.max(0, s)) },
   "wgan-clip": { ...WASSERSTEIN, clipped: true },
   "wgan-gp": { ...WASSERSTEIN, penalty: "between", slope: 1, factor: 1 }, // Gulrajani et al. 2017
-  "r1": { ...LOGISTIC, coin: 2 * Math.LN2, judge: sigmoid, penalty: "real", slope: 0, factor: 0.5 }, // Mescheder et al. 2018
+  "r1": { ...LOGISTIC, coin: 2 * Math.LN2, judge: sigmoid, penalty: "real", slope: 0, factor: 0.5 }, // Mescheder 2018
 };
 
 /** Two perceptrons that play: G draws points of the plane from noise (n, noise), D scores points. */

@@ -1,6 +1,6 @@
 // Every data set here is a mixture of small Gaussians of one spread: points of the plane as centres, each as likely as
-// any other. So its density and its score are known exactly, at every level of noise. Centres belong to parts: the modes
-// of the ring, stretches of a curve, heaps of drawn points.
+// any other. So its density and its score are known exactly, at every level of noise. Centres belong to parts: the
+// modes of the ring, stretches of a curve, heaps of drawn points.
 
 const TURN = 2 * Math.PI;
 

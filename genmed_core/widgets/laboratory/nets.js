@@ -1,3 +1,12 @@
+// The laboratory in two dimensions, first part: perceptrons, their derivatives, Adam. All parts become one module.
+//
+// Our own and not @tensorflow/tfjs-core, weighed at batch 128 for a plain GAN of layers 2-64-64, in node on one core
+// (4.22, its processor backend; its others need WebAssembly, which a policy with no eval forbids, or a graphics card):
+//   tfjs-core and backend-cpu, minified    327 kB (91 kB compressed)    32 steps a second, no derivative of the
+//                                          derivative of a leaky ReLU, which penalties need
+//   ours: all parts with their comments    65 kB (20 kB compressed)    237 steps a second, exact
+// Half of ours, the drawing and the controls, would stay with theirs too.
+
 /** A stream of random numbers that a seed fixes (mulberry32), uniform and normal. */
 export function randomStream(seed) {
   let state = seed >>> 0;
@@ -66,7 +75,7 @@ export class Perceptron {
     this.layers = [];
     for (let l = 1, at = 0; l < sizes.length; l++) {
       const [into, out] = [sizes[l - 1], sizes[l]];
-      const views = (from) => [from.subarray(at, at + into * out), from.subarray(at + into * out, at + into * out + out)];
+      const end = at + into * out, views = (from) => [from.subarray(at, end), from.subarray(end, end + out)];
       const [W, b] = views(this.theta), [dW, db] = views(this.gradient);
       this.layers.push({ into, out, W, b, dW, db });
       at += (into + 1) * out;
@@ -123,9 +132,9 @@ export class Perceptron {
 
   /**
    * The second derivative that penalties on slopes need. After `backward(ones, n)` has given the slopes g (n, in), and
-   * for u (n, in) = dP/dg, adds dP/dW to the gradient. Leaky ReLU is linear in pieces, so g = W1' M1 W2' M2 w3 with masks
-   * M that do not move: u' g is a forward pass of u without biases, and dP/dW of a layer the product of what `backward`
-   * brought to its outputs and of what that pass brings to its inputs. Exact, and zero for the biases.
+   * for u (n, in) = dP/dg, adds dP/dW to the gradient. Leaky ReLU is linear in pieces, so g = W1' M1 W2' M2 w3 with
+   * masks M that do not move: u' g is a forward pass of u without biases, and dP/dW of a layer the product of what
+   * `backward` brought to its outputs and of what that pass brings to its inputs. Exact, and zero for the biases.
    */
   backwardOfSlopes(u, n) {
     const { values, deltas, tangents } = this.room(n);

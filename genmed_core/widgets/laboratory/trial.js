@@ -28,7 +28,7 @@ class Curve {
 }
 
 /** One training from its start: a model, its data, and what came of it. */
-class Trial {
+export class Trial {
   constructor(settings) {
     this.kind = settings.model;
     this.isGame = this.kind in GAMES;

@@ -6,7 +6,8 @@ const RATE = { log: true, low: 1e-5, high: 0.1 };
 const SLIDERS = [
   { key: "rate_d", ...RATE, name: (trial) => (trial.isGame ? "rate of D" : "rate") },
   { key: "rate_g", ...RATE, name: () => "rate of G", when: (trial) => trial.isGame },
-  { key: "critic_steps", low: 1, high: 10, step: 1, name: () => "steps of D to one of G", when: (trial) => trial.isGame },
+  { key: "critic_steps", low: 1, high: 10, step: 1, name: () => "steps of D to one of G",
+    when: (trial) => trial.isGame },
   { key: "momentum", low: 0, high: 0.9, step: 0.1, name: () => "momentum β₁" },
   { key: "penalty", log: true, low: 0.01, high: 100, name: () => "weight of the penalty",
     when: (trial) => trial.isGame && trial.model.rules.penalty },
@@ -15,10 +16,8 @@ const SLIDERS = [
   { key: "level", low: 0, high: 1, step: 0.02, name: () => "level of noise", when: (trial) => !trial.isGame },
   { key: "steps", low: 1, high: 100, step: 1, name: () => "steps down", when: (trial) => !trial.isGame },
 ];
-const SHOWN_NAMES = {
-  game: { learned: "D as it is", exact: "the best D, p / (p + q)", none: "nothing" },
-  denoiser: { learned: "the network", exact: "the exact score", none: "nothing" },
-};
+const BACKGROUNDS = { learned: "D as it is", exact: "the best D, p / (p + q)", none: "nothing" };
+const SCORES = { learned: "the network's", exact: "exact", none: "not shown" };
 
 function make(tag, settings = {}, ...children) {
   const { role, label, ...rest } = settings, made = Object.assign(document.createElement(tag), rest);
@@ -72,25 +71,35 @@ function laboratorySlider({ key, low, high, step, log }, onMove) {
   return { parts: [label, input, readout], show };
 }
 
-/** A native menu: { part, show(value, names) }. */
-function menu(text, onPick) {
+/** A native menu: { part, show(value, names, text) }. */
+function menu(onPick) {
   const id = name(), select = make("select", { id });
   select.dataset.lmSuppressShortcuts = "true";
   select.addEventListener("change", () => onPick(select.value));
-  const show = (value, names) => {
+  const label = make("label", { htmlFor: id });
+  const show = (value, names, text) => {
+    label.textContent = text;
     if (select.dataset.names !== JSON.stringify(names)) {
-      select.replaceChildren(...Object.entries(names).map(([key, said]) => make("option", { value: key, textContent: said })));
+      const options = Object.entries(names).map(([value, textContent]) => make("option", { value, textContent }));
+      select.replaceChildren(...options);
       select.dataset.names = JSON.stringify(names);
     }
     select.value = value;
   };
-  return { part: make("span", { className: "genmed-lab-menu" }, make("label", { htmlFor: id, textContent: text }), select), show };
+  return { part: make("span", { className: "genmed-lab-menu" }, label, select), show };
 }
 
 function tick(text, onTurn) {
   const input = make("input", { type: "checkbox" });
   input.addEventListener("change", () => onTurn(input.checked));
   return { part: make("label", { className: "genmed-lab-tick" }, input, text), input };
+}
+
+/** An entry of the legend. */
+function dot(colour, text) {
+  const spot = make("i", { className: "genmed-lab-dot" });
+  spot.style.background = colour;
+  return make("span", {}, spot, text);
 }
 
 function press(text, title, onclick) {
@@ -140,8 +149,8 @@ class Bench {
     const right = make("div", { className: "genmed-lab-right" }, ...this.controls(), this.meterName, this.meter,
       this.curvesName, this.curves, this.words, this.spoken);
     const caption = this.traits.get("caption");
-    this.root = make("div", { className: "genmed-lab", role: "group", label: caption || "Laboratory in two dimensions" },
-      left, right);
+    const label = caption || "Laboratory in two dimensions";
+    this.root = make("div", { className: "genmed-lab", role: "group", label }, left, right);
     if (caption) this.root.append(make("p", { className: "genmed-lab-caption", textContent: caption }));
     this.canvas.setAttribute("aria-describedby", this.words.id);
     this.canvas.dataset.lmSuppressShortcuts = "true";
@@ -151,12 +160,12 @@ class Bench {
 
   controls() {
     this.menus = {
-      data: menu("Data", (data) => { this.set({ data }); this.restart(); }),
-      model: menu("Model", (kind) => {
+      data: menu((data) => { this.set({ data }); this.restart(); }),
+      model: menu((kind) => {
         this.set({ model: kind, ...this.traits.get("defaults")[kind] });
         this.restart();
       }),
-      shown: menu("Background", (shown) => { this.set({ shown }); this.look(); }),
+      shown: menu((shown) => { this.set({ shown }); this.look(); }),
     };
     this.buttons = {
       play: press("Play", "Train, as fast as the page allows", () => this.play(!this.playing)),
@@ -174,7 +183,10 @@ class Bench {
       arrows: tick("arrows", (arrows) => { this.set({ arrows }); this.look(); }),
       particle: tick("particle", (particle) => { this.set({ particle }); this.showControls(); this.look(); }),
     };
-    this.another = press("Other noise", "Let the particle's random paths run again", () => { this.draws += 1; this.look(); });
+    this.another = press("Other noise", "Let the particle's random paths run again", () => {
+      this.draws += 1;
+      this.look();
+    });
     this.undo = press("Remove last", "Remove the last point", () => this.draw(this.settings.points.slice(0, -1)));
     this.clear = press("Remove all", "Remove all points", () => this.draw([]));
     this.sliders = SLIDERS.map((slider) => laboratorySlider(slider, (value) => {
@@ -193,12 +205,22 @@ class Bench {
     ];
   }
 
+  /** Settings that came from Python or from another view; only what began differently begins again. */
+  takeSettings() {
+    const { settings, begunWith } = this;
+    if (["data", "model", "seed"].some((key) => settings[key] !== begunWith[key])) return this.restart();
+    if (settings.data === "drawn") this.trial.setData(settings);
+    this.showControls();
+    return this.look();
+  }
+
   /** Every control at its place, and only those that this model has. */
   showControls() {
     const { settings, trial } = this, pressed = (button, on) => button.setAttribute("aria-pressed", String(on));
-    this.menus.data.show(settings.data, this.traits.get("datasets"));
-    this.menus.model.show(settings.model, this.traits.get("models"));
-    this.menus.shown.show(settings.shown, SHOWN_NAMES[trial.isGame ? "game" : "denoiser"]);
+    this.menus.data.show(settings.data, this.traits.get("datasets"), "Data");
+    this.menus.model.show(settings.model, this.traits.get("models"), "Model");
+    if (trial.isGame) this.menus.shown.show(settings.shown, BACKGROUNDS, "Background");
+    else this.menus.shown.show(settings.shown, SCORES, "Score");
     this.buttons.play.textContent = this.playing ? "Pause" : "Play";
     pressed(this.buttons.slow, this.slow);
     this.whoButtons.forEach((button, k) => pressed(button, this.who === ["both", "D", "G"][k]));
@@ -240,6 +262,7 @@ class Bench {
   // --- training ----------------------------------------------------------------------------------------------------
 
   restart() {
+    this.begunWith = this.settings;
     this.trial = new Trial(this.settings);
     if (!this.trial.mixture) this.playing = false;
     this.showControls();
@@ -338,8 +361,8 @@ class Bench {
     if (!trial.isGame || settings.shown !== "none") plane.background();
     if (trial.isGame) this.fakes = trial.fakes(settings);
     const faint = this.hasParticle ? 0.35 : 1;
-    plane.points(trial.reals(settings.level), REAL, { radius: 1.8, alpha: 0.55 * faint });
-    plane.points(this.fakes, FAKE, { radius: 2.2, alpha: faint, rim: !this.hasParticle });
+    plane.points(trial.reals(settings.level), plane.real, { radius: 1.8, alpha: 0.55 * faint });
+    plane.points(this.fakes, plane.fake, { radius: 2.2, alpha: faint, rim: !this.hasParticle });
     if (settings.arrows) this.sketchArrows();
     if (this.hasParticle) this.sketchParticle();
     if (this.isDrawing && document.activeElement === this.canvas) plane.cross(this.cursor);
@@ -357,7 +380,8 @@ class Bench {
       return ((at + 0.5) / n * 2 - 1) * REACH;
     });
     const { eps } = trial.guess(settings.shown)(from, Math.max(settings.level, 0.1));
-    return plane.arrows(from, eps.map((value) => -value), { half: 1, longest: 0.42, alpha: 0.5 });
+    const alpha = this.hasParticle ? 0.22 : 0.4;
+    return plane.arrows(from, eps.map((value) => -value), { half: 1, longest: 0.42, alpha });
   }
 
   /** The particle's ways: { name: [[x, y], ...] } into this.ways; returns where they end. */
@@ -409,13 +433,14 @@ class Bench {
   }
 
   lookLegend() {
-    const { trial, settings } = this, dot = (colour, text) => make("span", {},
-      Object.assign(make("i", { className: "genmed-lab-dot" }), { style: `background: ${colour}` }), text);
-    const parts = [dot(rgba(REAL), "data"), dot(rgba(FAKE), "samples")];
+    const { trial, settings } = this, { real, fake } = this.plane;
+    const parts = [dot(rgba(real), "data"), dot(rgba(fake), "samples")];
     if (trial.isGame && settings.shown !== "none") {
       const ends = settings.shown === "exact" || !trial.isCritic ? ["fake", "real"] : ["critic low", "high"];
       parts.push(make("span", {}, ends[0], make("i", { className: "genmed-lab-scale" }), ends[1]));
-      if (settings.shown === "exact") parts.push(make("span", {}, `both densities blurred by ${BLUR}, q by a kernel estimate`));
+      if (settings.shown === "exact") {
+        parts.push(make("span", {}, `both densities blurred by ${BLUR}, q by a kernel estimate`));
+      }
     }
     if (this.hasParticle) {
       const ink = "currentColor";
@@ -465,7 +490,7 @@ class Bench {
     for (const part of [document.documentElement, document.body]) {
       this.themed.observe(part, { attributeFilter: ["class", "data-theme", "data-jp-theme-light"] });
     }
-    this.unwatch = watch("settings", () => { if (!this.ours) this.restart(); });
+    this.unwatch = watch("settings", () => { if (!this.ours) this.takeSettings(); });
   }
 
   close() {
@@ -477,7 +502,8 @@ class Bench {
 
   at({ clientX, clientY }) {
     const box = this.canvas.getBoundingClientRect(), bound = (v) => Math.max(-REACH, Math.min(REACH, v));
-    return [bound(((clientX - box.left) / box.width * 2 - 1) * REACH), bound((1 - (clientY - box.top) / box.height * 2) * REACH)];
+    const x = (clientX - box.left) / box.width, y = (clientY - box.top) / box.height;
+    return [bound((2 * x - 1) * REACH), bound((1 - 2 * y) * REACH)];
   }
 
   isNear([x, y]) {
