@@ -91,6 +91,7 @@ OPERATIONS = {
     "gelu": (nn.GELU(), picture(9)), "gelu, tanh": (nn.GELU("tanh"), picture(9)),
     "embedding": (lambda x, y: x + rows(y), picture(3), label),
     "gather": (lambda x, y: x.gather(1, y[:, None])[:, 0], picture(5), label),
+    "whole steps": (lambda x, y: x + y[:, None] * 1000 // 7, picture(3), label),
     "one hot": (lambda x, y: torch.cat([x, F.one_hot(y, 4)], 1), picture(3), label),
 }
 
@@ -471,6 +472,23 @@ def test_latents_are_decoded_on_the_page_where_no_worker_may_run(browser, tiny, 
     page.wait_for_selector("canvas[data-where=page]")
     page.get_by_text("synthetic, not for diagnosis").wait_for()
     assert all("worker-src" in line or "Worker" in line for line in page.trouble), page.trouble
+    page.context.close()
+
+
+def test_a_decoder_follows_its_sliders_within_50_ms(browser, tmp_path):
+    decoder = settled(nets.ConvVAE(width=16, hidden=64).decoder)
+    explorer = widgets.LatentExplorer(decoder, sliders=range(3))
+    page = widget_page.show(browser, tmp_path / "decoder.html", explorer)
+    for key in ("End", "ArrowLeft", "Home", "ArrowRight"):
+        move(page, "z[1]", key)
+        page.wait_for_timeout(60)
+    z = torch.zeros(16)
+    z[1] = -2.95
+    levels = np.array(page.evaluate("""() => [...document.querySelector("canvas").getContext("2d")
+        .getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"""))
+    assert differ(levels, explorer.decode(z)) <= 1
+    assert float(page.locator("canvas").get_attribute("data-ms")) < 50
+    assert not page.trouble
     page.context.close()
 
 

@@ -236,7 +236,9 @@ def compile_network(network: Callable, *, int8: bool = False, max_bytes: int = M
     examples: its inputs by name, in order, each (B, ...), as it is called: floats, or int64 labels
     and steps in their range.  Results: a tensor or a tuple of them, each (B, ...).
     Matrices and kernels are kept in float16, or, with int8, in a byte a number and a scale for each
-    row; vectors in float32.  Modules run as in evaluation.
+    row; vectors in float32.  Bytes cost what follows: ten guided digits of chapter 8 in 25 steps
+    differ by 0.7 of 255 grey levels on average, 26 at most, and are read as the same digits.
+    Modules run as in evaluation.
     Raises ValueError on an operation that the browser does not have and names its layer, on a
     network that mixes the images of a batch or chooses its path by their values, and on weights
     that are not finite, beyond float16, or more than max_bytes.

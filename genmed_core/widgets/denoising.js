@@ -42,11 +42,7 @@ VIEWS.diffusion = (model, place) => {
     const context = made.getContext("2d", { willReadFrequently: true });
     return { made, context, data: context.createImageData(W, H) };
   };
-  const figure = (one, caption) => {
-    const made = element("figure", {}, one.made, element("figcaption", { textContent: caption }));
-    grid.append(made);
-    return made;
-  };
+  const figure = (one, caption) => element("figure", {}, one.made, element("figcaption", { textContent: caption }));
   const paint = ({ context, data }, x, from = 0) => {
     const [low, high] = facts.range;
     for (let i = 0; i < H * W; i++) for (let c = 0; c < 3; c++) {
@@ -56,14 +52,17 @@ VIEWS.diffusion = (model, place) => {
     context.putImageData(data, 0, 0);
   };
   const films = [0, 1].map(() => {
-    const wide = element("p", { className: "genmed-wide", hidden: true });
-    grid.append(wide);
+    const told = element("p", { hidden: true });
     const noisy = canvas("Noise to begin with"), guess = canvas("The guess of the picture, still to come");
-    return { wide, noisy, guess, figures: [figure(noisy, "x_t"), figure(guess, "its guess, x̂_0")], steps: null };
+    const figures = [figure(noisy, "xₜ"), figure(guess, "x̂₀, its guess")];
+    const box = element("div", { className: "genmed-one" }, told, ...figures);
+    grid.append(box);
+    return { box, told, noisy, guess, figures, steps: null };
   });
   const [now, other] = films;
   const given = canvas("The picture to begin from; paint over what is to be filled in", "genmed-given");
-  const givenFigure = figure(given, "given; paint over it");
+  const givenBox = element("div", { className: "genmed-one" }, figure(given, "given; paint over it"));
+  grid.append(givenBox);
   const bar = element("progress", { max: 1, value: 0 });
   bar.setAttribute("aria-label", "Steps done");
   const status = element("p", { className: "genmed-status" });
@@ -115,7 +114,7 @@ VIEWS.diffusion = (model, place) => {
     const [pictures] = decoder ? await decoder.run({ x: both }) : [both];
     paint(film.noisy, pictures);
     paint(film.guess, pictures, C * H * W);
-    film.figures[0].lastChild.textContent = `x_t, t = ${t + 1}`;
+    film.figures[0].lastChild.textContent = `xₜ, t = ${t + 1}`;
     film.guess.made.dataset.step = `${k + 1} of ${of}`;
   }
 
@@ -135,7 +134,7 @@ VIEWS.diffusion = (model, place) => {
     bar.value = 0;
     began = 0;
     const pinned = model.get("pinned");
-    for (const film of films) film.figures.forEach((one) => { one.hidden = film === other && !pinned.length; });
+    other.box.hidden = !pinned.length;
     const settings = [read(model.get("values")), pinned.length ? read(pinned) : null];
     films.forEach((film, i) => {
       const one = settings[i];
@@ -145,8 +144,8 @@ VIEWS.diffusion = (model, place) => {
       if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count));
     });
     compareWords(pinned);
-    givenFigure.hidden = names.fill === undefined || !model.get("image").byteLength;
-    if (!givenFigure.hidden) showGiven();
+    givenBox.hidden = names.fill === undefined || !model.get("image").byteLength;
+    if (!givenBox.hidden) showGiven();
   }
 
   /** What each of two films is drawn with, where they differ. */
@@ -154,9 +153,9 @@ VIEWS.diffusion = (model, place) => {
     const values = model.get("values"), here = words(values), there = pinned.length ? words(pinned) : here;
     const differ = here.map((_, i) => i).filter((i) => here[i] !== there[i]);
     films.forEach((film, i) => {
-      film.wide.hidden = !pinned.length;
       const told = differ.map((k) => [here, there][i][k]).join(", ") || "the same";
-      film.wide.textContent = `${["Now", "Kept"][i]}: ${told}`;
+      film.told.textContent = `${["Now", "Kept"][i]}: ${told}`;
+      film.told.hidden = !pinned.length;
     });
   }
 

@@ -351,6 +351,7 @@ export function makeEngine() {
     gelu: pointwise((x) => 0.5 * x * (1 + erf(x / Math.SQRT2))),
     gelu_tanh: pointwise((x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)))),
     clamp: pointwise((x, op) => Math.min(Math.max(x, op.low), op.high)),
+    floor_divide: pointwise((x, op) => Math.floor(x / op.by)),
     power: pointwise((x, op) => x ** op.exponent),
     exp: pointwise(Math.exp),
     log: pointwise(Math.log),

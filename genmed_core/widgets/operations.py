@@ -340,6 +340,8 @@ add_operation("mul", lower=_arithmetic("mul", lambda s: (s, 0)), mul=_strided_pa
 add_operation("div", lower=_arithmetic("div", lambda s: (1 / s, 0)), div=_strided_pair(torch.div))
 add_operation("rsub", lower=_arithmetic("rsub", lambda s: (-1, s)),
               rsub=_strided_pair(lambda a, b: b - a))
+add_operation("floor_divide", lower=_pointwise("floor_divide", "by"),
+              floor_divide=lambda op, x: torch.floor(x / op["by"]))
 add_operation("neg", lower=lambda r, out, x: r.emit("scale", [x], out, factor=-1, shift=0))
 
 # --- over a dimension ---------------------------------------------------------------------------
