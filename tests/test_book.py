@@ -167,7 +167,7 @@ def book(book_pages, chromium):
 
 def canvas(page, k=0):
     """The grey values of the k-th decoded picture on the page."""
-    values = page.locator("canvas").nth(k).evaluate("""(c) => [c.height, c.width,
+    values = page.locator("canvas[data-ms]").nth(k).evaluate("""(c) => [c.height, c.width,
         ...c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)]""")
     return np.array(values[2:]).reshape(values[0], values[1])
 
@@ -626,16 +626,17 @@ def test_every_question_answers_on_the_page(book, name):
 @pytestmark_real
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_slider_moves_its_picture(book, name):
-    """Each panel's last slider, by keyboard."""
+    """Each panel's last slider, by keyboard; a diffusion model's seed."""
     book.trouble.clear()
     models = book.widget_state(f"{name}.html").values()
-    pictures = [model for model in models if model["state"].get("view") in ("decoder", "frames")]
+    pictures = [model for model in models if model["state"].get("view") in ("decoder", "frames", "diffusion")]
     page = book.open(f"{name}.html")
     panels = page.locator(".genmed-panel")
     assert panels.count() >= 1, "a chapter without a slider"
     assert panels.count() <= len(pictures)
     for k in range(panels.count()):
-        panels.nth(k).locator("input[type=range]").last.focus()
+        seed = panels.nth(k).get_by_role("slider", name="seed", exact=True)
+        (seed if seed.count() else panels.nth(k).locator("input[type=range]").last).focus()
         seen = set()
         for key in ("Home", "ArrowRight", "ArrowRight", "End"):
             page.keyboard.press(key)
@@ -655,7 +656,7 @@ def test_decoded_pictures_equal_the_trained_decoder(book, name):
     if not decoders:
         pytest.skip("no decoder runs on this page")
     page = book.open(f"{name}.html")
-    shown = [canvas(page, k) for k in range(page.locator("canvas").count())]
+    shown = [canvas(page, k) for k in range(page.locator("canvas[data-ms]").count())]
     page.context.close()
     wanted = []
     for program, state in decoders:

@@ -232,7 +232,8 @@ def compile_network(network: Callable, *, int8: bool = False, max_bytes: int = M
                     **examples: Tensor) -> Program:
     """Turn a trained network into a `Program` that runs in the browser.
 
-    network: a module, or a function of tensors whose modules are in evaluation and on the CPU.
+    network: a module, or a function of tensors whose modules are in evaluation, on the device of
+    the examples.
     examples: its inputs by name, in order, each (B, ...), as it is called: floats, or int64 labels
     and steps in their range.  Results: a tensor or a tuple of them, each (B, ...).
     Matrices and kernels are kept in float16, or, with int8, in a byte a number and a scale for each
@@ -244,6 +245,8 @@ def compile_network(network: Callable, *, int8: bool = False, max_bytes: int = M
     that are not finite, beyond float16, or more than max_bytes.
     """
     network = _ready(network)
+    if isinstance(network, nn.Module):
+        examples = {name: x.cpu() for name, x in examples.items()}
     first = {name: x[:1].clone() for name, x in examples.items()}
     recorder = Recorder()
     results = _recorded(recorder, network, first)

@@ -46,6 +46,7 @@ class DiffusionExplorer(Panel):
     the trait `image` holds as float32 bytes, so that a pad can be linked to it; redraw=True has the
     sliders for it without one.  class, seed, steps, eta, guidance and window are where the sliders
     begin; order: see `sampling.sample`.  int8: a byte a weight, half of float16.
+    device: where the modules of a function are; a module is copied to the CPU.
     The noise is made by counting (`sampling.noise`), so a seed is the same picture on any page.
     """
 
@@ -77,20 +78,22 @@ class DiffusionExplorer(Panel):
                  image: Any = None, redraw: bool | None = None, label: int = 0, seed: int = 0,
                  steps: int = 25, eta: float = 0.0, guidance: float = 1.0,
                  window: tuple[int, int] | None = None, order: int = 1, int8: bool = False,
-                 size: int = 168, caption: str = "", alt: str = "Picture drawn from noise") -> None:
+                 device: torch.device | str = "cpu", size: int = 168, caption: str = "",
+                 alt: str = "Picture drawn from noise") -> None:
         positive(size=size)
         _check(predicts, order, clip, data_range)
         null = getattr(denoiser, "null", None) if null is None else null
         schedule = schedule.to("cpu")
-        program = _compiled(denoiser, shape, class_names is not None, int8)
+        program = _compiled(denoiser, shape, class_names is not None, int8, device)
         self.model = Model(program, schedule, predicts, clip, null)
         self.order, self.data_range = order, data_range
-        self.decoder = self._program(decoder, torch.zeros(1, *shape), int8)
+        self.decoder = self._program(decoder, torch.zeros(1, *shape, device=device), int8)
         self.picture_shape = self.decoder.shape()[1:] if self.decoder else list(shape)
         if self.picture_shape[0] not in (1, 3):
             raise ValueError(f"the pictures are {tuple(self.picture_shape)}: give a decoder that "
                              "makes 1 or 3 channels of them")
-        self.encoder = self._program(encoder, torch.zeros(1, *self.picture_shape), int8)
+        picture = torch.zeros(1, *self.picture_shape, device=device)
+        self.encoder = self._program(encoder, picture, int8)
         redraw = image is not None if redraw is None else redraw
         if redraw and self.decoder is not None and self.encoder is None:
             raise ValueError("to begin from a picture, latent diffusion needs its encoder")
@@ -249,10 +252,12 @@ def _check(predicts: str, order: int, clip: Any, data_range: tuple[float, float]
             raise ValueError(f"{name}={pair}: give (low, high) with low < high")
 
 
-def _compiled(denoiser: Callable, shape: Sequence[int], labelled: bool, int8: bool) -> Any:
-    examples = {"x": torch.zeros(1, *shape), "t": torch.tensor([1])}
+def _compiled(denoiser: Callable, shape: Sequence[int], labelled: bool, int8: bool,
+              device: torch.device | str) -> Any:
+    examples = {"x": torch.zeros(1, *shape, device=device),
+                "t": torch.tensor([1], device=device)}
     if labelled:
-        examples["y"] = torch.tensor([0])
+        examples["y"] = torch.tensor([0], device=device)
     return compile_network(denoiser, int8=int8, **examples)
 
 
