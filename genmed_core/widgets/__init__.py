@@ -27,11 +27,14 @@ from genmed_core.widgets.explorer import ENGINE, MAX_SLIDERS, LatentExplorer
 from genmed_core.widgets.frames import MAX_FRAME_BYTES, Frames, FrameSlider, GridSlider
 from genmed_core.widgets.laboratory import Laboratory
 from genmed_core.widgets.operations import LOWERINGS, TWINS, add_operation
+from genmed_core.widgets.pad import Pad
 from genmed_core.widgets.panel import HERE, Panel, Slider
 from genmed_core.widgets.posterior import Posterior
 from genmed_core.widgets.question import Question
+from genmed_core.widgets.readings import Bound, Copy, Hand, Reader, Score
 
 __all__ = [
+    "Bound", "Copy", "Hand", "Pad", "Reader", "Score",
     "DiffusionExplorer",
     "ENGINE", "HERE", "LOWERINGS", "MAX_BYTES", "MAX_FRAME_BYTES", "MAX_SLIDERS", "TWINS",
     "Earth", "FrameSlider", "Frames", "GridSlider", "Laboratory", "LatentExplorer", "Panel",
