@@ -43,7 +43,8 @@ CELLS = [
         import torch
         from torch import nn
 
-        from genmed_core.widgets import FrameSlider, GridSlider, LatentExplorer
+        from genmed_core import diffusion, nets
+        from genmed_core.widgets import DiffusionExplorer, FrameSlider, GridSlider, LatentExplorer
 
         torch.manual_seed(0)
         mlp = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 784))
@@ -73,6 +74,12 @@ CELLS = [
     ("code", """
         GridSlider([[(r + c) / 6 * torch.ones(8, 8) for c in range(4)] for r in range(3)],
                    rows=["thin", "mean", "thick"], descriptions=("style", "class"), width=100)
+        """),
+    ("code", """
+        unet = nets.UNet(widths=(8, 8), classes=3)
+        nn.init.normal_(unet.leave[2].weight, std=0.1)
+        DiffusionExplorer(unet, diffusion.Schedule.cosine(100), class_names="abc", predicts="v", guidance=2.0, steps=5,
+                          redraw=True, caption="A denoiser with random weights.")
         """),
     ("code", """
         import matplotlib.pyplot as plt
