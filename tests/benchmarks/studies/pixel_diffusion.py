@@ -5,9 +5,10 @@
 
 Chapter 9's own cells train its autoencoder and its denoiser. Their multiply-adds, forwards and backwards, are counted;
 a U-Net on standardised pixels of 64 by 64 gets as many in all, with the chapter's loss, rate, batch and sampler. It
-folds pixels into channels four by four, which costs per step what the latent one costs, or two by two, four times as
-dear and with a quarter of the steps. All three have the same widths and so nearly the same number of parameters.
-Every model is drawn from with the chapter's guidance, as drawn and with its spread restored. Nothing is chosen here.
+folds pixels into channels four by four, which costs per step what the latent one costs (`--patches 4 2` adds one that
+folds two by two, four times as dear and with a quarter of the steps). All have the same widths and so nearly the same
+number of parameters. Every model is drawn from with the chapter's guidance, as drawn and with its spread restored.
+Nothing is chosen here.
 """
 
 import argparse
@@ -17,7 +18,6 @@ import _films
 import torch
 
 JSON = _films.CHAPTERS / "figures" / "pixel_diffusion.json"
-PATCHES = (4, 2)
 GUIDANCE = (5.0,)  # the chapter's
 SAMPLES = 300
 MEASURES = {"fd": "Fréchet", "kid": "kernel", "recall": "recall", "coverage": "coverage", "detail": "detail",
@@ -33,7 +33,7 @@ def multiply_adds(loss_fn, batch):
     return counter.get_total_flops() / 2
 
 
-def training_costs(names):
+def training_costs(names, *patches):
     """Multiply-adds of a step: {"vae": ..., "latent": ..., patch: ...}, each with its chapter's batch size."""
     Batch, nets, labels = names["kernels"].Batch, names["nets"], names["train_set"].labels
     films = names["train_set"].images[: names["BATCH"]].float() / 255
@@ -41,7 +41,7 @@ def training_costs(names):
                                   Batch(films, labels[: len(films)]))}
     latent = nets.UNet(names["LATENT"], widths=names["WIDTHS"], patch=1, classes=4)
     for name, x, net in (("latent", names["scaled"], latent),
-                         *((patch, to_pixels(names)[0], pixel_net(names, patch)) for patch in PATCHES)):
+                         *((patch, to_pixels(names)[0], pixel_net(names, patch)) for patch in patches)):
         costs[name] = multiply_adds(names["latent_loss"](net), Batch(x[:16], labels[:16]))
     return costs
 
@@ -74,9 +74,9 @@ def drawn_from(names, net, shape, decode, asked):
     return found
 
 
-def measure(names):
+def measure(names, patches):
     """All models of one seed -> a list of {"model", costs, "drawn": ...}."""
-    return [measure_latent(names), *(measure_pixels(names, patch) for patch in PATCHES)]
+    return [measure_latent(names), *(measure_pixels(names, patch) for patch in patches)]
 
 
 def asked_for(names):
@@ -100,7 +100,7 @@ def measure_latent(names):
 
 def measure_pixels(names, patch):
     """Its network on standardised pixels, folded `patch` by `patch`, with as many multiply-adds of training."""
-    costs = training_costs(names)
+    costs = training_costs(names, patch)
     steps = round(multiply_adds_in_all(names, costs) / costs[patch])
     x, mean, spread = to_pixels(names)
     torch.manual_seed(names["SEED"])
@@ -128,12 +128,13 @@ def table(stored):
             cells = [_films.mean_sd([one["drawn"][k][key] for one in same]) for key in MEASURES]
             lines.append(f"| {model['model']} | {model['steps']:,} | {seconds:.0f} | {drawn['guidance']:g} | "
                          f"{'restored' if drawn['restored'] else 'as drawn'} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"Seeds: {len(stored['runs'])}."])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--patches", type=int, nargs="+", default=[4], help="sides of the squares that are folded")
     parser.add_argument("--output", default=JSON)
     parser.add_argument("--table", action="store_true", help="train nothing, print the stored table")
     options = parser.parse_args()
@@ -141,7 +142,7 @@ def main():
         runs = []
         for seed in options.seeds:
             names = _films.chapter(seed)
-            runs.append({"seed": seed, "models": measure(names)})
+            runs.append({"seed": seed, "models": measure(names, options.patches)})
             _films.write(options.output, names, samples=SAMPLES, runs=runs)  # what there is, after each seed
     with open(options.output, encoding="utf-8") as file:
         print(table(json.load(file)))
