@@ -302,6 +302,11 @@ def trait(page, name):
     return page.evaluate("(name) => models[0].get(name)", name)
 
 
+def said(page, words):
+    """Wait until the page says so."""
+    page.wait_for_function("(w) => document.querySelector('.genmed-lab-words').textContent.includes(w)", arg=words)
+
+
 def steps(page):
     return int(page.inner_text(".genmed-lab-words").split("Step ")[1].split(".")[0].replace(",", ""))
 
@@ -368,6 +373,7 @@ def test_a_reader_draws_by_pointer_and_by_keys(show):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 3 / 4, box["y"] + box["height"] / 4, steps=10)
     page.mouse.up()
+    said(page, "Step 0. 0 of 1 parts held")
     points = np.array(trait(page, "settings")["points"])
     assert len(points) == 11 and points[0] == pytest.approx([0, 1.5], abs=0.02)
     assert points[-1] == pytest.approx([1.5, 1.5], abs=0.02)
@@ -378,6 +384,7 @@ def test_a_reader_draws_by_pointer_and_by_keys(show):
     start = np.array([1.5, 1.5])  # where the pointer left the cross
     keyed = np.array(trait(page, "settings")["points"])
     np.testing.assert_allclose(keyed, [start + [0, 0.1], start + [-0.5, 0]], atol=0.03)
+    said(page, "of 2 parts held")
     page.get_by_role("button", name="Step").click()
     assert trait(page, "progress")["step"] == 1 and trait(page, "progress")["parts"] == 2
 
@@ -393,14 +400,14 @@ def test_the_particle_follows_keys_and_its_ends_are_said(show):
     page.keyboard.press("Shift+ArrowLeft")
     page.keyboard.press("Shift+ArrowLeft")
     assert trait(page, "settings")["at"] == [-0.5, 0]
-    assert "DDIM on mode 5" in page.inner_text(".genmed-lab-words"), "from the left it does not end on the left"
+    said(page, "DDIM on mode 5")
     box = page.get_by_role("application").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 5 / 12, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
     page.mouse.up()
     assert trait(page, "settings")["at"] == pytest.approx([0, 1], abs=0.02)
-    assert "DDIM on mode 3" in page.inner_text(".genmed-lab-words")
+    said(page, "DDIM on mode 3")
 
 
 def test_python_moves_the_page(show):

@@ -42,8 +42,8 @@ RANGES = {
     "seed": (0, 9999),
 }
 WHOLE = ("critic_steps", "steps", "seed")
-# What each model starts with on the page.  GAN and R1 differ in the penalty alone, the two critics in
-# the way their slope is held; on the ring each then shows what it is known for.
+# What each model starts with.  GAN and R1 differ in the penalty alone, the two critics in how their
+# slope is held; so each shows on the ring what it is known for.
 GAME: dict[str, float] = {
     "rate_d": 0.003, "rate_g": 0.001, "critic_steps": 1, "momentum": 0.5, "penalty": 0.2,
     "clip": 0.1,

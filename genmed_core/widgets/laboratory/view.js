@@ -327,6 +327,7 @@ class Bench {
 
   /** Everything anew: samples, background, meter, curves, words. */
   look() {
+    if (this.pointsMoved) this.takePoints();
     const began = performance.now(), { trial, settings, plane } = this;
     plane.begin();
     if (trial.mixture || trial.isGame) this.fakes = trial.fakes(settings);
@@ -496,6 +497,7 @@ class Bench {
   close() {
     this.playing = false;
     cancelAnimationFrame(this.frame);
+    cancelAnimationFrame(this.soon);
     for (const observer of [this.seen, this.sized, this.themed]) observer.disconnect();
     this.unwatch();
   }
@@ -529,18 +531,30 @@ class Bench {
 
   moveParticle(at) {
     this.set({ at });
-    this.look();
+    this.lookSoon();
+  }
+
+  /** A hand moves more often than a page can draw: once a frame is enough. */
+  lookSoon() {
+    this.soon ||= requestAnimationFrame(() => {
+      this.soon = 0;
+      this.look();
+    });
   }
 
   /** Other points of the reader's own: the data change, the networks stay. */
   draw(points) {
     const most = this.traits.get("most_points");
     this.set({ points: points.slice(0, most) });
-    const waited = !this.trial.mixture;
+    this.pointsMoved = true;
+    this.lookSoon();
+  }
+
+  takePoints() {
+    this.pointsMoved = false;
     this.trial.setData(this.settings);
     if (!this.trial.mixture) this.playing = false;
-    if (waited || !this.trial.mixture || !this.held) this.showControls();
-    this.look();
+    this.showControls();
   }
 
   key(event) {
@@ -552,10 +566,9 @@ class Bench {
       const to = ways[event.key].map((way, d) => bound(from[d] + far * way));
       if (this.hasParticle) this.moveParticle(to);
       else this.cursor = to;
-      this.look();
+      this.lookSoon();
     } else if (this.isDrawing && (event.key === " " || event.key === "Enter")) {
       this.draw([...this.settings.points, this.cursor]);
-      this.say();
     } else if (this.isDrawing && event.key === "Backspace") {
       this.draw(this.settings.points.slice(0, -1));
     } else return;
