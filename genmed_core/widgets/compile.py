@@ -153,24 +153,26 @@ class Recorder(InFull):
         """The place in memory of each of a value's numbers, shaped like the value."""
         return torch.arange(x.numel()).view(x.shape)
 
-    def moved(self, x: Tensor, places: Tensor) -> Tensor | int:
+    def moved(self, x: Tensor | int, places: Tensor) -> Tensor | int:
         """A value's numbers in another order, as a register: `places` is a view of self.places."""
-        if places.is_contiguous() and places.numel() == x.numel():
-            return self.register(x)
+        k = self.register(x)
+        whole = places.numel() == math.prod(self.registers[k]["shape"])
+        if places.is_contiguous() and whole:
+            return k
         return self._copied(x, places, places.shape)
 
-    def rearranged(self, x: Tensor, places: Tensor, out: Tensor) -> None:
+    def rearranged(self, x: Tensor | int, places: Tensor, out: Tensor) -> None:
         """The result `out` holds numbers of x: a view of its register where they lie in a row."""
         if not places.is_contiguous():
             self._copied(x, places, out)
-        elif places.numel() == x.numel() and places.shape == x.shape == out.shape:
+        elif isinstance(x, Tensor) and places.shape == x.shape == out.shape:
             self._register_of[id(self._keep(out))] = self.register(x)
             self._dependent.add(id(out))
         else:
             k = self._new(out.shape, out)
             self.registers[k]["view"] = [self.register(x), places.storage_offset()]
 
-    def _copied(self, x: Tensor, places: Tensor, out: Any) -> int:
+    def _copied(self, x: Tensor | int, places: Tensor, out: Any) -> int:
         dims, (strides,) = merged(places.shape, [places.stride()])
         return self.emit("copy", [x], out, dims=dims, strides=strides,
                          offset=places.storage_offset())
@@ -288,8 +290,13 @@ def _recorded(recorder: Recorder, network: Callable, first: dict[str, Tensor]) -
 
 def _called(network: Callable, inputs: dict[str, Tensor]) -> list[Tensor]:
     """The network's results as a list, by plain products where attention has a fused kernel."""
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        result = network(*inputs.values())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            result = network(*inputs.values())
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return [x for x in tree_leaves(result) if isinstance(x, Tensor)]
 
 

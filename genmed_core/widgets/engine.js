@@ -347,6 +347,7 @@ export function makeEngine() {
     sigmoid: pointwise((x) => 1 / (1 + Math.exp(-x))),
     relu: pointwise((x) => (x > 0 ? x : 0)),
     leaky_relu: pointwise((x, op) => (x > 0 ? x : op.slope * x)),
+    elu: pointwise((x, op) => (x > 0 ? x : op.alpha * Math.expm1(x))),
     silu: pointwise((x) => x / (1 + Math.exp(-x))),
     gelu: pointwise((x) => 0.5 * x * (1 + erf(x / Math.SQRT2))),
     gelu_tanh: pointwise((x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)))),

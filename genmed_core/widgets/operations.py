@@ -218,19 +218,40 @@ def _unshuffled(x: Tensor, s: int) -> Tensor:
 
 def _nearest(x: Tensor, size: Sequence[int], *scales: Any) -> Tensor:
     _, C, H, W = x.shape
-    rows, columns = size[0] // H, size[1] // W
-    if (rows * H, columns * W) != tuple(size):
-        raise NotImplementedError
-    return x.view(C, H, 1, W, 1).expand(C, H, rows, W, columns)
+    return x.view(C, H, 1, W, 1).expand(C, H, size[0] // H, W, size[1] // W)
 
 
+def _separable(function: Callable[..., Tensor]) -> Callable:
+    """A lowering for what works on rows and on columns alike, by one matrix for each."""
+    def lower(r: Recorder, out: Tensor, x: Tensor, *args: Any) -> None:
+        _, C, H, W = x.shape
+        each_column = torch.eye(W).view(1, W, 1, W).expand(1, W, H, W)  # pictures of one column
+        each_row = torch.eye(H).view(1, H, H, 1).expand(1, H, H, W)
+        across, down = function(each_column, *args)[0, :, 0], function(each_row, *args)[0, :, :, 0]
+        k = r.emit("linear", [x, across.t().contiguous()], (1, C, H, out.shape[3]))
+        k = r.moved(k, torch.arange(C * H * out.shape[3]).view(C, H, -1).transpose(1, 2))
+        k = r.emit("linear", [k, down.t().contiguous()], (1, C, out.shape[3], out.shape[2]))
+        r.rearranged(k, torch.arange(out.numel()).view(C, out.shape[3], -1).transpose(1, 2), out)
+    return lower
+
+
+def _enlarged(r: Recorder, out: Tensor, x: Tensor, size: Sequence[int], *scales: Any) -> None:
+    """By whole numbers the pixels are repeated; else by matrices."""
+    whole = not any(n % m for n, m in zip(size, x.shape[2:]))
+    lower = _rearrange(_nearest) if whole else _separable(ATEN.upsample_nearest2d)
+    lower(r, out, x, size, *scales)
+
+
+for _name in ("upsample_bilinear2d", "upsample_bicubic2d", "reflection_pad2d", "replication_pad2d"):
+    add_operation(_name, lower=_separable(getattr(ATEN, _name)))
 add_operation("pixel_shuffle", lower=_rearrange(_shuffled))
 add_operation("pixel_unshuffle", lower=_rearrange(_unshuffled))
-add_operation("upsample_nearest2d", lower=_rearrange(_nearest),
+add_operation("upsample_nearest2d", lower=_enlarged,
               copy=lambda op, x: _strided(x, op["dims"], op["strides"], op["offset"]))
 
 
 def _cat(r: Recorder, out: Tensor, parts: Sequence[Tensor], dim: int = 0) -> None:
+    dim %= out.ndim
     r.emit("cat", list(parts), out, inner=[math.prod(p.shape[dim:]) for p in parts])
 
 
@@ -244,7 +265,7 @@ def _pad(r: Recorder, out: Tensor, x: Tensor, pad: Sequence[int], value: float =
     r.emit("pad", [x], out, pad=[*pad, 0, 0][:4], value=value or 0)
 
 
-add_operation("cat", lower=_cat, cat=_cat_twin)
+add_operation("cat", "stack", lower=_cat, cat=_cat_twin)
 add_operation("constant_pad_nd", lower=_pad,
               pad=lambda op, x: F.pad(x, op["pad"], value=op["value"]))
 
@@ -306,6 +327,8 @@ for _name in ("sigmoid", "tanh", "relu", "silu", "exp", "log", "sin", "cos", "sq
     add_operation(_name, lower=_pointwise(_name), **{_name: _applied(getattr(ATEN, _name))})
 add_operation("leaky_relu", lower=_pointwise("leaky_relu", "slope", slope=0.01),
               leaky_relu=lambda op, x: F.leaky_relu(x, op["slope"]))
+add_operation("elu", lower=_pointwise("elu", "alpha", alpha=1.0),
+              elu=lambda op, x: F.elu(x, op["alpha"]))
 add_operation("gelu", lower=_gelu, gelu=lambda op, x: F.gelu(x),
               gelu_tanh=lambda op, x: F.gelu(x, approximate="tanh"))
 add_operation("clamp", "hardtanh", lower=_clamp,
@@ -348,9 +371,22 @@ add_operation("neg", lower=lambda r, out, x: r.emit("scale", [x], out, factor=-1
 
 
 def _softmax(r: Recorder, out: Tensor, x: Tensor, dim: int, *rest: Any) -> None:
-    if dim % x.ndim != x.ndim - 1:
+    last = r.places(x).transpose(dim, -1)
+    k = r.emit("softmax", [r.moved(x, last)], tuple(last.shape), n=x.shape[dim])
+    r.rearranged(k, torch.arange(x.numel()).view(last.shape).transpose(dim, -1), out)
+
+
+def _norm(r: Recorder, out: Tensor, x: Tensor, order: float = 2, dims: Any = None,
+          keepdim: bool = False, **rest: Any) -> None:
+    """The Euclidean length over some dimensions."""
+    if order != 2:
         raise NotImplementedError
-    r.emit("softmax", [x], out, n=x.shape[-1])
+    k = r.emit("power", [x], tuple(x.shape), exponent=2)
+    dims = sorted(d % x.ndim for d in (dims or range(x.ndim)))
+    kept = [d for d in range(x.ndim) if d not in dims]
+    k = r.emit("sum", [r.moved(k, r.places(x).permute(*kept, *dims))], tuple(out.shape),
+               n=math.prod(x.shape[d] for d in dims))
+    r.emit("sqrt", [k], out)
 
 
 def _reduce(kind: str) -> Callable:
@@ -378,4 +414,5 @@ def _by_rows(f: Callable) -> Callable[..., Tensor]:
 
 for _name, _function in _REDUCED.items():
     add_operation(_name, lower=_reduce(_name), **{_name: _by_rows(_function)})
+add_operation("linalg_vector_norm", lower=_norm)
 add_operation("_softmax", "_safe_softmax", lower=_softmax, softmax=lambda op, x: x.softmax(-1))
