@@ -228,6 +228,7 @@ class Chooses(nn.Module):
     (nn.Sequential(nn.Linear(7, 5), nn.CELU(0.5)), r"CELU\(alpha=0.5\) does not run in the browser: it calls celu"),
     (nn.Sequential(nn.Linear(7, 5), nn.Softplus()), "add_operation"),
     (lambda x: x.cumsum(1), "calls cumsum"),
+    (lambda x: F.avg_pool2d(x[:, None, None], (1, 3), padding=(0, 1)), "avg_pool2d in a form that is not there"),
     (lambda x: x + torch.rand_like(x), "calls rand_like"),
     (lambda x: x - x.mean(0), "mix the images of a batch"),
     (lambda x: torch.zeros(1, 3), "does not depend on its inputs"),

@@ -2,7 +2,8 @@
 
 `LatentExplorer` compiles a trained decoder into a short list of operations and one block of
 weights, and runs both in the browser.  `FrameSlider` and `GridSlider` pick one of many ready-made
-pictures.  Each is one widget, whose sliders are the browser's own, and each can be asked, as a
+pictures.  `DiffusionExplorer` draws by a diffusion model, whose network runs in the browser too.
+Each is one widget, whose sliders are the browser's own, and each can be asked, as a
 plain function, for the picture it shows: `explorer.decode(z, y)`, `slider.frame(step)`,
 `grid.frame(row, column)`; `show(...)` also moves the sliders there.
 

@@ -188,10 +188,11 @@ class Recorder(InFull):
         for x in results:
             trouble = self._unsupported.get(id(x))
             if trouble is not None:
+                how = " in a form that is not there" if trouble.operation in LOWERINGS else ""
                 raise ValueError(
-                    f"{trouble.layer} does not run in the browser: it calls {trouble.operation}. "
-                    f"What does: {', '.join(sorted(LOWERINGS))}. Build the network of those, or "
-                    "teach the browser one more by widgets.add_operation")
+                    f"{trouble.layer} does not run in the browser: it calls {trouble.operation}"
+                    f"{how}. Build the network of what does (widgets.LOWERINGS names it), or teach "
+                    "the browser one more operation by widgets.add_operation")
             if not self.depends(x):
                 raise ValueError("an output of the network does not depend on its inputs")
         return [self.register(x) for x in results]
