@@ -27,7 +27,7 @@ function make(tag, settings = {}, ...children) {
   return made;
 }
 
-const per = (share) => `${Math.round(100 * share)} %`;
+const per = (share) => `${Math.round(100 * share)}\u00a0%`;
 const whole = (n) => n.toLocaleString("en-US");
 const name = () => `genmed-${Math.random().toString(36).slice(2)}`;
 
