@@ -8,11 +8,12 @@
 // outputs are gathered once, and each of them serves four channels from a register. Buffers are made when a program is
 // loaded, and nothing is allocated while it runs. An operation is done for one image of the batch after the other.
 //
-// Why not onnxruntime-web? Measured by tests/benchmarks/engine.py --core 1, headless Chromium on one core of an Intel Xeon,
-// one pass of chapter 8's U-Net: this file 12 ms in the middle of 40 passes (the convolution that it took the place of: 140),
-// onnxruntime-web 1.30 in WebAssembly with one thread 11 ms in the middle and 3 at best. It brings 14.3 MB of scripts to a
-// page, this file 0.02, and under a policy without 'wasm-unsafe-eval' it does not start. A guided digit in 25 steps takes
-// 0.9 s here, a latent film of 64 pixels with every step decoded 3.5 s; so speed is no reason for the other.
+// Why not onnxruntime-web? One pass of chapter 8's U-Net, 19 million multiply-adds, as measured by
+// tests/benchmarks/engine.py --core 1 in headless Chromium on one core of an Intel Xeon, median of 40 passes and best:
+//   this file                          15 ms, 13 ms    0.02 MB; plain JavaScript, for any policy that lets it load
+//   onnxruntime-web 1.30, one thread   11 ms,  3 ms   14.3  MB; does not start without 'wasm-unsafe-eval'
+// A guided digit in 25 steps takes 1.2 s here, a latent film of 64 pixels with every step decoded 4.0 s, so its speed
+// would buy nothing.
 
 export function makeEngine() {
   const SCRATCH = new DataView(new ArrayBuffer(4));
@@ -125,11 +126,14 @@ export function makeEngine() {
     const padded = py || px ? once("padded", () => new Float32Array(C * Hp * Vp)) : x;
     const packed = once("packed", () => Array.from({ length: groups }, (_, g) => (
       pack(w, k, R, R, 1, g * k * R, new Float32Array(roundUp(k) * R)))));
-    const taps = once("taps", () => Array.from({ length: groups }, (_, g) => Int32Array.from({ length: R }, (__, r) => {
+    const tap = (g, r) => {
       const [channel, i, j] = [Math.floor(r / (kh * kw)), Math.floor(r / kw) % kh, r % kw];
       return ((g * c + channel) * Hp + i * dy) * Vp + j * dx;
-    })));
-    const bases = once("bases", () => Int32Array.from({ length: N }, (_, n) => Math.floor(n / Vo) * sy * Vp + (n % Vo) * sx));
+    };
+    const base = (n) => Math.floor(n / Vo) * sy * Vp + (n % Vo) * sx;
+    const taps = once("taps", () => Array.from({ length: groups }, (_, g) => (
+      Int32Array.from({ length: R }, (__, r) => tap(g, r)))));
+    const bases = once("bases", () => Int32Array.from({ length: N }, (_, n) => base(n)));
     return () => {
       if (padded !== x) {
         for (let row = 0; row < C * H; row++) {
@@ -176,7 +180,8 @@ export function makeEngine() {
   function matmul(op, [a, b], y, [A, B], shape, once) {
     const [M, R] = A.slice(-2), N = B.at(-1);
     const taps = once("taps", () => places(R, N));
-    const bases = once("bases", () => Array.from({ length: op.batch }, (_, k) => places(N, 1).map((n) => n + k * R * N)));
+    const bases = once("bases", () => Array.from({ length: op.batch }, (_, k) => (
+      places(N, 1).map((n) => n + k * R * N))));
     return () => {
       if (left.length < roundUp(M) * R) left = new Float32Array(roundUp(M) * R);
       for (let k = 0; k < op.batch; k++) {
@@ -248,10 +253,18 @@ export function makeEngine() {
     const from = once("from", () => [starts(dims, a), starts(dims, b)]), n = dims.at(-1), u = a.at(-1), v = b.at(-1);
     return () => { for (let k = 0; k < from[0].length; k++) run(x, from[0][k], u, z, from[1][k], v, y, k * n, n); };
   };
-  const add = (x, i, u, z, j, v, y, o, n) => { for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] + z[j]; };
-  const sub = (x, i, u, z, j, v, y, o, n) => { for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] - z[j]; };
-  const mul = (x, i, u, z, j, v, y, o, n) => { for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] * z[j]; };
-  const div = (x, i, u, z, j, v, y, o, n) => { for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] / z[j]; };
+  const add = (x, i, u, z, j, v, y, o, n) => {
+    for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] + z[j];
+  };
+  const sub = (x, i, u, z, j, v, y, o, n) => {
+    for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] - z[j];
+  };
+  const mul = (x, i, u, z, j, v, y, o, n) => {
+    for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] * z[j];
+  };
+  const div = (x, i, u, z, j, v, y, o, n) => {
+    for (const end = o + n; o < end; o++, i += u, j += v) y[o] = x[i] / z[j];
+  };
 
   function cat({ inner }, parts, y) {
     const row = inner.reduce((a, b) => a + b, 0);
@@ -269,7 +282,8 @@ export function makeEngine() {
     return () => {
       y.fill(value);
       for (let c = 0; c < C; c++) for (let r = Math.max(0, -top); r < H && r + top < Ho; r++) {
-        for (let q = Math.max(0, -l); q < V && q + l < Vo; q++) y[(c * Ho + r + top) * Vo + q + l] = x[(c * H + r) * V + q];
+        const to = (c * Ho + r + top) * Vo + l, from = (c * H + r) * V;
+        for (let q = Math.max(0, -l); q < V && q + l < Vo; q++) y[to + q] = x[from + q];
       }
     };
   }
@@ -290,8 +304,16 @@ export function makeEngine() {
     for (let k = 0; k < y.length; k++) y[k] = f(x, k * op.n, (k + 1) * op.n, op);
   };
   const total = (x, from, to) => { let sum = 0; for (let i = from; i < to; i++) sum += x[i]; return sum; };
-  const amax = (x, from, to) => { let most = -Infinity; for (let i = from; i < to; i++) most = Math.max(most, x[i]); return most; };
-  const amin = (x, from, to) => { let least = Infinity; for (let i = from; i < to; i++) least = Math.min(least, x[i]); return least; };
+  const amax = (x, from, to) => {
+    let most = -Infinity;
+    for (let i = from; i < to; i++) most = Math.max(most, x[i]);
+    return most;
+  };
+  const amin = (x, from, to) => {
+    let least = Infinity;
+    for (let i = from; i < to; i++) least = Math.min(least, x[i]);
+    return least;
+  };
   const variance = (x, from, to, op) => {
     const mean = total(x, from, to) / op.n;
     let sum = 0;
@@ -427,7 +449,7 @@ export function makeEngine() {
   return { load, OPS };
 }
 
-// --- in a worker ------------------------------------------------------------------------------------------------------
+// --- in a worker ----------------------------------------------------------------------------------------------------
 
 function answerInWorker(makeEngine) {
   const { load } = makeEngine(), loaded = new Map();

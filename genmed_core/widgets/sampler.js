@@ -1,16 +1,19 @@
 // DDPM, DDIM and a second-order sampler for a network that runs here; twin of sampling.py, by the same names.
 
-const MIXED = (x) => {
+/** A hash of 32 bits. */
+const mixed = (x) => {
   x = Math.imul(x ^ (x >>> 16), 0x21f0aaad);
   x = Math.imul(x ^ (x >>> 15), 0xd35a2d97);
   return (x ^ (x >>> 15)) >>> 0;
 };
 
-/** Standard normal numbers: draw `draw` of a seed. Number i is a hash of seed, draw and i (Wellons 2018, "lowbias32"). */
+/** Standard normal numbers, draw `draw` of a seed: number i is a hash of seed, draw and i (Wellons 2018). */
 export function noise(seed, draw, count) {
-  const key = MIXED((MIXED(seed) ^ draw) >>> 0), x = new Float32Array(count);
-  const uniform = (i) => (MIXED((MIXED(i) ^ key) >>> 0) + 0.5) / 4294967296;
-  for (let i = 0; i < count; i++) x[i] = Math.sqrt(-2 * Math.log(uniform(2 * i))) * Math.cos(2 * Math.PI * uniform(2 * i + 1));
+  const key = mixed((mixed(seed) ^ draw) >>> 0), x = new Float32Array(count);
+  const uniform = (i) => (mixed((mixed(i) ^ key) >>> 0) + 0.5) / 4294967296;
+  for (let i = 0; i < count; i++) {
+    x[i] = Math.sqrt(-2 * Math.log(uniform(2 * i))) * Math.cos(2 * Math.PI * uniform(2 * i + 1));
+  }
   return x;
 }
 

@@ -18,6 +18,7 @@ import threading
 import warnings
 from pathlib import Path
 
+import genmed_core  # noqa: F401, I001  (before torch)
 import torch
 from torch import nn
 
