@@ -18,7 +18,9 @@ import threading
 import warnings
 from pathlib import Path
 
-import genmed_core  # noqa: F401, I001  (before torch)
+import genmed_core  # noqa: F401  (before torch)
+
+# isort: split
 import torch
 from torch import nn
 
