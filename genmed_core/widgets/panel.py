@@ -21,6 +21,8 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
+from genmed_core.widgets.export import write_page
+
 HERE = Path(__file__).parent
 GAP = 12  # px between pictures that stand side by side in a still
 SHADES = 32  # a still's colours: enough for the eye, half the bytes of 256
@@ -119,6 +121,13 @@ class Panel(anywidget.AnyWidget):
         file = io.BytesIO()
         page.quantize(SHADES, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
         return file.getvalue()
+
+    def export(self, path: str | Path, title: str = "") -> Path:
+        """Write the widget as it stands as one HTML file that needs no kernel and no network.
+
+        ValueError where path does not end in .html.
+        """
+        return write_page(self, path, title or self.caption)
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
