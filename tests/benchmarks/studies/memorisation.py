@@ -2,7 +2,7 @@
 
     make study STUDY=memorisation                                 about half an hour of one core
     python tests/benchmarks/studies/memorisation.py --table       prints the table of the stored figures
-    python tests/benchmarks/studies/memorisation.py --figure      draws the figure from them
+    python tests/benchmarks/studies/memorisation.py --page        draws the figure, puts the table into its page
 
 The chapter's own cells, at equal steps for all numbers of phantoms. Its autoencoder learns the 800 test phantoms alone,
 which play no other part, so all that is remembered of a training patient the denoiser remembers. With augmentation
@@ -27,7 +27,7 @@ from audit_truth import PRIVACY
 from genmed_core import audit, plots
 from genmed_core.audit.views import placed, random_pose
 
-JSON = _films.CHAPTERS / "figures" / "memorisation.json"
+JSON, PAGE = _films.CHAPTERS / "figures" / "memorisation.json", _films.CHAPTERS / "audit_truth.md"
 COUNTS, STEPS, STRIDES, SAMPLES, POSES = (20, 60, 200, 600, 2400), 800, 25, 500, 8
 EFFORT = 200  # steps of the embedding's training
 SEEDS = {200: (0, 1, 2), 600: (0, 1, 2)}  # of the others 0 alone
@@ -167,13 +167,21 @@ def figure(stored):
     return fig
 
 
+def fill(page, rows):
+    """Put the table between its comments in the page."""
+    begin, end = (f"<!-- {words}memorisation table -->\n" for words in ("", "end "))
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n{rows}\n\n{end}{after}", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", type=Path, default=JSON)
     parser.add_argument("--table", action="store_true", help="only print the stored table")
-    parser.add_argument("--figure", action="store_true", help="only draw the stored figures")
+    parser.add_argument("--page", action="store_true", help="draw the stored figure and fill the table of the page")
     options = parser.parse_args()
-    if not options.table and not options.figure:
+    if not options.table and not options.page:
         names, train, held = chapter()
         settings = {"steps": STEPS, "strides": STRIDES, "samples": SAMPLES, "poses": POSES, "held_out": len(held),
                     "embedding_steps": EFFORT}
@@ -182,6 +190,7 @@ def main():
     stored = json.loads(options.output.read_text(encoding="utf-8"))
     if not options.table:
         _charts.svg(figure(stored), options.output.with_suffix(".svg"))
+        fill(PAGE, table(stored))
     print(table(stored))
 
 
