@@ -1134,7 +1134,9 @@ plots.show_curves(ranked or {"no severity is known": ([0, 1], [0, 0])}, y_label=
 # The reader is a weak one: it errs by hardly less than somebody who always guesses the mean. So nothing can be said of
 # one film, but of many it can be said which way they are shifted. Figure 9.8 compares readings with readings. Without
 # guidance samples are read a little milder than films, with it clearly more severe, at every rank: the guidance that
-# makes the class legible makes the patients iller. The mild cases are those that a colleague would need.
+# makes the class legible makes the patients iller. The mild cases are those that a colleague would need. And who gets
+# fewer films than their share? [The page on the X-rays](xrays.md) counts the heavy, the old and the pale: the heaviest
+# are rare at any guidance, and a network taught by samples learns most at a middle one.
 
 # %% [markdown]
 # [The scoreboard](scoreboard.md) keeps these figures:

@@ -1,5 +1,7 @@
 """Anatomy in chest films: outlines of phantoms, measures of known shapes, and what the audit asks of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -158,3 +160,20 @@ def test_an_audit_of_phantoms_speaks_of_anatomy(films):
     assert "cardiothoracic ratio, sd apart" in audit.table(found)
     assert any(v["question"] == "Is the anatomy that of real films?" for v in found["verdicts"])
     assert "<h2>Anatomy</h2>" in audit.page(found, three[0], three[2])
+
+
+# --- the studies ------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_groups_adds_the_counts_of_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent / "benchmarks" / "studies"))
+    import groups
+
+    counts = dict.fromkeys(groups.ROWS, [3, 100])
+    readings = {k: [3, 100] for k in groups.ROWS if k.startswith(("mild", "severe", "share"))}
+    run = {"reader": dict.fromkeys(groups.FACTORS, 0.5), "test films": readings, "training films": counts,
+           "samples": {"1": counts | {"mild": [40, 100]}, "5": counts}}
+    lines = groups.table({"runs": [run, run]}).splitlines()
+    assert lines[0] == "| share, % | films | w = 1 | w = 5 |" and len(lines) == 2 + len(groups.ROWS) + 2
+    assert lines[2].endswith("| 3 (1 to 6) | 40 (33 to 47) | 3 (1 to 6) |")
+    assert lines[-1].startswith("Seeds: 2. Correlation") and "severity 0.50" in lines[-1]
