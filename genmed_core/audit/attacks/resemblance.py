@@ -3,9 +3,9 @@
 The share of samples that are as close to a training image as only one in twenty strangers is, is
 what Dar et al. 2023 and 2024 count as copies, by a contrastive embedding and the 95th percentile.
 It is counted here by fingerprint and by embedding, and beside it the same share for the held-out
-images, since what is blurred is close to everything. Authenticity is the share of samples that are further
-from their nearest training image than that is from its own neighbour (Alaa et al. 2022, sec. 4.3).
-Akbar et al. 2023 compare by the plain correlation of pixels.
+images, since what is blurred is close to everything. Authenticity is the share of samples that are
+further from their nearest training image than that is from its own neighbour (Alaa et al. 2022,
+sec. 4.3). Akbar et al. 2023 compare by the plain correlation of pixels.
 """
 
 from collections.abc import Callable
