@@ -149,12 +149,12 @@ def table_of_contents(given: course.Course, picked: Sequence[str]) -> tuple[dict
     return {"format": "jb-book", "root": "intro", "parts": [part for part in parts if part["chapters"]]}, kept
 
 
-def copy_chapter(path: Path, target: Path, names: list[str], pages: list[str], edition: str) -> None:
+def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str], edition: str) -> None:
     """Copy one notebook, as the edition has it, with links to notebooks and pages of this book alone."""
     notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = editions.drop_links(cell.source, names, pages)
+            cell.source = editions.drop_links(cell.source, names, left_out)
         for output in cell.get("outputs", []):
             if notebooks.is_still(output):  # shown where nothing is run
                 cell.metadata.setdefault("mystnb", {}).setdefault("image", {"alt": "A still picture of the sliders."})
@@ -169,13 +169,14 @@ def copy_sources(source: Path, target: Path, files: list[Path], edition: str) ->
     if (source / "figures").is_dir():
         shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json"))
     names = [path.stem for path in files if path.suffix == ".ipynb"]
-    pages = ["intro", *(path.stem for path in files if path.suffix == ".md")]
-    for path in [source / "intro.md", *files]:
+    files = [source / "intro.md", *files]
+    left_out = [page.stem for page in source.glob("*.md") if page not in files]
+    for path in files:
         if path.suffix == ".ipynb":
-            copy_chapter(path, target, names, pages, edition)
+            copy_chapter(path, target, names, left_out, edition)
         else:
             text = editions.of_text(path.read_text(encoding="utf-8"), edition)
-            (target / path.name).write_text(editions.drop_links(text, names, pages), encoding="utf-8")
+            (target / path.name).write_text(editions.drop_links(text, names, left_out), encoding="utf-8")
         if path.parent != source:
             copy_linked(path, target)
 

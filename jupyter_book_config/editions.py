@@ -96,13 +96,12 @@ def of_notebook(notebook: nbformat.NotebookNode, edition: str) -> nbformat.Noteb
     return notebook
 
 
-def drop_links(text: str, names: Sequence[str], pages: Sequence[str] | None = None) -> str:
-    """Turn links to chapters, and where `pages` are named to pages, outside the book into plain words."""
-    def kept(link: re.Match) -> str:
-        known = names if link[3] == "ipynb" else pages
-        return link[0] if known is None or link[2] in known else link[1]
-
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([\w-]+)\.(ipynb|md)(?:#[^)]*)?\)", kept, text)
+def drop_links(text: str, names: Sequence[str], left_out: Sequence[str] = ()) -> str:
+    """Turn links to chapters outside `names`, and to pages that are `left_out`, into plain words."""
+    text = re.sub(r"\[([^\]]+)\]\((\d\d_\w+|capstone)\.ipynb(?:#[^)]*)?\)",
+                  lambda link: link[0] if link[2] in names else link[1], text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([\w-]+)\.md(?:#[^)]*)?\)",
+                  lambda link: link[1] if link[2] in left_out else link[0], text)
 
 
 def for_class(path: Path, edition: str, names: Sequence[str]) -> nbformat.NotebookNode:
