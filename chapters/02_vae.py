@@ -221,6 +221,23 @@ print(f"log p(x) {truth:.2f}   ELBO {elbo:.2f}   log p(x) − ELBO {truth - elbo
 assert abs(truth - elbo - gap) < 0.2
 
 # %% [markdown]
+# Now with your own hands, where nothing is hidden: a code of one number, data of two, the decoder a circle. The slider
+# panel draws the posterior and a Gaussian $q$, which you drag, with every term of (2.4) and (2.5), exact. Press *Best
+# q*. Then drag $x$ to the lowest point of the circle, which two codes explain equally well, and press it again: which
+# of them does the best $q$ take, and what is the gap then? It is about $\log 2$: half of the posterior is given away.
+# No slider of $q$ ever moves $\log p(x)$.
+
+# %%
+line_of_codes = widgets.Posterior(caption="A model with nothing hidden: z ~ N(0, 1), x = 2 (sin z, cos z) + noise")
+for m, s in ((2.8, 0.25), (-2.8, 0.25), (1.5, 0.7)):  # the last is where you begin
+    terms = line_of_codes.show(m=m, s=s)
+    assert abs(terms.elbo + terms.gap - terms.log_p) < 1e-4  # (2.5)
+    print(f"q = N({m}, {s}²): log p(x) {terms.log_p:.2f}   ELBO {terms.elbo:.2f}   gap {terms.gap:.2f}")
+
+# %%
+line_of_codes
+
+# %% [markdown]
 # ## The price of a code, in closed form
 #
 # The encoder gives a mean $\mu_j$ and a log-variance $\log\sigma_j^2$ for each of $d$ coordinates, and

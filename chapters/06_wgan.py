@@ -285,6 +285,22 @@ print(f"primal, by sorting {primal:.4f}; dual, by (6.7) {dual:.4f}; another crit
       f"of slope 1, f(t) = t, gets less: {p_line.mean() - q_line.mean():.4f}")
 
 # %% [markdown]
+# Both sides of the duality, for your hands: drag heaps and holes, and the cheapest plan follows; tilt $f$ beside it, no
+# steeper than 1, and what it certifies never exceeds the plan's cost. Then press *Best f*: its slope is $\pm 1$
+# wherever earth passes, and may be anything where none does.
+
+# %%
+earth = widgets.Earth(caption="Heaps, holes and the cheapest plan; beside them an f of slope 1 at most, and its proof")
+flat = earth.bound()
+earth.best()
+print(f"the plan costs {earth.cost():.3f}; a flat f certifies {flat:.3f}, the best one {earth.bound():.3f}")
+assert abs(earth.cost() - earth.bound()) < 1e-9
+earth.slopes = earth.start["slopes"]  # flat again: yours to tilt
+
+# %%
+earth
+
+# %% [markdown]
 # ## The model: many small networks side by side
 #
 # A **critic** is a network that plays the part of $f$: real numbers out, no probability. We shall train dozens of

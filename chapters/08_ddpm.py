@@ -1117,32 +1117,31 @@ plots.show_grids({"this notebook": draw(trained, hundred[:50], steps=20, guidanc
 # ## Sliders: backwards in time, guidance, steps
 #
 # All sliders draw with **the shipped weights**: handwritten digits, whatever your data. Your own network is one word
-# away: put `trained` for `shipped` in the next cell, and run the rest. Left the state $x_t$, right the guess
-# $\hat x_0$ made from it, for twenty digits in 50 steps with noise ($\eta = 1$). Watch when the class is settled, and
-# when the grain.
+# away: put `trained` for `shipped` in the next cell, and run the rest.
+#
+# The first is no film of ready frames. The network itself came with the page, and draws in your browser: left the state
+# $x_t$, right the guess $\hat x_0$ made from it. Choose a class and a seed, and watch when the class is settled, and
+# when the grain. *Compare* keeps the settings of now, and draws them from the same noise beside those that you choose
+# next: move the guidance, the number of steps, or $\eta$. *Take this* makes the digit that was drawn the picture to
+# begin from. *Begin at t* then noises it to that step by (8.2), from where the network draws on, as the class that you
+# ask for now. *Fill in* puts a part of it back at every step, noised as $x_t$ is, and leaves the rest to the network;
+# paint over the picture to choose the part. First the widget as a plain function, at a few of its places.
 
 # %%
 shown_net, CAPTION = shipped, "drawn by our longer-trained weights, made from MNIST"
 twenty = torch.arange(10).repeat(2)
-reverse_frames, reverse_times = [], []
-
-
-def keep(t, x_t, x0_hat):
-    reverse_frames.append([plots.tile(to_grey(x), 4, 5) for x in (x_t, x0_hat)])
-    reverse_times.append(t + 1)
-
-
-draw(shown_net, twenty, steps=50, guidance=W, eta=1.0, callback=keep)
-reverse_slider = widgets.FrameSlider(reverse_frames[::2] + reverse_frames[-1:], description="t", width=230,
-                                     labels=reverse_times[::2] + reverse_times[-1:], interval=200,
-                                     captions=["x_t", "x0_hat"], caption=CAPTION)
-for place in (0, 12, -1):
-    x_t, x0_hat = (page / 255 for page in reverse_slider.frame(place))
-    name = reverse_slider.slider.options[place][0]
-    print(f"t = {name:>4}: x_t and x0_hat differ by {abs(x_t - x0_hat).mean():.3f}")
+drawing = widgets.DiffusionExplorer(shown_net, cosine, class_names=range(10), predicts=PREDICTS, null=unet.null,
+                                    guidance=W, window=MIDDLE, label=3, redraw=True, caption=CAPTION, device=device)
+for y, seed, steps in ((3, 0, 25), (7, 1, 25), (7, 1, 3)):
+    way = []
+    digit = drawing.sample(y, seed=seed, steps=steps,
+                           callback=lambda t, x_t, x0_hat, way=way: way.append((x_t - x0_hat).abs().mean()))
+    assert digit.shape == (28, 28) and len(way) == steps
+    print(f"class {y}, seed {seed}, {steps:2} steps: x_t and its guess differ by {way[0]:.3f} in the first step, "
+          f"{way[steps // 2]:.3f} halfway, {way[-1]:.3f} in the last; ink {digit.mean():.3f}")
 
 # %%
-reverse_slider
+drawing
 
 # %% [markdown]
 # Guidance next: one $x_T$ for each digit, nine strengths.
