@@ -975,6 +975,20 @@ fig
 # **Figure 4.9.** The first of five games of each kind, after half of the training and at its end: 500 points over the
 # score of $D$ (darker: more real; each panel has its own scale). Circles mark the eight modes.
 
+# %% [markdown]
+# Play such a game yourself; both networks are trained on this page, in your browser. The arrows are the push that each
+# fake feels, the background is $D$, and the meter counts modes as the table below does. Give the plain game two or
+# three thousand steps, then choose *GAN with R1*, the same game with a penalty on $D$'s slope, and begin anew. Press *G
+# only*: which way do all fakes go? Press *D only*: the background turns into the best $D$ of figure 4.1, which
+# *Background: the best D* draws exactly. And take another start before you believe what one of them shows.
+
+# %%
+laboratory = widgets.Laboratory(data="ring", model="gan", caption="A game in two dimensions, trained on this page")
+print(laboratory.describe())
+
+# %%
+laboratory
+
 # %%
 turn = 2 * math.pi * torch.rand(GAMES, 2000, 1, generator=torch.Generator().manual_seed(SEED))
 circle = 2 * torch.cat([turn.cos(), turn.sin()], 2).to(device)

@@ -806,7 +806,7 @@ plots.show_grid(draw(ours, asked, class_start), columns=10, width=5)
 # **Figure 7.6.** Ours after 3,000 updates: one column for each digit asked for, the first five draws of each, none
 # picked.
 #
-# What the textbook's recipe draws after a long training is no part of this notebook (`make study
+# What the textbook's recipe draws after a long training stands not beside figure 7.6 (`make study
 # STUDY=textbook_diffusion` trains it, beside ours).
 #
 # ## Measure
