@@ -1312,11 +1312,11 @@ print(audit.table(honest))
 
 # %% [markdown]
 # Read all of it. By the Fréchet distance these are no films: it is several times the floor; nor is the asymmetry of
-# their lungs that of films. On privacy nothing fails: samples are no nearer to training films than to strangers. Yet look at the hits at
-# 1 % false alarms. An AUC can pass while their interval begins above the honest 0.010, and then a little is known of
-# somebody. Whether there are copies is *unclear*: none was found, but of the copies that it planted itself this short
-# audit (a tenth of the usual effort) saw too few. *Use* is not asked, for a network taught for a second learns nothing
-# that samples could fall short of.
+# their lungs that of films. On privacy nothing fails: samples are no nearer to training films than to strangers. Yet
+# look at the hits at 1 % false alarms. An AUC can pass while their interval begins above the honest 0.010, and then a
+# little is known of somebody. Whether there are copies is *unclear*: none was found, but of the copies that it planted
+# itself this short audit (a tenth of the usual effort) saw too few. *Use* is not asked, for a network taught for a
+# second learns nothing that samples could fall short of.
 #
 # So what does the audit allow? Nothing. It says which attacks failed, how hard they tried, and what nobody tried.
 # Whether such films go anywhere is for those to decide who answer to the patients.
@@ -1406,9 +1406,9 @@ for name, found in attack.items():
 print(f"at 1 % false alarms chance alone recognises 1 %: {0.01 * len(train_set):.0f} films of {len(train_set):,}")
 
 # %% [markdown]
-# (The audit learned the real films once, and judges both sets by that.) The films of figure 9.9 are nearer to training
-# films than to strangers, resemble them, and give their members away. Whether they are *copies* the short audit cannot
-# say: they are soft, and of its own planted copies it saw too few.
+# (This audit takes an eighth of the training films, the twenty among them.) The films of figure 9.9 are nearer to
+# training films than to strangers, resemble them, and give their members away. Whether they are *copies* the short
+# audit cannot say: they are soft, and of its own planted copies it saw too few.
 #
 # Now read the attack twice. Asked about *all* training films, its mean AUC is a coin's, and a report that stops there
 # calls this set safe, while twenty patients lie open in it: look at how many of these are recognised at 1 % false
