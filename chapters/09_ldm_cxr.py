@@ -555,8 +555,7 @@ denoiser, ldm_history = train_denoiser(torch.cat([scaled, *more]), train_set.lab
 @torch.no_grad()
 def sampler(net, z, y, *, guidance=1.0, steps=40, order=2, callback=None):
     """Latents from noise z (B, C, H, W) and labels y (B,): DDIM (order 1) or DPM-Solver++ (order 2)."""
-    times = diffusion.spaced_timesteps(T, steps).tolist()
-    bar = schedule.alpha_bar.tolist()
+    times, bar = diffusion.spaced_timesteps(T, steps).tolist(), schedule.alpha_bar.tolist()
     snr = [0.5 * math.log(v / (1 - v)) for v in bar]                                 # lambda
     before = None
     for t, s in zip(times, times[1:] + [-1]):
