@@ -205,7 +205,8 @@ def check_page(site, name, *, formulas):
     if formulas:
         assert page.locator("mjx-container").count() > 0, "no formula was rendered"
     bare = page.evaluate("""() => [...document.querySelectorAll("main img, main canvas")]
-        .filter((e) => !e.closest("[aria-hidden=true]")).filter((e) => { const text = (e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim();
+        .filter((e) => !e.closest("[aria-hidden=true]"))
+        .filter((e) => { const text = (e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim();
             return !text || /\\.(png|jpe?g|svg)$/.test(text); }).map((e) => e.outerHTML)""")
     assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
     if page.locator(".genmed-panel").count():
