@@ -18,6 +18,18 @@ def own_runs_folder(tmp_path, monkeypatch, request):
     monkeypatch.delenv("GENMED_SEED", raising=False)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, for what is drawn on a page."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    import widget_page
+
+    with sync_api.sync_playwright() as driver:
+        running = widget_page.launch(driver)
+        yield running
+        running.close()
+
+
 @pytest.fixture
 def digits_like():
     """512 random uint8 images (512, 1, 8, 8) and labels, the same every time."""

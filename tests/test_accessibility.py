@@ -53,15 +53,6 @@ def check_named(page):
     return found
 
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = widget_page.launch(driver)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, tmp_path):
     """One panel of each kind."""

@@ -380,13 +380,6 @@ def test_what_is_kept_stays_and_a_picture_is_noised_to_its_step(tiny):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        yield widget_page.launch(driver)
-
-
-@pytest.fixture(scope="module")
 def digits():
     unet = metrics.load_weights(nets.UNet(), "ddpm_digits")
     ring = (torch.cdist(torch.cartesian_prod(*[torch.arange(28.0)] * 2), torch.tensor([[14.0, 14.0]])) - 7).abs() < 1.5

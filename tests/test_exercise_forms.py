@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from widget_page import launch, show
+from widget_page import show
 
 from genmed_core import exercises
 from genmed_core.exercises import answers
@@ -278,15 +278,6 @@ def test_a_check_is_quick(kl):
 
 
 # --- in the browser ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = pytest.importorskip("playwright.sync_api").sync_playwright().start()
-    chromium = launch(driver)
-    yield chromium
-    chromium.close()
-    driver.stop()
 
 
 def test_questions_are_judged_in_the_browser_as_in_python(browser, tmp_path, sheet, choice):

@@ -48,14 +48,6 @@ def javascript(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as driver:
-        running = widget_page.launch(driver)
-        yield running
-        running.close()
-
-
 # --- a code of one number ---------------------------------------------------------------------------------------------
 
 

@@ -274,15 +274,6 @@ def test_settings_stand_in_the_state_and_a_still_is_shown_without_a_kernel():
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = widget_page.launch(driver)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def show(browser, tmp_path):
     """Open a laboratory; at the end nothing may have been refused or gone wrong."""

@@ -201,15 +201,6 @@ def test_what_the_pad_refuses(made):
 # --- on the page ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    driver = pytest.importorskip("playwright.sync_api").sync_playwright().start()
-    running = pytest.importorskip("widget_page").launch(driver)
-    yield running
-    running.close()
-    driver.stop()
-
-
 def looked(page, before=0):
     """Wait until the networks have looked once more, and are through."""
     page.wait_for_function("(n) => +(document.querySelector('.genmed-pad-view').dataset.looks ?? 0) > n", arg=before)
