@@ -1,5 +1,6 @@
-"""What the studies of chapter 9 share: the chapter's own cells, run on phantoms for one seed."""
+"""What the studies of chapter 9 share: the chapter's own cells, run on phantoms for one seed, and the command line."""
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -39,3 +40,23 @@ def mean_sd(values):
 
     x = torch.tensor(values, dtype=torch.float64)
     return f"{x.mean():.2f}" if len(x) < 2 else f"{x.mean():.2f} ± {x.std():.2f}"
+
+
+def parser_of(doc, output):
+    """The options that these studies have in common."""
+    parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", default=output)
+    parser.add_argument("--table", action="store_true", help="train nothing, print the stored table")
+    return parser
+
+
+def run(options, measure, table, samples):
+    """Measure the chapter for each seed, unless only the table is asked for; store after each, print the table."""
+    runs = []
+    for seed in [] if options.table else options.seeds:
+        names = chapter(seed)
+        runs.append(measure(names, seed))
+        write(options.output, names, samples=samples, runs=runs)
+    with open(options.output, encoding="utf-8") as file:
+        print(table(json.load(file)))

@@ -12,8 +12,6 @@ reads rightly which was taught by the samples. As many training films in the pla
 chosen here.
 """
 
-import argparse
-import json
 
 import _films
 import torch
@@ -169,19 +167,9 @@ def table(stored):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", default=JSON)
-    parser.add_argument("--table", action="store_true", help="train nothing, print the stored table")
+    parser = _films.parser_of(__doc__, JSON)
     options = parser.parse_args()
-    if not options.table:
-        runs = []
-        for seed in options.seeds:
-            names = _films.chapter(seed)
-            runs.append(measure(names))
-            _films.write(options.output, names, samples=SAMPLES, runs=runs)  # what there is, after each seed
-    with open(options.output, encoding="utf-8") as file:
-        print(table(json.load(file)))
+    _films.run(options, lambda names, _: measure(names), table, SAMPLES)
 
 
 if __name__ == "__main__":

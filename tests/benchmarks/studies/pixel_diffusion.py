@@ -11,8 +11,6 @@ number of parameters. Every model is drawn from with the chapter's guidance, as 
 Nothing is chosen here.
 """
 
-import argparse
-import json
 
 import _films
 import torch
@@ -132,20 +130,10 @@ def table(stored):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = _films.parser_of(__doc__, JSON)
     parser.add_argument("--patches", type=int, nargs="+", default=[4], help="sides of the squares that are folded")
-    parser.add_argument("--output", default=JSON)
-    parser.add_argument("--table", action="store_true", help="train nothing, print the stored table")
     options = parser.parse_args()
-    if not options.table:
-        runs = []
-        for seed in options.seeds:
-            names = _films.chapter(seed)
-            runs.append({"seed": seed, "models": measure(names, options.patches)})
-            _films.write(options.output, names, samples=SAMPLES, runs=runs)  # what there is, after each seed
-    with open(options.output, encoding="utf-8") as file:
-        print(table(json.load(file)))
+    _films.run(options, lambda names, seed: {"seed": seed, "models": measure(names, options.patches)}, table, SAMPLES)
 
 
 if __name__ == "__main__":
