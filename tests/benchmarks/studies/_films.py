@@ -34,6 +34,11 @@ def write(path, names, **found):
         file.write(json.dumps(stored, indent=1, allow_nan=False) + "\n")
 
 
+def stored_runs(path):
+    """The runs of a study that was begun before; none where its file is not there (delete it to begin anew)."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))["runs"] if Path(path).exists() else []
+
+
 def mean_sd(values):
     """Mean and standard deviation of a list of numbers, as text."""
     import torch
@@ -52,9 +57,10 @@ def parser_of(doc, output):
 
 
 def run(options, measure, table, samples):
-    """Measure the chapter for each seed, unless only the table is asked for; store after each, print the table."""
-    runs = []
-    for seed in [] if options.table else options.seeds:
+    """Measure the chapter for each seed that is not stored yet; store after each, print the table."""
+    runs = stored_runs(options.output)
+    done = {run["seed"] for run in runs}
+    for seed in [] if options.table else [seed for seed in options.seeds if seed not in done]:
         names = chapter(seed)
         runs.append(measure(names, seed))
         write(options.output, names, samples=samples, runs=runs)

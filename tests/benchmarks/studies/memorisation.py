@@ -104,10 +104,12 @@ def fidelity(names, held, pool):
     return over_floor
 
 
-def measured(names, train, held, store):
-    """All runs, the first seed's before the others'; store(runs) after each."""
-    runs, over_floor = [], fidelity(names, held, train.images)
-    todo = [(n, seed) for seed in range(3) for n in COUNTS if seed in SEEDS.get(n, (0,))]
+def measured(names, train, held, runs, store):
+    """All runs that are not among `runs` yet, the first seed's before the others'; store(runs) after each."""
+    over_floor = fidelity(names, held, train.images)
+    done = {(run["films"], run["seed"]) for run in runs if run["poses"] == POSES}  # the second of its pair
+    runs[:] = [run for run in runs if (run["films"], run["seed"]) in done]
+    todo = [(n, seed) for seed in range(3) for n in COUNTS if seed in SEEDS.get(n, (0,)) and (n, seed) not in done]
     for n, seed in todo:
         rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:n]
         films, labels = train.images[rows], train.labels[rows]
@@ -185,7 +187,7 @@ def main():
         names, train, held = chapter()
         settings = {"steps": STEPS, "strides": STRIDES, "samples": SAMPLES, "poses": POSES, "held_out": len(held),
                     "embedding_steps": EFFORT}
-        measured(names, train, held,
+        measured(names, train, held, _films.stored_runs(options.output),
                  lambda runs: _films.write(options.output, names, settings=settings, runs=runs))
     stored = json.loads(options.output.read_text(encoding="utf-8"))
     if not options.table:
