@@ -12,14 +12,27 @@ ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
 $(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
 endif
 
-.PHONY: setup renew lab notebooks book student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
+.PHONY: setup torch_anew renew lab notebooks book student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
+
+# TORCH=cpu leaves the CUDA libraries out, TORCH=auto takes what this machine's driver can use: both from PyTorch's own
+# index, whose builds the pins hold as well. What was asked for is remembered; another answer gets PyTorch anew
+HELD := $(shell cat $(VENV)/.torch 2>/dev/null)
+TORCH ?= $(HELD)
+$(if $(filter-out auto cpu cu% rocm% xpu,$(TORCH)),$(error TORCH=$(TORCH) is not known: give cpu or auto))
+INSTALL = $(RUN) -m uv pip install -q $(ANEW) --python $(RUN) -e ".[dev]" -c constraints.txt
+BACKEND = --torch-backend $(TORCH) --reinstall-package torch --reinstall-package torchvision
+UNREACHED = note: no PyTorch for TORCH=$(TORCH), see above: going on with the usual one; make renew TORCH=$(TORCH) tries again
 
 setup: $(VENV)/.ready
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q uv && $(RUN) -m uv pip install -q $(ANEW) --python $(RUN) -e ".[dev]" -c constraints.txt \
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(filter-out $(HELD),$(TORCH)),torch_anew)
+	@echo "Setting up $(VENV): minutes, and on Linux $(if $(filter cpu,$(TORCH)),2,6.5) GB of disk"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install -q uv \
+	  && { $(if $(TORCH),$(INSTALL) $(BACKEND) || { echo "$(UNREACHED)"; false; } || )$(INSTALL); } \
 	  || $(RUN) -m pip install $(ANEW:--re%=--force-re%) -e ".[dev]" -c constraints.txt
+	@echo $(TORCH) > $(VENV)/.torch
 	@pwd -P > $@
+torch_anew:
 
 # after the clone was moved or copied; packages of one's own stay
 renew:

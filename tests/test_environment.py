@@ -161,8 +161,45 @@ def test_make_notices_an_environment_that_was_moved_or_copied(tmp_path):
     (tmp_path / "python").write_text("#!/bin/sh\n")  # stands for the one that makes environments
     (tmp_path / "python").chmod(0o755)
     result = make(moved, "renew", f"PYTHON={tmp_path / 'python'}")
-    assert result.returncode == 0 and "--reinstall" in result.stdout
+    assert result.returncode == 0 and "--reinstall" in result.stdout and "--torch-backend" not in result.stdout
     assert make(moved, "-q", "setup").returncode == 0, "the advice works"
+
+
+def installing(folder, *arguments):
+    """The lines that setting up a clone prints, of which `ran -m uv ...` are its commands."""
+    nothing = folder / "python3"
+    nothing.write_text("#!/bin/sh\n")  # stands for the one that makes environments
+    nothing.chmod(0o755)
+    result = make(folder, "setup", f"PYTHON={nothing}", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+@needs_make
+def test_the_cuda_libraries_can_be_left_out(tmp_path):
+    """TORCH is asked of uv beside the same pins, remembered, and changes a .venv that was set up without it."""
+    here = clone(tmp_path / "here")
+    (said,) = [line for line in installing(here, "TORCH=cpu") if "-m uv" in line]
+    assert "--torch-backend cpu" in said and "-c constraints.txt" in said and "--reinstall-package torch" in said
+    for again in ([], ["TORCH=cpu"]):
+        assert make(here, "-q", "setup", *again).returncode == 0
+    os.utime(here / "pyproject.toml", (4e9, 4e9))  # a later version of the book
+    assert any("--torch-backend cpu" in line for line in installing(here))
+    os.utime(here / "pyproject.toml", (1, 1))
+    assert any("--torch-backend auto" in line for line in installing(here, "TORCH=auto"))
+    refused = make(here, "setup", "TORCH=gpu")
+    assert refused.returncode and "TORCH=gpu is not known: give cpu or auto" in refused.stderr
+
+
+@needs_make
+def test_where_that_index_cannot_be_reached_the_usual_packages_are_taken(tmp_path):
+    here = clone(tmp_path / "here")
+    (here / ".venv/bin/python").write_text('#!/bin/sh\ncase "$*" in *--torch-backend*) exit 2;; esac\necho "ran $*"\n')
+    said = installing(here, "TORCH=cpu")
+    note = next(k for k, line in enumerate(said) if line.startswith("note: no PyTorch for TORCH=cpu"))
+    assert "make renew TORCH=cpu tries again" in said[note]
+    assert said[note + 1].startswith("ran -m uv pip install") and len(said) == note + 2
+    assert make(here, "-q", "setup", "TORCH=cpu").returncode == 0
 
 
 def test_code_of_another_clone_says_so(tmp_path):
