@@ -86,6 +86,21 @@ FACTORS = {
     "effusion": ("some", 0.35, 4.0),  # fluid beside a focal opacity, cm high
 }
 
+# what `draw` also takes and `cxr_phantom` never sets: edits of the same patient, in tables of
+# factors of their own so that all that was drawn before stays as it is; absent, each is as nothing
+EDITS = {
+    "nodule": ("uniform", 0.8, 1.7),  # radius of a round, partly calcified mass, cm; 0: none
+    "nodule_x": ("uniform", -11.0, 11.0),  # its centre in the patient's frame, cm
+    "nodule_y": ("uniform", -10.0, 8.0),
+    "cage": ("uniform", 1.0, 1.0),  # of ribs and collar bones, relative; 0: a film of soft tissue
+    "take": ("uniform", 0.0, 0.0),  # number of the exposure: another has other noise
+}
+# factors and edits that a film alone has: another value leaves all thicknesses as they are
+FILM = ("dose", "scatter", "spot", "detail", "gamma", "toe", "black", "white", "collimator",
+        "marker", "take")
+BODY = [name for name in (*FACTORS, *EDITS) if name not in FILM]
+NOTHING = {"nodule": 0.0, "nodule_x": 0.0, "nodule_y": 0.0, "cage": 1.0, "take": 0.0}
+
 # 1/cm, water at 65 keV, about the mean of a filtered 120 kV beam (Hubbell and Seltzer 1995, NIST)
 MU = 0.20
 AIR = 0.74  # water that 1 cm of inflated lung lacks: 1 - 0.26 (ICRU 44: lung 0.26 g/cm^3)
@@ -106,6 +121,7 @@ TRUNKS, FORKS, POINTS = 9, 5, 8  # vessels that leave a hilum, their forks, poin
 
 LEAST = 16  # pixels of the smallest side that can be asked for
 FINE = 128  # pixels of the smallest side computed; smaller pictures are averaged from it
+COARSE = 48  # pixels of the side on which a place for a nodule is looked for
 DETECTOR = 256  # elements of the detector's side: its noise is drawn there and averaged over pixels
 SHEET = 1024  # side of the one sheet of normal numbers that noise and textures are cut from
 REACH = 30.0  # textures cover -REACH..REACH cm
@@ -127,7 +143,14 @@ def cxr_phantom(n: int, *, size: int = 64, classes: Classes | None = None, seed:
     Raises ValueError for n < 1, size < LEAST, an unknown class or a wrong number of them; TypeError
     for n, size or seed that are not whole numbers.
     """
-    n, size, seed = _whole("n", n, 1), _whole("size", size, LEAST), _whole("seed", seed)
+    size = _whole("size", size, LEAST)
+    labels, factors = cxr_patients(n, classes=classes, seed=seed)
+    return draw(labels, factors, size=size, tell=tell), labels, factors
+
+
+def cxr_patients(n: int, *, classes: Classes | None = None, seed: int) -> tuple[Tensor, Factors]:
+    """Labels and factors of the patients that `cxr_phantom` films; arguments, errors as there."""
+    n, seed = _whole("n", n, 1), _whole("seed", seed)
     root = scramble(torch.tensor(int64(seed ^ 0x43585200000000)))  # "CXR": not the strokes'
     index = torch.arange(n)
     patient = scramble(root + index)
@@ -136,19 +159,24 @@ def cxr_phantom(n: int, *, size: int = 64, classes: Classes | None = None, seed:
         labels = order.gather(1, index[:, None] % 4)[:, 0]
     else:
         labels = _labels(classes, n)
-    factors = sample_factors(FACTORS, patient) | {"patient": patient}
-    return draw(labels, factors, size=size, tell=tell), labels, factors
+    return labels, sample_factors(FACTORS, patient) | {"patient": patient}
 
 
-def draw(labels: Classes, factors: Factors, *, size: int = 64, tell: Tell | None = None) -> Tensor:
+def draw(labels: Classes, factors: Factors, *, size: int = 64, tell: Tell | None = None,
+         like: tuple[Classes, Factors] | None = None) -> Tensor:
     """X-ray patients of classes (n,) with the factors that `cxr_phantom` returned, or edited ones.
 
-    -> images (n, 1, size, size) uint8. tell: as for `cxr_phantom`. Raises ValueError when a factor
-    is missing, unknown, not of shape (n,) or not finite, and as `cxr_phantom` does.
+    -> images (n, 1, size, size) uint8. factors may hold EDITS too. like: classes and factors of n
+    other films, whose exposure and levels of black and white are taken over, so that an edit
+    changes what it touches and no pixel far from it. tell: as for `cxr_phantom`. Raises ValueError
+    when a factor is missing, unknown, not of shape (n,) or not finite, and as `cxr_phantom` does.
     """
     size, n = _whole("size", size, LEAST), len(labels)
     labels = _labels(labels, n)
-    check_factors(FACTORS, factors, n, key="patient")
+    _check(factors, n)
+    if like is not None:
+        like = _labels(like[0], n), like[1]
+        _check(like[1], n)
     fine = size * -(-FINE // size)
     images = torch.empty(n, 1, size, size, dtype=torch.uint8)
     block, done = max(1, BLOCK // fine**2), 0
@@ -156,7 +184,9 @@ def draw(labels: Classes, factors: Factors, *, size: int = 64, tell: Tell | None
     @torch.no_grad()
     def draw_block(rows):
         full = rows[torch.arange(block).clamp(max=len(rows) - 1)]
-        grey = _render(labels[full], {k: v[full] for k, v in factors.items()}, fine)
+        scene = _Scene(labels[full], {k: v[full] for k, v in factors.items()}, fine)
+        other = like and _Scene(like[0][full], {k: v[full] for k, v in like[1].items()}, fine)
+        grey = _render(scene, other)
         grey = F.avg_pool2d(grey[:, None], fine // size)
         images[rows] = (255 * grey).round().to(torch.uint8)[: len(rows)]
         return len(rows)
@@ -205,7 +235,7 @@ def organs(factors: Factors, *, size: int = 64) -> Tensor:
     the shutters counts too. Arguments and errors as for `draw`.
     """
     size, n = _whole("size", size, LEAST), len(factors["patient"])
-    check_factors(FACTORS, factors, n, key="patient")
+    _check(factors, n)
     fine = size * -(-FINE // size)
     parts = []
     for rows in torch.arange(n).split(max(1, BLOCK // fine**2)):
@@ -224,7 +254,71 @@ def _outlines(s):
     return torch.stack([lung & (s.x < 0), lung & (s.x >= 0), heart], 1)
 
 
+def with_nodules(factors: Factors, *, share: float = 1.0) -> dict[str, Tensor]:
+    """The same patients, a share of them drawn by their keys with one nodule in a lung.
+
+    -> factors with the three columns of EDITS that say where it is and how large; its centre lies
+    where the lung is seen beside heart and great vessels, on the inner four fifths of the film, a
+    centimetre and more from the lung's edge. A patient's nodule does not depend on the others'.
+    Raises ValueError for a share outside 0..1, and as `draw` does.
+    """
+    n = len(factors["patient"])
+    _check(factors, n)
+    if not 0 <= share <= 1:
+        raise ValueError(f"share = {share}: the share of patients with a nodule lies in 0..1")
+    u = uniform(factors["patient"], 5, 60 << 16).float()
+    parts = []
+    for rows in torch.arange(n).split(BLOCK // COARSE**2):
+        s = _Scene(torch.zeros(len(rows), dtype=torch.int64),
+                   {k: v[rows] for k, v in factors.items()}, COARSE)
+        parts.append(_place(s, u[rows]))
+    x, y = torch.cat(parts, 1)
+    _, low, high = EDITS["nodule"]
+    radius = torch.where(u[:, 0] < share, low + (high - low) * u[:, 1], 0.0)
+    return dict(factors) | {"nodule": radius, "nodule_x": x, "nodule_y": y}
+
+
+def _place(s, u):
+    """A point in a lung of each patient (2, B), cm; u (B, 5): three of their uniform numbers."""
+    lung = _outlines(s)[:, :2].any(1) & (torch.maximum(s.X.abs(), s.Y.abs()) < 0.4)
+    inner = F.avg_pool2d(lung[:, None].float(), 3, 1, 1).flatten(1) > 0.99  # (B, COARSE^2)
+    number = (u[:, 2:3] * inner.sum(1, keepdim=True)).floor() + 1
+    chosen = (inner.cumsum(1) >= number).float().argmax(1, keepdim=True)
+    pixel = s.field[:, 0, 0] / COARSE
+    x, y = (v.flatten(1).gather(1, chosen)[:, 0] for v in (s.x, s.y))
+    return torch.stack([x + pixel * (u[:, 3] - 0.5), y + pixel * (u[:, 4] - 0.5)])
+
+
+@torch.no_grad()
+def nodules(factors: Factors, *, size: int = 64) -> tuple[Tensor, Tensor]:
+    """Where nodules show -> masks (n, 1, size, size) bool and discs (n, 3): row, column, radius.
+
+    Discs are in pixels, the centre of the first pixel at 0; NaN where a patient has none. A pixel
+    belongs to a nodule of which it shows half or more. Arguments and errors as for `draw`.
+    """
+    size, n = _whole("size", size, LEAST), len(factors["patient"])
+    _check(factors, n)
+    fine = size * -(-FINE // size)
+    masks, discs = torch.zeros(n, 1, size, size, dtype=torch.bool), torch.full((n, 3), torch.nan)
+    who = (factors["nodule"] > 0).nonzero()[:, 0] if "nodule" in factors else torch.arange(0)
+    for rows in who.split(max(1, BLOCK // fine**2)):
+        s = _Scene(torch.zeros(len(rows), dtype=torch.int64),
+                   {k: v[rows] for k, v in factors.items()}, fine)
+        shown = F.avg_pool2d((_nodule(s) > 0)[:, None].float(), fine // size)
+        area, place = shown.sum((1, 2, 3)).clamp_min(1e-6), torch.arange(size).float()
+        row, column = (shown.sum((1, k)) @ place / area for k in (3, 2))
+        masks[rows] = shown >= 0.5
+        discs[rows] = torch.stack([row, column, (area / math.pi).sqrt()], 1)
+    return masks, discs
+
+
 # --- arguments ------------------------------------------------------------------------------------
+
+
+def _check(factors, n):
+    """Raise ValueError unless factors are those of n patients, with or without any of EDITS."""
+    edits = {name: law for name, law in EDITS.items() if name in factors}
+    check_factors(FACTORS | edits, factors, n, key="patient")
 
 
 def _whole(name, value, least=None):
@@ -270,6 +364,9 @@ class _Scene:
         self._splines, self._textures = {}, {}
         for name in FACTORS:
             setattr(self, name, factors[name].float().view(-1, 1, 1))
+        for name, nothing in NOTHING.items():
+            value = factors[name].float() if name in factors else torch.full((self.B,), nothing)
+            setattr(self, name, value.view(-1, 1, 1))
         self.label = labels.view(-1, 1, 1)
         grid = (torch.arange(S) + 0.5) / S - 0.5
         self.X, self.Y = grid.view(1, 1, S), grid.view(1, S, 1)  # shares of the side
@@ -288,9 +385,10 @@ class _Scene:
         """The patients' own uniform numbers (B, *shape): another stream, other numbers."""
         return uniform(self.key, math.prod(shape), stream << 16).float().view(self.B, *shape)
 
-    def window(self, stream, side):
-        """A piece (B, side, side) of the sheet for each patient."""
-        corner = (uniform(self.key, 2, stream << 16) * (SHEET - side)).long()
+    def window(self, stream, side, key=None):
+        """A piece (B, side, side) of the sheet for each patient, or for other keys."""
+        key = self.key if key is None else key
+        corner = (uniform(key, 2, stream << 16) * (SHEET - side)).long()
         top, left = (c[:, None] + torch.arange(side) for c in corner.unbind(1))
         return _sheet()[top[:, :, None], left[:, None, :]]
 
@@ -572,6 +670,12 @@ def _hila(s):
     return s.markings * (1.5 * artery + 1.0 * vein + 1.3 * knot)
 
 
+def _nodule(s):
+    """How far each ray runs through the nodule, a ball as dense as spongy bone, cm."""
+    squared = (s.x - s.nodule_x).square() + (s.y - s.nodule_y).square()
+    return 2 * (s.nodule.square() - squared).clamp_min(0).sqrt()
+
+
 def _airways(s):
     """Air of the windpipe and the main bronchi, cm."""
     pipe = (0.8 * s.front + 0.25 * torch.sin(s.y / 3)).abs()
@@ -646,7 +750,7 @@ def _shoulders(s):
     inner, lift = -9.6 + 1.2 * u[0], 0.8 * s.shrug
     outer = glenoid + 0.6, inner - 2.8 + lift
     collar = _distance(ax - s.yaw * s.x.sign(), y, (1.9, inner), outer, 0.55)
-    out = 3.6 * _bone(collar, 0.6)
+    out = 3.6 * _bone(collar, 0.6) * s.cage
     blade = -1 + 2 * u[1]  # how far the arms' position turns the blade out
     lower, upper = (glenoid - 2.4 + blade, 2.6), (glenoid - 4.6 + 0.5 * blade, -9.8 + lift)
     side = (glenoid - 0.3, -8.6 + lift)
@@ -692,47 +796,64 @@ def _thickness(s):
     inside = (air / 5).clamp(0, 1)
     share, keep = _disease(s, level)
     grain = 1 + 0.025 * s.texture(12, 1.2) + 0.02 * s.texture(13, 0.5)
-    t = body - AIR * air * share * grain + _vessels(s) * inside * keep + _hila(s) * inside**0.3
+    ball = torch.minimum(air, _nodule(s))
+    left = air - ball
+    t = body - AIR * left * share * grain + _vessels(s) * inside * keep + _hila(s) * inside**0.3
     t = t - _airways(s) - _stomach(s, level) + _chest_wall(s) * (body > 1)
     # bones behind dense organs drown in their scatter
     seen = (1 - 0.75 * (heart / 8).clamp(0, 1)) * (1 - 0.8 * _step(s.y - dome, 0.4))
-    bones = _ribs(s) * seen + _spine(s) + _shoulders(s)
+    bones = _ribs(s) * s.cage * seen + _spine(s) + _shoulders(s)
     flesh = (body / 3).clamp(0, 1)
     t = t + flesh * (s.ribs * bones + 0.3 * s.texture(14, 2.5) + 0.008 * body * s.texture(15, 1.0))
-    return t.clamp_min(0)
+    return (t + SPONGY * ball).clamp_min(0)
 
 
 # --- exposure and film ----------------------------------------------------------------------------
 
 
-def _render(labels, factors, S):
-    """Patients (B,) -> greys (B, S, S) in 0..1."""
-    s = _Scene(labels, factors, S)
-    return _overlay(s, _film(s, _thickness(s) + _devices(s))).clamp(0, 1)
+def _render(s, like=None):
+    """Scenes of B patients -> greys (B, S, S) in 0..1; like: scenes that set exposure and greys."""
+    t, exposure = _thickness(s) + _devices(s), None
+    if like is not None:
+        same = torch.equal(s.label, like.label) and all(
+            torch.equal(getattr(s, name), getattr(like, name)) for name in BODY)
+        _, *exposure = _beam(like, t if same else _thickness(like) + _devices(like))
+    return _overlay(s, _film(s, t, exposure)).clamp(0, 1)
 
 
 def _noise(s):
     """The detector's noise, of unit size in its DETECTOR^2 elements, averaged over pixels."""
-    noise = s.window(90, DETECTOR)[:, None]
+    take = s.take[:, 0, 0].long()
+    noise = s.window(90, DETECTOR, torch.where(take == 0, s.key, scramble(s.key ^ take)))[:, None]
     if s.S <= DETECTOR:
         return F.adaptive_avg_pool2d(noise, s.S)[:, 0]
     return F.interpolate(noise, size=(s.S, s.S), mode="bilinear")[:, 0]
 
 
-def _film(s, t):
-    """From thickness to film: Beer and Lambert's law, scatter, blur, noise, logarithm, greys."""
+def _film(s, t, exposure=None):
+    """From thickness to film: Beer and Lambert's law, scatter, blur, noise, logarithm, greys.
+
+    exposure: mean of the beam and levels of black and white (B, 1, 1), where others set them.
+    """
+    p, _, low, high = _beam(s, t, exposure)
+    z = (p - low) / (high - low)
+    z = (1 - s.toe) * z + s.toe * (1 + 4 * z).clamp(0, 1)  # open air stays black
+    z = s.black + (s.white - s.black) * z.clamp(0, 1.1) ** s.gamma
+    return torch.where(z > 0.9, 0.9 + 0.1 * torch.tanh((z - 0.9) / 0.1), z)
+
+
+def _beam(s, t, exposure=None):
+    """Logarithm of what the detector saw (B, S, S), mean of the beam, levels of black and white."""
     beam = torch.exp(-MU * t)
-    beam = beam / beam.mean((1, 2), keepdim=True)
+    mean = beam.mean((1, 2), keepdim=True) if exposure is None else exposure[0]
+    beam = beam / mean
     beam = beam + s.scatter * s.blur(beam.clamp_max(3), torch.tensor(2.6).view(1, 1, 1))
     beam = s.blur(beam, s.spot)
     beam = beam + (beam / 10**s.dose).sqrt() * _noise(s)
     p = -beam.clamp_min(1e-3).log()
     p = p + s.detail * (p - s.blur(p, torch.tensor(1.8).view(1, 1, 1)))
-    low, high = _window(p, t)
-    z = (p - low) / (high - low)
-    z = (1 - s.toe) * z + s.toe * (1 + 4 * z).clamp(0, 1)  # open air stays black
-    z = s.black + (s.white - s.black) * z.clamp(0, 1.1) ** s.gamma
-    return torch.where(z > 0.9, 0.9 + 0.1 * torch.tanh((z - 0.9) / 0.1), z)
+    low, high = _window(p, t) if exposure is None else exposure[1:]
+    return p, mean, low, high
 
 
 def _window(p, t):
