@@ -545,6 +545,20 @@ def test_sizes_modes_and_formats_do_not_matter(world, tmp_path):
     assert torch.equal(read_folder(tmp_path / "deep").images.float(), plain)
 
 
+def test_sizes_and_depths_that_may_mislead_are_noted(world, tmp_path):
+    images = world[0][:120]
+    save(tmp_path / "train", images[:40])
+    save(tmp_path / "held", images[40:79], size=24)
+    Image.fromarray(images[79, 0].numpy()).resize((90, 70)).save(tmp_path / "held" / "wide.png")
+    odd("twelve bits", save(tmp_path / "fake", images[80:119]) / "deep", images[119])
+    _, notes = usable(*(read_folder(tmp_path / name) for name in ("train", "held", "fake")))
+    assert notes[:4] == [
+        "held-out: 2 sizes, from 24x24 to 90x70 pixels; compared at 64x64",
+        "held-out: 39 of 40 images have a side under 64 pixels and were enlarged: what they lack cannot be seen",
+        "held-out: 1 of 40 images are not square and were squeezed",
+        "synthetic: 1 of 40 images have 16 bits, each scaled to 8 by its own range"]
+
+
 def test_masks_hidden_and_other_files_are_no_samples(world, tmp_path):
     save(tmp_path / "a" / "COVID" / "images", world[0][:40])
     save(tmp_path / "a" / "COVID" / "masks", world[0][40:80])

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ class Folder(NamedTuple):
     classes: list[str]    # empty where there are no class folders
     labels: torch.Tensor  # (N,) int64, or (0,)
     left_out: list[str]   # files that could not be read, with the reason
+    changed: list[str] = []  # what was done to files to read them, in sentences
 
     def select(self, keep: list[int]) -> "Folder":
         """The same folder with some of its images."""
@@ -65,9 +67,33 @@ def read_folder(folder: Path | str, *, limit: int | None = None, seed: int = 0) 
     good = [i for i, image in enumerate(read) if not isinstance(image, str)]
     left_out = [f"{name}: {why}" for name, why in zip(names, read) if isinstance(why, str)]
     _check_count(folder, len(good), left_out)
-    images = torch.from_numpy(np.stack([read[i] for i in good]))[:, None]
+    pixels, sizes, modes = zip(*[read[i] for i in good])
+    images = torch.from_numpy(np.stack(pixels))[:, None]
     labels = torch.tensor([files[i][1] for i in good if classes], dtype=torch.int64)
-    return Folder(images, [names[i] for i in good], classes, labels, left_out)
+    names, how = [names[i] for i in good], _changed(sizes, modes)
+    return Folder(images, names, classes, labels, left_out, how)
+
+
+def _changed(sizes: Sequence[tuple[int, int]], modes: Sequence[str]) -> list[str]:
+    """Sentences on how files of these sizes and Pillow modes became SIZE x SIZE grey levels."""
+    some = f"of {len(sizes)} images"
+    all_sizes = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    least, most = (f"{width}x{height}" for width, height in (all_sizes[0], all_sizes[-1]))
+    small = sum(min(size) < SIZE for size in sizes)
+    oblong = sum(max(size) > 1.05 * min(size) for size in sizes)
+    deep = sum(mode.startswith("I") for mode in modes)
+    said = []
+    if least != most:
+        said.append(f"{len(all_sizes)} sizes, from {least} to {most} pixels; "
+                    f"compared at {SIZE}x{SIZE}")
+    if small:
+        said.append(f"{small} {some} have a side under {SIZE} pixels and were enlarged: what they "
+                    "lack cannot be seen")
+    if oblong:
+        said.append(f"{oblong} {some} are not square and were squeezed")
+    if deep:
+        said.append(f"{deep} {some} have 16 bits, each scaled to 8 by its own range")
+    return said
 
 
 def _check_count(folder: Path, good: int, left_out: list[str]) -> None:
@@ -105,10 +131,17 @@ def _list(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return files, [name.replace("_", " ") for name in classes]
 
 
-def _read(path: Path) -> np.ndarray | str:
-    """One image -> uint8 (SIZE, SIZE), or why it cannot be used."""
-    outcome = read_image(path, SIZE, _as_grey)
-    return outcome if isinstance(outcome, str) else outcome[0]
+def _read(path: Path) -> tuple[np.ndarray, tuple[int, int], str] | str:
+    """One image -> uint8 (SIZE, SIZE), its file's size and mode; or why it cannot be used."""
+    mode = ""
+
+    def as_grey(image: Image.Image) -> Image.Image:
+        nonlocal mode
+        mode = image.mode
+        return _as_grey(image)
+
+    outcome = read_image(path, SIZE, as_grey)
+    return outcome if isinstance(outcome, str) else (outcome[0], outcome[1].size, mode)
 
 
 def _as_grey(image: Image.Image) -> Image.Image:
@@ -140,7 +173,7 @@ def usable(
     train, notes, known = _different(train, "train", set())
     held_out, more, strangers = _different(held_out, "held-out", known)
     sets = [train, held_out, synthetic]
-    notes = left_out(sets) + notes + more
+    notes = left_out(sets) + changed(sets) + notes + more
     if samples:
         notes += _check_samples(synthetic.images, strangers - known)
     if min(len(folder.images) for folder in sets) < 200:
@@ -155,6 +188,12 @@ def left_out(sets: list[Folder]) -> list[str]:
     """Notes on files that could not be read."""
     return [f"{name}: {len(folder.left_out)} of the files left out, such as {folder.left_out[0]}"
             for name, folder in zip(SETS, sets) if folder.left_out]
+
+
+def changed(sets: Sequence[Folder]) -> list[str]:
+    """Notes on files that were not SIZE x SIZE and 8-bit grey, where that may mislead."""
+    named = zip(SETS, sets)
+    return [f"{name}: {sentence}" for name, folder in named for sentence in folder.changed]
 
 
 def _check_samples(images: torch.Tensor, held_out: set[str]) -> list[str]:
