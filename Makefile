@@ -46,9 +46,10 @@ lab: setup
 notebooks: setup
 	$(RUN) jupyter_book_config/notebooks.py $(CHAPTERS)
 
+# from stored outputs, in a minute or two; EXECUTE=1 runs the notebooks, some minutes for each;
 # COURSE=my_course.yml builds your own course from a changed copy of jupyter_book_config/course.yml
 book: setup
-	$(RUN) jupyter_book_config/build.py $(if $(COURSE),--course "$(COURSE)") $(BOOK)
+	$(RUN) jupyter_book_config/build.py $(if $(EXECUTE),--execute cache) $(if $(COURSE),--course "$(COURSE)") $(BOOK)
 
 # the book for a class, CHAPTERS="4 5" of it: _build/student.zip without solutions, _build/instructor.zip with them;
 # PACKAGE="genmed @ git+https://..." is what students give pip

@@ -1,14 +1,14 @@
 """Build the book: chapters/*.ipynb and intro.md -> _build/html, sliders alive with no kernel and no network.
 
-    python jupyter_book_config/build.py                      every page that course.yml names, executed (and cached)
+    python jupyter_book_config/build.py                      every page that course.yml names
     python jupyter_book_config/build.py --course mine.yml    your own title, order, chapters and edition
     python jupyter_book_config/build.py --chapters 01,02     these chapters alone, with the introduction
     python jupyter_book_config/build.py --edition student    leave the solutions out, for handing to a class
-    python jupyter_book_config/build.py --execute off        the stored outputs: quick, but with no sliders
+    python jupyter_book_config/build.py --execute cache      run the notebooks: some minutes for each
 
-A warning is an error, and so is a notebook that raises. Stored notebooks hold no widget state, so the pages
-get their sliders from running them; the outputs are cached by the code of the notebook, the core, the data
-source and GENMED_BUDGET. GENMED_BUDGET=0.1 builds pages to look at in a fraction of the time.
+A warning is an error, and so is a notebook that raises. Stored outputs have their sliders in figures/widgets, where
+`make notebooks` put them. Outputs of notebooks that are run are cached by the code of the notebook, the core, the
+data source and GENMED_BUDGET; GENMED_BUDGET=0.1 builds pages to look at in a fraction of the time.
 """
 
 import argparse
@@ -32,6 +32,7 @@ import editions
 import nbformat
 import notebooks
 import pages
+import stored_widgets
 import yaml
 
 from genmed_core import runtime
@@ -149,9 +150,15 @@ def table_of_contents(given: course.Course, picked: Sequence[str]) -> tuple[dict
     return {"format": "jb-book", "root": "intro", "parts": [part for part in parts if part["chapters"]]}, kept
 
 
-def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str], edition: str) -> None:
-    """Copy one notebook, as the edition has it, with links to notebooks and pages of this book alone."""
-    notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
+def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str], edition: str, stored: bool) -> None:
+    """Copy one notebook, as the edition has it, with links to notebooks and pages of this book alone.
+
+    stored: with the sliders that were kept, since it is not run.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    if stored:
+        stored_widgets.restore(notebook, stored_widgets.path_for(path))
+    notebook = editions.of_notebook(notebook, edition)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = editions.drop_links(cell.source, names, left_out)
@@ -162,18 +169,18 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source: Path, target: Path, files: list[Path], edition: str) -> None:
+def copy_sources(source: Path, target: Path, files: list[Path], edition: str, stored: bool) -> None:
     """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     if (source / "figures").is_dir():
-        shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json"))
+        shutil.copytree(source / "figures", target / "figures", ignore=shutil.ignore_patterns("*.json", "widgets"))
     names = [path.stem for path in files if path.suffix == ".ipynb"]
     files = [source / "intro.md", *files]
     left_out = [page.stem for page in source.glob("*.md") if page not in files]
     for path in files:
         if path.suffix == ".ipynb":
-            copy_chapter(path, target, names, left_out, edition)
+            copy_chapter(path, target, names, left_out, edition, stored)
         else:
             text = editions.of_text(path.read_text(encoding="utf-8"), edition)
             (target / path.name).write_text(editions.drop_links(text, names, left_out), encoding="utf-8")
@@ -340,7 +347,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
-    copy_sources(source, work / "sources", files, edition or given.edition)
+    copy_sources(source, work / "sources", files, edition or given.edition, stored=execute == "off")
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
@@ -348,7 +355,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     if execute == "cache":
         run_ahead(work / "sources", [path.stem for path in executed], settings["execute"]["cache"])
     else:
-        print("note: notebooks are not run, so that the pages have no sliders", file=sys.stderr)
+        print("stored outputs are used: a minute or two. --execute cache runs the notebooks", flush=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
                "--config", "config.yml", "--toc", str(work / "toc.yml"), "--path-output", str(out),
                "-W", "--keep-going", "--all"]
@@ -365,7 +372,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--execute", choices=["cache", "off"], default="cache")
+    parser.add_argument("--execute", choices=["cache", "off"], default="cache",
+                        help="run the notebooks whose outputs are not cached, or take the stored outputs")
     parser.add_argument("--course", type=Path, metavar="FILE",
                         help="your course file, a changed copy of jupyter_book_config/course.yml")
     parser.add_argument("--edition", choices=editions.EDITIONS,

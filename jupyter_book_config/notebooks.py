@@ -4,9 +4,9 @@
     python jupyter_book_config/notebooks.py 2 03_cvae  only these, by number or name
     python jupyter_book_config/notebooks.py --check    say which notebooks are missing, stale or differ; exit 1
 
-The .py (py:percent) is the source. A notebook stores the outputs and the sha256 of the .py that it came from;
-widget state, timings and progress are left out, so that a rebuild changes what changed. A notebook whose cells were
-edited by hand is not overwritten without --overwrite.
+The .py (py:percent) is the source. A notebook stores the outputs and the sha256 of the .py that it came from; what
+its sliders hold lies in figures/widgets, for the pages. Timings and progress are left out, so that a rebuild changes
+what changed. A notebook whose cells were edited by hand is not overwritten without --overwrite.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import stored_widgets
 import teaching
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -41,7 +42,6 @@ LANGUAGE = {  # as a kernel gives it, but for the version: the same on every mac
 KEPT_FOR_THEMSELVES = {"lines_to_next_cell", "lines_to_end_of_cell_marker", "jupyter", "trusted", "collapsed",
                        "scrolled", "execution", "ExecuteTime", "editable", "slideshow", "vscode"}
 OPEN = "○"  # a question that waits says so itself
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 class ChapterError(ValueError):
@@ -139,6 +139,8 @@ def problems(source: Path) -> list[str]:
     found = list(_in_the_cells(notebook))
     if "widgets" in notebook.metadata:
         found.append("stores widget state")
+    if trouble := stored_widgets.problem(notebook, stored_widgets.path_for(target)):
+        found.append(trouble)
     if target.stat().st_size > SIZE_LIMIT:
         found.append(f"has {target.stat().st_size:,} bytes, over {SIZE_LIMIT:,}: store smaller figures")
     if text is not None:
@@ -213,14 +215,15 @@ def build(source: Path, overwrite: bool = False) -> int:
     notebook = jupytext.reads(text, fmt="py:percent")
     began, ended, say = {}, {}, _progress(source.stem, len(notebook.cells))
     client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
-                            store_widget_state=False, resources={"metadata": {"path": str(source.parent)}},
+                            store_widget_state=True, resources={"metadata": {"path": str(source.parent)}},
                             on_cell_start=lambda **at: (say(**at), began.update({at["cell_index"]: time.time()})),
                             on_cell_executed=lambda **at: ended.update({at["cell_index"]: time.time()}))
     client.execute()
-    finish(notebook, text)
     if not overwrite:
         refuse_edited(source)  # again: a chapter takes minutes
     target = source.with_suffix(".ipynb")
+    stored_widgets.store(notebook, stored_widgets.path_for(target))
+    finish(notebook, text)
     jupytext.write(notebook, target, fmt="ipynb")
     if source.parent == CHAPTERS and not os.environ.get("GENMED_BUDGET"):
         teaching.note(source.stem, notebook, {i: ended[i] - began[i] for i in ended})
@@ -254,8 +257,8 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
 
 def _tidy(output: nbformat.NotebookNode) -> None:
     """Without a kernel a stored slider is dead: leave its still picture, if it has one, and what to do."""
-    if WIDGET in output.get("data", {}):
-        del output["data"][WIDGET]
+    if stored_widgets.VIEW in output.get("data", {}):
+        del output["data"][stored_widgets.VIEW]
         output["metadata"].setdefault("genmed", {})["still"] = True
         if "image/png" not in output["data"] and not output["data"].get("text/plain", "").startswith(OPEN):
             output["data"] = {"text/plain": "To move the sliders, run the chapter down to here."}

@@ -141,7 +141,7 @@ def serve(pages, chromium):
 @pytest.fixture(scope="module")
 def tiny_pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    return build(folder, "--source", str(tiny_book.write(folder / "chapters")))
+    return build(folder, "--source", str(tiny_book.write(folder / "chapters")), "--execute", "cache")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def book_pages():
     if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
         skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
     # Kept between runs: the outputs of so little training are cached beside those of the whole.
-    return build(ROOT / "_build" / "test", budget=os.environ.get("GENMED_BUDGET", "0.02"))
+    return build(ROOT / "_build" / "test", "--execute", "cache", budget=os.environ.get("GENMED_BUDGET", "0.02"))
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +402,7 @@ def test_crashed_notebook_and_warnings_are_errors(tmp_path):
                           ("met a warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
         source = one_chapter(tmp_path, cell)
         with pytest.raises(AssertionError, match=message):
-            build(tmp_path, "--source", str(source))
+            build(tmp_path, "--source", str(source), "--execute", "cache")
 
 
 # --- what is not published -----------------------------------------------------------------------------------------

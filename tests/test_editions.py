@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import editions  # noqa: E402
 import notebooks  # noqa: E402
+import stored_widgets  # noqa: E402
 
 PACKAGE = "genmed @ git+https://example.org/genmed"
 
@@ -164,7 +165,7 @@ def test_the_packages_address_is_gits_unless_it_is_private(monkeypatch, remote, 
 
 
 def test_an_open_question_stores_its_sentence_and_what_was_measured():
-    output = nbformat.v4.new_output("display_data", {notebooks.WIDGET: {}, "text/plain": "○ 1.3 waits."},
+    output = nbformat.v4.new_output("display_data", {stored_widgets.VIEW: {}, "text/plain": "○ 1.3 waits."},
                                     metadata={"genmed": {"measured": 2.5}})
     notebooks._tidy(output)
     assert output.data == {"text/plain": "○ 1.3 waits."} and output.metadata.genmed.measured == 2.5

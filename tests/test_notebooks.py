@@ -1,5 +1,7 @@
 """Each chapter's notebook is built from its source: paired, fresh, free of widget state, small, and honest."""
 
+import json
+import lzma
 import re
 import sys
 from pathlib import Path
@@ -7,10 +9,14 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+import torch
+
+from genmed_core.widgets import LatentExplorer
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import notebooks  # noqa: E402
+import stored_widgets  # noqa: E402
 
 CHAPTERS = notebooks.sources()
 each_chapter = pytest.mark.parametrize("source", CHAPTERS, ids=lambda p: p.stem)
@@ -139,8 +145,10 @@ def built(tmp_path_factory):
 @pytest.fixture
 def small(built, tmp_path):
     """A chapter of one's own without a jupytext header, and its notebook."""
-    for path in (built, built.with_suffix(".ipynb")):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for path in (built, built.with_suffix(".ipynb"), stored_widgets.path_for(built)):
+        copy = tmp_path / path.relative_to(built.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
     return tmp_path / built.name
 
 
@@ -153,7 +161,52 @@ def test_a_slider_leaves_its_picture_or_says_what_to_do(small):
     (picture,), (words,) = cells[1].outputs, cells[2].outputs
     assert picture.data["image/png"].startswith("iVBOR") and notebooks.is_still(picture)
     assert words.data == {"text/plain": "To move the sliders, run the chapter down to here."}
-    assert notebooks.WIDGET not in picture.data
+    assert stored_widgets.VIEW not in picture.data
+
+
+def test_sliders_are_kept_beside_the_notebook_and_come_back(small):
+    place = stored_widgets.path_for(small)
+    notebook = nbformat.read(small.with_suffix(".ipynb"), as_version=4)
+    assert "widgets" not in notebook.metadata
+    stored_widgets.restore(notebook, place)
+    state = notebook.metadata.widgets[stored_widgets.STATE].state
+    views = [output.data[stored_widgets.VIEW].model_id for output in stored_widgets.shown(notebook)]
+    assert [state[name].model_name for name in views] == ["IntSliderModel"] * 2
+    for name in views:
+        assert state[state[name].state.layout.removeprefix("IPY_MODEL_")].model_name == "LayoutModel"
+    nbformat.validate(notebook)
+
+
+def test_kept_sliders_are_the_same_bytes_when_nothing_changed(small):
+    notebook = nbformat.read(small.with_suffix(".ipynb"), as_version=4)
+    first = stored_widgets.path_for(small).read_bytes()
+    stored_widgets.restore(notebook, stored_widgets.path_for(small))
+    text = json.dumps(notebook).replace("0" * 31, "f" * 31)  # other names, as in another run
+    stored_widgets.store(nbformat.reads(text, as_version=4), stored_widgets.path_for(small))
+    assert stored_widgets.path_for(small).read_bytes() == first
+
+
+def test_our_widgets_are_kept_without_their_scripts_and_get_those_of_today(tmp_path):
+    explorer = LatentExplorer(torch.nn.Linear(2, 784))
+    state = {key: value for key, value in explorer.get_state().items() if not isinstance(value, bytes)}
+    model = {"model_name": "AnyModel", "model_module": "anywidget", "state": state | {"_esm": "old", "layout": ""}}
+    output = nbformat.v4.new_output("display_data", {stored_widgets.VIEW: {"model_id": "a" * 32}})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[output])])
+    notebook.metadata["widgets"] = {stored_widgets.STATE: {"state": {"a" * 32: model}}}
+    stored_widgets.store(notebook, tmp_path / "w.json.xz")
+    assert "_esm" not in lzma.decompress((tmp_path / "w.json.xz").read_bytes()).decode()
+    stored_widgets.restore(notebook, tmp_path / "w.json.xz")
+    (back,) = notebook.metadata.widgets[stored_widgets.STATE]["state"].values()
+    assert back["state"]["_esm"] == explorer._esm and back["state"]["_css"] == explorer._css
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda place, source: place.unlink(), "01_small.ipynb has no kept sliders"),
+    (lambda place, source: rewrite(source, lambda nb: nb.cells[1].update(source="Slider(), 1")), "has other code than"),
+])
+def test_sliders_that_are_missing_or_of_other_code_are_named(small, change, words):
+    change(stored_widgets.path_for(small), small)
+    assert any(words in problem and "run `" in problem for problem in notebooks.problems(small))
 
 
 def test_the_language_is_stored_and_does_not_depend_on_the_machine(small):

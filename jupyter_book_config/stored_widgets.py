@@ -1,0 +1,98 @@
+"""The sliders of a chapter that has been run, kept beside its notebook, so that a page has them without running it.
+
+What a notebook's widgets hold (weights, frames, where the sliders stand) lies in figures/widgets/NAME.json.xz. Their
+scripts are left out: they are taken from genmed_core when a page is made. The file knows the code that it was made by.
+"""
+
+import hashlib
+import importlib
+import json
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+SCRIPTS = ("_esm", "_css")
+
+
+def path_for(notebook: Path) -> Path:
+    """Where the sliders of chapters/NAME.ipynb are kept."""
+    return notebook.parent / "figures" / "widgets" / f"{notebook.stem}.json.xz"
+
+
+def code_sha256(notebook: nbformat.NotebookNode) -> str:
+    """Of the code cells: a changed sentence leaves the sliders as they are."""
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def shown(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
+    """The outputs that show a widget, or its still picture."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if VIEW in output.get("data", {}) or "widget" in output.get("metadata", {}).get("genmed", {}):
+                yield output
+
+
+def store(notebook: nbformat.NotebookNode, place: Path) -> None:
+    """Move the widgets out of a notebook that has just been run; its outputs keep their names.
+
+    Names are counted, not drawn, so that the same widgets make the same file.
+    """
+    models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    text = json.dumps({name: _without_scripts(model) for name, model in models.items()}, sort_keys=False)
+    new = {name: f"{number:032x}" for number, name in enumerate(models)}
+    for name, number in new.items():
+        text = text.replace(name, number)
+    for output in shown(notebook):
+        model = output["data"][VIEW]["model_id"]
+        output["metadata"].setdefault("genmed", {})["widget"] = new[model]
+    kept = f'{{"code_sha256": "{code_sha256(notebook)}", "models": {text}}}\n'
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(lzma.compress(kept.encode(), preset=9))
+
+
+def _without_scripts(model: dict) -> dict:
+    state = {key: value for key, value in model["state"].items()
+             if key not in SCRIPTS or not _is_ours(model["state"])}
+    return dict(model) | {"state": state}
+
+
+def _is_ours(state: dict) -> bool:
+    return state.get("_anywidget_id", "").startswith("genmed_core.")
+
+
+def restore(notebook: nbformat.NotebookNode, place: Path) -> None:
+    """Give a stored notebook its widgets back, as if it had just been run; nothing where none were kept."""
+    if not place.exists():
+        return
+    models = json.loads(lzma.decompress(place.read_bytes()))["models"]
+    for model in models.values():
+        if _is_ours(model["state"]):
+            model["state"] |= _scripts(model["state"]["_anywidget_id"])
+    for output in shown(notebook):
+        output["data"][VIEW] = {"version_major": 2, "version_minor": 0,
+                                "model_id": output["metadata"]["genmed"]["widget"]}
+        output["metadata"]["genmed"].pop("still", None)
+    notebook.metadata["widgets"] = {STATE: {"version_major": 2, "version_minor": 0, "state": models}}
+
+
+def _scripts(name: str) -> dict[str, str]:
+    """What draws a widget in the browser, by the name of its class."""
+    module, _, kind = name.rpartition(".")
+    widget = getattr(importlib.import_module(module), kind)
+    return {key: str(getattr(widget, key)) for key in SCRIPTS if hasattr(widget, key)}
+
+
+def problem(notebook: nbformat.NotebookNode, place: Path) -> str | None:
+    """What is wrong with the kept sliders of a notebook, or None."""
+    if not any(True for _ in shown(notebook)):
+        return None
+    if not place.exists():
+        return f"has no kept sliders ({place.parent.name}/{place.name})"
+    if json.loads(lzma.decompress(place.read_bytes()))["code_sha256"] != code_sha256(notebook):
+        return f"has other code than its kept sliders ({place.parent.name}/{place.name})"
+    return None
