@@ -315,6 +315,24 @@ plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_lab
 # than twice as often. At 64, in a training as short as this, PCA is ahead in both. So about 16 numbers hold *which*
 # digit it is for nine readers in ten, and no width here holds *this* digit: the error goes on falling.
 #
+# ### A digit of your own
+#
+# Write a digit below, with a pointer or a finger, or with the arrow keys and the space bar. It is centred and scaled as
+# MNIST's are, and copied by the autoencoder that started from the mean. A digit written with care is copied about as
+# well as those of the test set, often better. Then draw what is none: a house, a face. Corners become round, eyes and
+# mouth run together, for the decoder has only parts of digits to build with, and the error leaves the range in which
+# half of the test digits lie. Our reader knows ten answers and no other; it calls either a 0 and is sure of it. **The
+# copy's error can notice what a classifier cannot say.** It is no reliable alarm, though: make a single dot. Nothing
+# looks less like a digit, and few things are copied with a smaller error, since so few pixels can be missed.
+
+# %%
+pad = widgets.Pad(widgets.Copy(ae, x_test), caption="Draw a digit, and see its copy from 32 numbers")
+print(pad.describe())
+
+# %%
+pad
+
+# %% [markdown]
 # ## Squared or absolute error: the mean or the median
 #
 # The loss decides what the decoder draws where the code leaves doubt. Suppose that images with the same code have
