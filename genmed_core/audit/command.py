@@ -13,6 +13,8 @@ from genmed_core.audit.folders import SETS, AuditError, Folder, generator, read_
 from genmed_core.audit.page import page
 from genmed_core.audit.report import audit, check_effort, table
 
+NUMBERS = {2: "two", 3: "three"}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line -> exit status: 0 after an audit, 1 without its files, 2 for bad input."""
@@ -28,11 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     texts: list[tuple[Path | None, Callable[[], str]]] = [
         (options.json, lambda: json.dumps(report, indent=1, allow_nan=False)),
         (options.html, lambda: page(report, folders[0], folders[2]))]
-    written = [_written(path, text) for path, text in texts if path]
-    return 0 if all(written) else 1
+    done = [written(path, text) for path, text in texts if path]
+    return 0 if all(done) else 1
 
 
-def _written(path: Path, text: Callable[[], str]) -> bool:
+def written(path: Path, text: Callable[[], str]) -> bool:
+    """Write a report; where that fails say so, and return False."""
     try:
         _write(path, text())
     except (OSError, ValueError) as error:
@@ -60,12 +63,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> tuple[list[Folder], dict]:
     places = [options.train, options.held_out, options.synthetic]
-    _check_places(places)
+    check_places(places, "training, held-out and synthetic images")
     generator(options.seed, options.limit)
     check_effort(options.effort)
     for path, is_ours in ((options.json, _is_report), (options.html, _is_page)):
         if path:
-            _check_target(path, is_ours)
+            check_target(path, is_ours)
     limits = (None, options.limit, options.limit)
     folders = [read_folder(place, limit=limit, seed=options.seed)
                for place, limit in zip(places, limits)]
@@ -98,18 +101,18 @@ class Progress:
             print("\r" + " " * 66, end="\r", file=self.stream, flush=True)
 
 
-def _check_places(places: list[Path]) -> None:
+def check_places(places: list[Path], what: str) -> None:
     """Raises AuditError where one folder is another, or lies in it."""
     for a in places:
         for b in places:
             here, there = (place.expanduser().resolve() for place in (a, b))
             if a is not b and here.is_relative_to(there):
                 found = "given twice" if here == there else f"lies inside {b}"
-                raise AuditError(f"{a}: {found}; training, held-out and synthetic images must be "
-                                 "three folders apart")
+                raise AuditError(f"{a}: {found}; {what} must be {NUMBERS[len(places)]} folders "
+                                 "apart")
 
 
-def _check_target(path: Path, is_ours: Callable[[Path], bool]) -> None:
+def check_target(path: Path, is_ours: Callable[[Path], bool], maker: str = "an audit") -> None:
     """Raises AuditError where no report can be written: better now than after an hour's work."""
     folder = path.resolve().parent
     if path.is_dir():
@@ -117,7 +120,8 @@ def _check_target(path: Path, is_ours: Callable[[Path], bool]) -> None:
     if not folder.is_dir():
         raise AuditError(f"{path}: its folder does not exist; make it first")
     if path.is_file() and not is_ours(path):
-        raise AuditError(f"{path}: exists and is no report of an audit; choose another name")
+        raise AuditError(f"{path}: exists and is no report of {maker}; choose another "
+                         "name")
     if path.is_file() or not path.exists():
         with tempfile.TemporaryFile(dir=folder):  # OSError where it cannot be written
             pass

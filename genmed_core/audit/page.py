@@ -59,34 +59,37 @@ def page(report: dict, train: Folder, synthetic: Folder) -> str:
         "<h1>Audit of synthetic images</h1>", f'<p class=warning role=note>{escape(WARNING)}</p>',
         f"<p>Images: {escape(counts)}. A pass says that these attacks failed, on these images; it "
         "allows nothing. Samples are synthetic, not for diagnosis.</p>",
-        _section("Verdicts", _cards(report)), _section("Copies", _pairs(report, train, synthetic)),
-        _section("How blind was the search?", _canaries(report)),
-        _section("Plots", f"<div class=plots>{''.join(_plots(report))}</div>"),
-        _section("Attacks", _attacks(report["privacy"])),
-        _section("Fidelity and variety", _measures(report)), _anatomy(report.get("anatomy")),
-        _section("Patients at the highest risk", _risk(report)),
-        _section("Notes", _list(report["notes"]) if report["notes"] else "<p>None.</p>"),
-        _section("What was not tested", _list(report["not_tested"])), "</main></body></html>"]
+        section("Verdicts", cards(report)), section("Copies", _pairs(report, train, synthetic)),
+        section("How blind was the search?", _canaries(report)),
+        section("Plots", f"<div class=plots>{''.join(_plots(report))}</div>"),
+        section("Attacks", _attacks(report["privacy"])),
+        section("Fidelity and variety", _measures(report)), _anatomy(report.get("anatomy")),
+        section("Patients at the highest risk", _risk(report)),
+        section("Notes", items(report["notes"]) if report["notes"] else "<p>None.</p>"),
+        section("What was not tested", items(report["not_tested"])), "</main></body></html>"]
     return "\n".join(parts) + "\n"
 
 
-def _section(heading: str, body: str) -> str:
+def section(heading: str, body: str) -> str:
+    """A heading and what stands under it."""
     return f"<section><h2>{escape(heading)}</h2>{body}</section>"
 
 
-def _list(sentences: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(_clean(one))}" for one in sentences) + "</ul>"
+def items(sentences: Iterable[str]) -> str:
+    """A list of sentences."""
+    return "<ul>" + "".join(f"<li>{escape(clean(one))}" for one in sentences) + "</ul>"
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """File names may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _cards(report: dict) -> str:
+def cards(report: dict) -> str:
+    """The verdicts of a report, each in a frame."""
     cards = []
     for v in report["verdicts"]:
-        because, bar = escape(_clean(v["because"])), escape(v["bar"])
+        because, bar = escape(clean(v["because"])), escape(v["bar"])
         cards.append(f'<div class="card {v["verdict"]}"><span class=verdict>'
                      f'{escape(_said(v))}</span><br>'
                      f'{escape(v["question"])}<p>{because}</p><p>Bar: {bar}</p></div>')
@@ -99,10 +102,10 @@ def _said(verdict: dict) -> str:
     return both[0] if both[0] == both[1] else ": ".join(both)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The first column is text, the others are numbers."""
     def line(cells: Sequence[str], tag: str) -> str:
-        named = [f"<{tag}{' class=n' * (i > 0)}>{escape(_clean(x))}" for i, x in enumerate(cells)]
+        named = [f"<{tag}{' class=n' * (i > 0)}>{escape(clean(x))}" for i, x in enumerate(cells)]
         return "<tr>" + "".join(named)
 
     body = "".join(line(row, "td") for row in rows)
@@ -112,11 +115,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _picture(image: torch.Tensor, alt: str) -> str:
+def picture(image: torch.Tensor, alt: str) -> str:
+    """One image (1, H, W) uint8, held in the page itself."""
     buffer = io.BytesIO()
     Image.fromarray(image[0].numpy()).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(_clean(alt))}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(clean(alt))}" src="data:image/png;base64,{data}">'
 
 
 def _pairs(report: dict, train: Folder, synthetic: Folder) -> str:
@@ -131,10 +135,10 @@ def _pairs(report: dict, train: Folder, synthetic: Folder) -> str:
         words = (f"{kind}: {pair['synthetic']} (left) and {pair['train']} (right), distance "
                  f"{pair['distance']:.3f}, turned {round(pair['turned']):+d}°, zoomed "
                  f"{pair['zoomed']:.2f}{', mirrored' * pair['mirrored']}")
-        pictures = _picture(fake, "sample " + pair["synthetic"])
-        pictures += _picture(real, "training image " + pair["train"])
+        pictures = picture(fake, "sample " + pair["synthetic"])
+        pictures += picture(real, "training image " + pair["train"])
         figures.append(f'<figure{" class=copy" * (number < copies)}><div class=two>{pictures}</div>'
-                       f"<figcaption>{escape(_clean(words))}</figcaption></figure>")
+                       f"<figcaption>{escape(clean(words))}</figcaption></figure>")
     n = report["counts"]["synthetic"]
     left = f" The first {PAIRS} are shown; the JSON names all." * (copies > PAIRS)
     intro = (f"<p>{copies} of {n:,} samples are copies of training images. Left the sample, right "
@@ -152,14 +156,14 @@ def _canaries(report: dict) -> str:
     intro = (f"<p>Copies of training images were planted among the samples. The learned embedding "
              f"knows {known['nearest']:.0%} of {known['copies']} turned and zoomed images again "
              f"among {known['distractors']:,} others.</p>")
-    return intro + _table(("planted copies", "seen", "share (95 %)"), rows)
+    return intro + html_table(("planted copies", "seen", "share (95 %)"), rows)
 
 
 def _measures(report: dict) -> str:
     synthetic, floor = report["quality"]["synthetic"], report["quality"]["floor"]
     rows = [(f"{m.heading} ({m.better})", f"{synthetic[key]:.3g}", f"{floor[key]:.3g}")
             for key, m in MEASURES.items() if key in synthetic]
-    return _table(("measure", "synthetic", "real (floor)"), rows)
+    return html_table(("measure", "synthetic", "real (floor)"), rows)
 
 
 def _anatomy(found: dict | None) -> str:
@@ -174,13 +178,13 @@ def _anatomy(found: dict | None) -> str:
              "measures of samples and of held-out images lie (Wasserstein), in standard deviations "
              "of the latter.</p>").format(**shares)
     heads = ("measure", "synthetic", "real (floor)", "above the floor (95 %)")
-    return _section("Anatomy", intro + _table(heads, rows))
+    return section("Anatomy", intro + html_table(heads, rows))
 
 
 def _attacks(found: dict) -> str:
     rows = [(heading, shown(found[key], 3)) for attack in ATTACKS
             for key, heading in attack.headings.items()]
-    return _table(("measure", "value (95 %)"), rows)
+    return html_table(("measure", "value (95 %)"), rows)
 
 
 def _risk(report: dict) -> str:
@@ -190,7 +194,7 @@ def _risk(report: dict) -> str:
     intro = (f"<p>Of {risk['of']:,} training images {risk['beyond']} stand out from all strangers "
              f"(score above {risk['bar']:.2f}). Beside each score: the share of strangers that an "
              "attacker who accuses at it would accuse too.</p>")
-    return intro + _table(("training image", "score", "strangers accused too"), rows)
+    return intro + html_table(("training image", "score", "strangers accused too"), rows)
 
 
 # --- plots ----------------------------------------------------------------------------------------
@@ -204,11 +208,11 @@ def _plots(report: dict) -> Iterable[str]:
     yield _histogram("Membership score of each real image", "score of the attack (DOMIAS)",
                      found["risk"]["bins"], {"members": "training", "others": "held-out"},
                      found["risk"]["bar"])
-    yield _intervals("Planted copies that were seen, share", report["canaries"])
+    yield intervals("Planted copies that were seen, share", report["canaries"])
     if useful := report["utility"]:
         rows = {words.format(**useful): useful[key] for key, words in TRAINED_ON.items()
                 if key in useful}
-        yield _intervals(f"Balanced accuracy ({useful['classes']} classes)", rows)
+        yield intervals(f"Balanced accuracy ({useful['classes']} classes)", rows)
 
 
 COLOURS = ("#0072b2", "#d55e00")
@@ -242,7 +246,7 @@ def _histogram(title: str, axis: str, bins: dict, series: dict[str, str], bar: f
             f'<text x="190" y="181" text-anchor="middle">{escape(axis)}</text></svg>')
 
 
-def _intervals(title: str, rows: dict[str, dict]) -> str:
+def intervals(title: str, rows: dict[str, dict]) -> str:
     """Shares from 0 to 1 with their intervals, one a line."""
     parts, height = [], 40 + 20 * len(rows)
     for i, (name, one) in enumerate(rows.items()):
