@@ -336,8 +336,12 @@ def course_of(source: Path, path: Path | None) -> course.Course:
 
 
 def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache",
-          edition: str | None = None, chapters: Sequence[str] = (), course_file: Path | None = None) -> Path:
-    """Build the book; returns the folder of its pages. BookError on any warning or failed notebook."""
+          edition: str | None = None, chapters: Sequence[str] = (), course_file: Path | None = None,
+          stills: bool = False) -> Path:
+    """Build the book; returns the folder of its pages. BookError on any warning or failed notebook.
+
+    stills: with the sliders' still pictures in place of sliders, for paper.
+    """
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
     preset("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
@@ -347,7 +351,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
-    copy_sources(source, work / "sources", files, edition or given.edition, stored=execute == "off")
+    copy_sources(source, work / "sources", files, edition or given.edition, stored=execute == "off" and not stills)
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
