@@ -29,6 +29,7 @@ from pathlib import Path
 
 import course
 import editions
+import launch
 import nbformat
 import notebooks
 import pages
@@ -284,6 +285,7 @@ def configuration(execute: str, bundled: Path | None, given: course.Course) -> d
     if given.repository:
         host = next((name for name in ("gitlab", "bitbucket") if name in given.repository), "github")
         theme |= {"repository_url": given.repository, "repository_provider": host, "use_repository_button": True}
+    theme |= launch.theme_options(given)
     settings["execute"] |= {"execute_notebooks": execute, "cache": str(cache_folder())}
     settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
     settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE), "plain_docstrings": str(HERE)}
@@ -368,6 +370,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     for page in (work / "html").glob("*.html"):
         if page.stem not in [*SPHINX_PAGES, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
+    launch.write_downloads(work / "html", executed, given, edition or given.edition)
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
     return work / "html"

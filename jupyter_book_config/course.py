@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEFAULT = HERE / "course.yml"
 PICTURES = (".svg", ".png", ".jpg", ".jpeg")
+LAUNCH = ("colab", "codespaces")
 ANALYTICS = {"plausible": "plausible_analytics_domain", "google": "google_analytics_id"}
 
 
@@ -40,6 +41,7 @@ class Course:
     repository: str | None
     edition: str
     language: str
+    launch: list[str]
     analytics: dict[str, str]
     contents: list[Part]
 
@@ -62,7 +64,7 @@ def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
         if key not in KEYS:
             raise CourseError(f"{path}: {key!r} is not known{_like(key, KEYS)}; these are: {', '.join(KEYS)}")
     values = _mapping(DEFAULT) | given
-    for check in (_words, _edition, _language, _repository, _analytics):
+    for check in (_words, _edition, _language, _repository, _launch, _analytics):
         check(path, values)
     values["logo"] = _logo(path, values["logo"])
     values["contents"] = _contents(path, values["contents"], book)
@@ -119,6 +121,16 @@ def _repository(path: Path, values: dict) -> None:
     address = values["repository"]
     if address and not re.fullmatch(r"https://[\w.-]+/[\w./~-]+", address):
         raise CourseError(f"{path}: repository {address!r} is no address such as https://github.com/you/your-course")
+
+
+def _launch(path: Path, values: dict) -> None:
+    found = values["launch"]
+    wanted = [] if found in (None, False, "off") else [found] if isinstance(found, str) else found
+    if not isinstance(wanted, list) or not set(wanted) <= set(LAUNCH):
+        raise CourseError(f"{path}: launch must be empty, or a list of {' and '.join(LAUNCH)}, not {found!r}")
+    if wanted and not str(values["repository"]).startswith("https://github.com/"):
+        raise CourseError(f"{path}: launch: {', '.join(wanted)} needs a repository on https://github.com to open")
+    values["launch"] = wanted
 
 
 def _analytics(path: Path, values: dict) -> None:
