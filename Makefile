@@ -110,6 +110,7 @@ weights: setup
 	$(RUN) data/weights/train_digit_classifier.py
 	$(RUN) data/weights/train_ddpm.py
 	$(RUN) data/weights/train_segmenter.py
+	$(RUN) data/weights/train_nodules.py
 
 pins: setup
 	$(RUN) -m uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate -o constraints.txt

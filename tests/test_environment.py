@@ -225,8 +225,9 @@ def test_the_package_says_that_it_is_typed_and_offers_the_audit_by_name():
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert (ROOT / "genmed_core/py.typed").is_file()
     assert "py.typed" in whole["tool"]["setuptools"]["package-data"]["genmed_core"]
-    module, function = PROJECT["scripts"]["genmed-audit"].split(":")
-    assert callable(getattr(importlib.import_module(module), function))
+    for name in ("genmed-audit", "genmed-hallucinations"):
+        module, function = PROJECT["scripts"][name].split(":")
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_citation_names_the_project_and_the_textbook():

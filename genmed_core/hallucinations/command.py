@@ -1,0 +1,74 @@
+"""What did a model erase and invent, judged against the truth? Folders of films in pairs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from genmed_core.audit.command import Progress, check_places, check_target, written
+from genmed_core.audit.folders import AuditError, generator
+from genmed_core.hallucinations.page import TITLE, page
+from genmed_core.hallucinations.paired import Paired, read_pairs
+from genmed_core.hallucinations.report import hallucinations, table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line -> exit status: 0 after a measurement, 1 without its files, 2: bad input."""
+    options = _parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal may lack the letters of a file's name
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        pairs, report = _run(options)
+    except (AuditError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(report), flush=True)
+    texts: list[tuple[Path | None, Callable[[], str]]] = [
+        (options.json, lambda: json.dumps(report, indent=1, allow_nan=False)),
+        (options.html, lambda: page(report, pairs))]
+    done = [written(path, text) for path, text in texts if path]
+    return 0 if all(done) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="genmed-hallucinations", description=__doc__)
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="folder of what should come out")
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of what came out")
+    parser.add_argument("--input", type=Path, metavar="DIR", help="folder of what went in: shows "
+                        "what doing nothing would have scored")
+    parser.add_argument("--lesions", type=Path, metavar="PLACE", help="folder of masks named as "
+                        "the truth's films, or a CSV file: name, x, y, radius in pixels; without "
+                        "it a detector's marks in the truth stand for lesions")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at there; "
+                        "it shows the films, so keep it where they are kept")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> tuple[Paired, dict]:
+    places = [place for place in (options.truth, options.output, options.input) if place]
+    check_places(places, "truth, output and input" if options.input else "truth and output")
+    generator(options.seed)
+    for path, is_ours in ((options.json, _is_report), (options.html, _is_page)):
+        if path:
+            check_target(path, is_ours, "this measurement")
+    pairs = read_pairs(options.truth, options.output, input=options.input, lesions=options.lesions)
+    bar = Progress(sys.stderr)
+    report = hallucinations(pairs, seed=options.seed, tell=bar.tell)
+    bar.end()
+    return pairs, report
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return not text or {"verdicts", "lesions_by", "output"} <= set(json.loads(text))
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_page(path: Path) -> bool:
+    start = path.read_text(encoding="utf-8", errors="replace")[:400]
+    return not start or f"<title>{TITLE}</title>" in start

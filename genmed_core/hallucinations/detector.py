@@ -1,0 +1,66 @@
+"""Finds nodules in chest films: a small fully convolutional network that has seen phantoms alone.
+
+data/weights/train_nodules.py made it; chapters/figures/hallucinations.json says how many nodules it
+finds at how many false marks, on phantoms that it never saw and in real films.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genmed_core.audit.anatomy import Segmenter
+from genmed_core.metrics import load_weights
+
+SURE = 0.5  # score from which a mark counts
+DOUBT = 0.25  # score below which nothing is seen any more
+APART = 9  # side of the window, pixels, in which only the highest score is a mark
+NEAR = 2.5  # pixels that a mark may lie outside a lesion's disc
+
+
+class Detector(Segmenter):
+    """Films (B, 1, 64, 64) in [0, 1] -> logits (B, 1, 64, 64), high at the centre of a nodule."""
+
+    def __init__(self, widths: Sequence[int] = (16, 24, 32)):
+        super().__init__(widths)
+        self.last[-2] = nn.Conv2d(widths[0], 4, 1)
+
+
+class Marks(NamedTuple):
+    """What a detector marks in n films."""
+
+    film: torch.Tensor   # (M,) int64: the film of each mark
+    place: torch.Tensor  # (M, 2) row and column, pixels
+    score: torch.Tensor  # (M,) in 0..1, SURE or more
+
+
+@functools.cache
+def nodule_detector() -> Detector:
+    """The shipped one. Raises WeightsError where its file is missing."""
+    return load_weights(Detector(), "nodule_detector").requires_grad_(False)
+
+
+@torch.no_grad()
+def scores(images: torch.Tensor, net: nn.Module | None = None) -> torch.Tensor:
+    """Films (N, 1, 64, 64) uint8 -> the score of a nodule's centre in each pixel, (N, 64, 64)."""
+    net = net or nodule_detector()
+    return torch.cat([net(x.float() / 255).sigmoid()[:, 0] for x in images.split(200)])
+
+
+def marks(score: torch.Tensor, least: float = SURE) -> Marks:
+    """Scores (N, H, W) -> the places where they are highest around and `least` or more."""
+    highest = F.max_pool2d(score[:, None], APART, 1, APART // 2)[:, 0]
+    film, row, column = ((score == highest) & (score >= least)).nonzero().unbind(1)
+    return Marks(film, torch.stack([row, column], 1).float(), score[film, row, column])
+
+
+def seen_near(score: torch.Tensor, film: torch.Tensor, place: torch.Tensor,
+              reach: torch.Tensor) -> torch.Tensor:
+    """The highest score within `reach` pixels of places: film (M,), place (M, 2), reach (M,)."""
+    side = torch.arange(score.shape[1])
+    squared = (side - place[:, :1]).square()[:, :, None] + (side - place[:, 1:]).square()[:, None]
+    inside = squared <= reach.view(-1, 1, 1) ** 2
+    return torch.where(inside, score[film], torch.tensor(0.0)).amax((1, 2))
