@@ -69,7 +69,8 @@ def page(browser, tmp_path):
 def test_every_control_has_a_name_and_says_its_value(page):
     found = check_named(page)
     names = [name for _, name, _ in found]
-    assert names == ["class", "z[0]", "z[1]", "z[2]", "z[3]", "Randomise", "Reset", "class", "Play", "style", "digit"]
+    assert names == ["class", "z[0]", "z[1]", "z[2]", "z[3]", "Randomise", "Reset", "Copy link",
+                     "class", "Play", "Reset", "Copy link", "style", "digit", "Reset", "Copy link"]
     assert [value for role, _, value in found if role == "slider"][:2] == ["COVID", "0.00"]
 
 

@@ -323,7 +323,7 @@ def test_one_step_reset_and_who_learns(show):
     first = trait(page, "progress")
     assert first["step"] == 1 and first["loss_d"] > 0 and first["loss_g"] > 0
     press("Step")
-    press("Reset")
+    press("Restart")
     assert trait(page, "progress")["step"] == 0
     press("Step")
     assert trait(page, "progress") == first, "the same start gives another step"

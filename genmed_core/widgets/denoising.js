@@ -246,13 +246,12 @@ VIEWS.diffusion = (model, place) => {
     model.set("pinned", model.get("pinned").length ? [] : [...model.get("values")]);
     model.save_changes();
   });
-  const reset = button("Reset", "Back to where it started", () => {
-    model.set("pinned", []);
-    model.set("mask", new DataView(new ArrayBuffer(0)));
-    model.set("values", model.get("start").values);
-    model.save_changes();
-  });
-  const buttons = [play, one, compare, reset];
+  const reset = () => model.set("mask", new DataView(new ArrayBuffer(0)));
+  const fit = ({ values, pinned }) => {
+    const as = model.get("home").values, kept = Array.isArray(pinned) && pinned.length ? pinned : [];
+    return alike(values, as) && (!kept.length || alike(kept, as)) ? { values, pinned: kept.map((v, k) => nearest(sliders[k], v)) } : null;
+  };
+  const buttons = [play, one, compare];
   if (names.fill !== undefined && C === 1) {
     buttons.push(button("Take this", "Begin from the picture that was drawn", () => {
       const pixels = now.guess.context.getImageData(0, 0, W, H).data;
@@ -278,7 +277,7 @@ VIEWS.diffusion = (model, place) => {
   };
   const unwatch = watch(model, ["image", "mask", "pinned"], draw);
   return {
-    draw, buttons, below: [bar, status],
+    draw, buttons, reset, fit, below: [bar, status],
     close() {
       turn += 1;
       clearTimeout(waiting);

@@ -53,6 +53,7 @@ class DiffusionExplorer(Panel):
     _esm = (Panel._esm + ENGINE + (HERE / "sampler.js").read_text(encoding="utf-8")
             + (HERE / "denoising.js").read_text(encoding="utf-8"))
     _css = Panel._css + (HERE / "denoising.css").read_text(encoding="utf-8")
+    PLACE = ("values", "pinned")
     view = traitlets.Unicode("diffusion").tag(sync=True)
     graph = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
@@ -64,7 +65,6 @@ class DiffusionExplorer(Panel):
     noise_var = traitlets.Bytes().tag(sync=True)
     facts = traitlets.Dict().tag(sync=True)  # what the sampler has to know
     names = traitlets.Dict().tag(sync=True)  # which slider holds what
-    start = traitlets.Dict().tag(sync=True)  # where Reset goes, in every view
     image = traitlets.Bytes().tag(sync=True)  # float32 (H, W) in [0, 1], or nothing
     mask = traitlets.Bytes().tag(sync=True)  # uint8 (H, W), 1 where it is painted over
     pinned = traitlets.List().tag(sync=True)  # values of the sliders to compare with, or nothing
@@ -102,7 +102,7 @@ class DiffusionExplorer(Panel):
         values = _values(sliders, label=label, seed=seed, steps=steps, eta=eta, guidance=guidance,
                          window=window)
         super().__init__(
-            sliders=list(sliders.values()), values=values, start={"values": values},
+            sliders=list(sliders.values()), values=values,
             names={name: k for k, name in enumerate(sliders)}, caption=caption, width=size, alt=alt,
             image=self._image_bytes(image), facts=self._facts(class_names is not None),
             **self._sent())

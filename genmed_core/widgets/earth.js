@@ -228,8 +228,10 @@ VIEWS.earth = function earthView(model, place) {
     set({ slopes: passing(model.get("heaps"), model.get("holes")).map((over) => (Math.abs(over) < 1e-9 ? 0 : Math.sign(over))) });
   };
   const close = watch(model, ["heaps", "holes", "slopes"], draw);
-  return { draw, close, buttons: [button("Best f", "Slope 1 against the way of the earth, as in (6.7)", best),
-                                  button("Level f", "All slopes 0", () => set({ slopes: model.get("slopes").map(() => 0) })),
-                                  button("Reset", "Back to where it started", () => set(model.get("start")))] };
+  const barrows = (values) => values.every((v) => Number.isInteger(v) && v >= 0 && v <= MOST) && total(values) > 0;
+  const fit = (given) => (alike(given, model.get("home")) && barrows(given.heaps) && barrows(given.holes)
+    && given.slopes.every((slope) => Math.abs(slope) <= 1) ? given : null);
+  return { draw, close, fit, buttons: [button("Best f", "Slope 1 against the way of the earth, as in (6.7)", best),
+                                  button("Level f", "All slopes 0", () => set({ slopes: model.get("slopes").map(() => 0) }))] };
 };
 

@@ -67,18 +67,18 @@ class Earth(Panel):
     _esm = Panel._esm + "".join((HERE / name).read_text(encoding="utf-8")
                                 for name in ("charts.js", "earth.js"))
     _css = Panel._css + (HERE / "explorables.css").read_text(encoding="utf-8")
+    PLACE = ("heaps", "holes", "slopes")
     view = traitlets.Unicode("earth").tag(sync=True)
     heaps = traitlets.List().tag(sync=True)
     holes = traitlets.List().tag(sync=True)
     slopes = traitlets.List().tag(sync=True)
-    start = traitlets.Dict().tag(sync=True)
 
     def __init__(self, heaps: Sequence[int] = (3, 5, 2, 0, 0, 1, 0, 0),
                  holes: Sequence[int] = (0, 1, 0, 2, 0, 3, 4, 0),
                  slopes: Sequence[float] = (0.0,) * (PLACES - 1), caption: str = "") -> None:
         state = {"heaps": _barrows("heaps", heaps), "holes": _barrows("holes", holes),
                  "slopes": _slopes(slopes)}
-        super().__init__(**state, start=state, caption=caption)
+        super().__init__(**state, caption=caption)
 
     def plan(self) -> list[tuple[int, int, float]]:
         """The cheapest plan: (from, to, share of the earth) a load."""

@@ -45,20 +45,14 @@ VIEWS.decoder = (model, place) => {
     canvas.dataset.ms = (performance.now() - began).toFixed(2);
     canvas.setAttribute("aria-label", describe(z, label));
   };
-  const moveTo = ({ base, values }) => {
-    model.set("base", base);
-    model.set("values", values);
-    model.save_changes();
-  };
   const randomise = () => {
     const z = model.get("base").map(gaussian), values = [...model.get("values")];
     dims.forEach((dim, i) => { values[first + i] = nearest(sliders[first + i], z[dim]); });
-    moveTo({ base: z, values });
+    model.set("base", z);
+    model.set("values", values);
+    model.save_changes();
   };
-  const reset = () => moveTo(model.get("start")); // not this view's: a second one begins where the first was left
-  const buttons = [button("Reset", "Back to where it started", reset)];
-  if (model.get("gaussian")) {
-    buttons.unshift(button("Randomise", "Draw every coordinate of z from N(0, 1)", randomise));
-  }
+  const buttons = model.get("gaussian")
+    ? [button("Randomise", "Draw every coordinate of z from N(0, 1)", randomise)] : [];
   return { draw, buttons };
 };

@@ -116,6 +116,7 @@ class LatentExplorer(Panel):
     """
 
     _esm = Panel._esm + ENGINE + (HERE / "explorer.js").read_text(encoding="utf-8")
+    PLACE = ("values", "base")
     view = traitlets.Unicode("decoder").tag(sync=True)
     graph = traitlets.Dict().tag(sync=True)
     weights = traitlets.Bytes().tag(sync=True)
@@ -125,7 +126,6 @@ class LatentExplorer(Panel):
     gaussian = traitlets.Bool(True).tag(sync=True)
     embedding = traitlets.List().tag(sync=True)
     how = traitlets.Unicode().tag(sync=True)
-    start = traitlets.Dict().tag(sync=True)  # where Reset goes, in every view
     alt = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, decoder: nn.Module | list, *, z0: Any = None,
@@ -149,9 +149,9 @@ class LatentExplorer(Panel):
                              "class_names or embedding")
         super().__init__(
             sliders=axes, values=values, base=code, dims=dims, caption=caption, width=size, alt=alt,
-            start={"values": values, "base": code}, gaussian=isinstance(z_range, Real),
-            graph=self.program.graph, weights=self.program.weights,
-            shape=self.program.shape()[1:], how=labels.how if labels else "add",
+            gaussian=isinstance(z_range, Real), graph=self.program.graph,
+            weights=self.program.weights, shape=self.program.shape()[1:],
+            how=labels.how if labels else "add",
             embedding=labels.vectors.tolist() if labels else [])
 
     @classmethod

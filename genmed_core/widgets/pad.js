@@ -463,8 +463,10 @@ VIEWS.pad = function padView(model, place) {
     look();
   };
   const unwatch = watch(model, ["strokes"], draw);
+  const isStroke = (points) => Array.isArray(points) && points.length > 0 && points.every((point) => alike(point, [0, 0]));
+  const fit = ({ strokes }) => (Array.isArray(strokes) && strokes.every(isStroke) ? { strokes } : null);
   return {
-    draw,
+    draw, fit,
     close() {
       closed = true;
       unwatch();

@@ -138,9 +138,9 @@ class Pad(Panel):
     _esm = Panel._esm + ENGINE + "".join((HERE / name).read_text(encoding="utf-8")
                                          for name in ("charts.js", "pad.js"))
     _css = Panel._css + (HERE / "explorables.css").read_text(encoding="utf-8")
+    PLACE = ("strokes",)
     view = traitlets.Unicode("pad").tag(sync=True)
     strokes = traitlets.List().tag(sync=True)
-    start = traitlets.List().tag(sync=True)
     ready = traitlets.List().tag(sync=True)
     readings = traitlets.List().tag(
         sync=True, to_json=lambda readings, _: [_stated(reading) for reading in readings])
@@ -155,7 +155,7 @@ class Pad(Panel):
                 raise ValueError(f"{type(reading).__name__} is no reading: wrap the network, for "
                                  "example widgets.Copy(network, real digits)")
         strokes = [] if start is None else ready_digits()[start]
-        super().__init__(strokes=strokes, start=strokes, ready=list(ready_digits()),
+        super().__init__(strokes=strokes, ready=list(ready_digits()),
                          readings=list(readings), caption=caption, weights=[
                              program.weights for reading in readings
                              for program in reading.programs.values()])

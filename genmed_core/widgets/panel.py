@@ -3,7 +3,8 @@
 A kind is one class.  It makes its `sliders`, says in `pictures` what it shows at their `values`,
 and names in `view` the entry of VIEWS in widgets.js that draws the same in the browser.  A kind
 with a drawing of its own adds it behind the shared script:
-`_esm = Panel._esm + "VIEWS.mine = ..."`.
+`_esm = Panel._esm + "VIEWS.mine = ..."`.  Its `PLACE` names the traits that say where its controls
+stand: "Reset" brings them back, and the page's address keeps them (address.js).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -87,7 +89,9 @@ def positive(**settings: float) -> None:
 class Panel(anywidget.AnyWidget):
     """A picture and its sliders.  `values` holds what each slider stands at."""
 
-    _esm = (HERE / "widgets.js").read_text(encoding="utf-8")
+    PLACE: tuple[str, ...] = ("values",)
+    _esm = "".join((HERE / name).read_text(encoding="utf-8")
+                   for name in ("address.js", "widgets.js"))
     _css = (HERE / "widgets.css").read_text(encoding="utf-8")
     view = traitlets.Unicode().tag(sync=True)
     sliders = traitlets.List().tag(
@@ -95,6 +99,11 @@ class Panel(anywidget.AnyWidget):
     values = traitlets.List().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
     width = traitlets.Int(168).tag(sync=True)
+    home = traitlets.Dict().tag(sync=True)  # the traits of PLACE as they began
+
+    def __init__(self, **state: Any) -> None:
+        super().__init__(**state)
+        self.home = {name: getattr(self, name) for name in self.PLACE}
 
     def pictures(self) -> list[np.ndarray]:
         """What is shown at the sliders' values: uint8 (H, W) or (H, W, 3), side by side."""

@@ -185,12 +185,7 @@ VIEWS.posterior = function posteriorView(model, place) {
     const [m, s] = bestQ(model.get("values").slice(0, 2), sliders.slice(2));
     move({ 2: m, 3: s });
   };
-  const reset = () => {
-    model.set("values", model.get("start"));
-    model.save_changes();
-  };
   return { draw, buttons: [button("Best q", "The q of the greatest bound for this x", bestButton),
-                           button("Draw x", "Draw a code from the prior, and x from it", drawX),
-                           button("Reset", "Back to where it started", reset)] };
+                           button("Draw x", "Draw a code from the prior, and x from it", drawX)] };
 };
 

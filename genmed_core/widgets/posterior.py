@@ -94,12 +94,11 @@ class Posterior(Panel):
                                 for name in ("charts.js", "posterior.js"))
     _css = Panel._css + (HERE / "explorables.css").read_text(encoding="utf-8")
     view = traitlets.Unicode("posterior").tag(sync=True)
-    start = traitlets.List().tag(sync=True)
 
     def __init__(self, x: tuple[float, float] = (0.6, -1.6), m: float = 1.5, s: float = 0.7,
                  caption: str = "") -> None:
         values = _nearest(*x, m, s)
-        super().__init__(sliders=list(SLIDERS), values=values, start=values, caption=caption)
+        super().__init__(sliders=list(SLIDERS), values=values, caption=caption)
 
     @property
     def x(self) -> tuple[float, float]:

@@ -29,7 +29,8 @@ function watch(model, traits, callback) {
   return () => { for (const trait of traits) model.off(`change:${trait}`, callback); };
 }
 
-// --- the kinds of panel: each puts its picture into `place` and returns { draw, buttons?, below?, close? } -----------
+// --- the kinds of panel: each puts its picture into `place` and returns { draw, buttons?, below?, close?, reset?, fit? }
+//     reset: what else "Reset" does; fit(state): what a link brought, as this kind can take it, or null -----------------
 
 /** One of many ready-made pictures, or several side by side. */
 function framesView(model, place) {
@@ -125,7 +126,8 @@ function render({ model, el }) {
   }));
   const controls = element("div", { className: "genmed-controls" },
                            element("div", { className: "genmed-sliders" }, ...rows.flatMap((row) => row.parts)));
-  if (view.buttons?.length) controls.append(element("div", { className: "genmed-buttons" }, ...view.buttons));
+  const buttons = element("div", { className: "genmed-buttons" }, ...(view.buttons ?? []));
+  controls.append(buttons);
   if (view.below) controls.append(...view.below);
   const caption = model.get("caption");
   if (caption) controls.append(element("p", { className: "genmed-caption", textContent: caption }));
@@ -133,6 +135,13 @@ function render({ model, el }) {
   panel.setAttribute("role", "group");
   panel.setAttribute("aria-label", caption || model.get("alt") || "Picture with sliders");
   el.append(panel);
+  const sliders = model.get("sliders"), words = caption || model.get("alt") || sliders.map(({ name }) => name).join(" ");
+  const fit = (given) => {
+    const fitting = (view.fit ?? ((state) => (alike(state, model.get("home")) ? state : null)))(given);
+    return fitting?.values ? { ...fitting, values: fitting.values.map((v, k) => nearest(sliders[k], v)) } : fitting;
+  };
+  const address = addressed(model, panel, addressName(words || model.get("view")), { fit, reset: view.reset });
+  buttons.append(...address.buttons);
 
   const show = () => {
     model.get("values").forEach((value, i) => rows[i].show(value));
@@ -145,6 +154,7 @@ function render({ model, el }) {
   return () => {
     unwatch();
     cancelAnimationFrame(waiting);
+    address.close();
     view.close?.();
   };
 }

@@ -19,7 +19,7 @@ import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
 HERE = Path(__file__).parent
-PARTS = ("nets.js", "games.js", "mixtures.js", "diffusion.js", "trial.js",
+PARTS = ("../address.js", "nets.js", "games.js", "mixtures.js", "diffusion.js", "trial.js",
          "drawing.js", "view.js")
 CUE = "Run the chapter down to here to train on the page."
 
@@ -75,6 +75,7 @@ class Laboratory(anywidget.AnyWidget):
     _css = "\n".join(path.read_text(encoding="utf-8")
                      for path in (HERE.parent / "widgets.css", HERE / "laboratory.css"))
     settings = traitlets.Dict().tag(sync=True)
+    home = traitlets.Dict().tag(sync=True)  # the settings as they began
     progress = traitlets.Dict().tag(sync=True)
     defaults = traitlets.Dict(DEFAULTS).tag(sync=True)
     datasets = traitlets.Dict(DATA).tag(sync=True)
@@ -98,7 +99,8 @@ class Laboratory(anywidget.AnyWidget):
         settings |= {"data": data, "model": model, "points": [_place(point) for point in points],
                      "shown": shown, "arrows": bool(arrows), "particle": bool(particle),
                      "at": _place(at)}
-        super().__init__(settings=settings, progress={}, caption=caption)
+        super().__init__(settings=settings, home={"settings": settings}, progress={},
+                         caption=caption)
 
     @property
     def state(self) -> dict[str, Any]:

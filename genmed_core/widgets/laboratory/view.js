@@ -152,6 +152,10 @@ class Bench {
     const label = caption || "Laboratory in two dimensions";
     this.root = make("div", { className: "genmed-lab", role: "group", label }, left, right);
     if (caption) this.root.append(make("p", { className: "genmed-lab-caption", textContent: caption }));
+    this.address = addressed(this.traits, this.root, addressName(label), {
+      fit: (given) => this.fit(given), reset: () => this.beginAgain(),
+    });
+    right.append(make("div", { className: "genmed-buttons" }, ...this.address.buttons));
     this.canvas.setAttribute("aria-describedby", this.words.id);
     this.canvas.dataset.lmSuppressShortcuts = "true";
     el.append(this.root);
@@ -171,7 +175,7 @@ class Bench {
       play: press("Play", "Train, as fast as the page allows", () => this.play(!this.playing)),
       step: press("Step", "One step of training", () => { this.play(false); this.train(); this.look(); this.rest(); }),
       slow: press("Slow", "A few steps a second", () => { this.slow = !this.slow; this.showControls(); }),
-      reset: press("Reset", "Start again from the same beginning", () => this.restart()),
+      reset: press("Restart", "Start again from the same beginning", () => this.restart()),
       fresh: press("New start", "Start again from other weights and noise", () => {
         this.set({ seed: (this.settings.seed + 1) % 10000 });
         this.restart();
@@ -203,6 +207,29 @@ class Bench {
         this.undo, this.clear),
       make("div", { className: "genmed-sliders" }, ...this.sliders.flatMap((slider) => slider.parts)),
     ];
+  }
+
+  /** What a link brought: settings that the laboratory has, their numbers within its ranges; null for anything else. */
+  fit({ settings: given }) {
+    const home = this.traits.get("home").settings, on = ([x, y]) => Math.abs(x) <= REACH && Math.abs(y) <= REACH;
+    const points = Array.isArray(given?.points) ? given.points.slice(0, this.traits.get("most_points")) : null;
+    const isKnown = points && alike({ ...given, points: [] }, { ...home, points: [] })
+      && points.every((point) => alike(point, [0, 0])) && [...points, given.at].every(on)
+      && Object.hasOwn(this.traits.get("datasets"), given.data) && Object.hasOwn(this.traits.get("models"), given.model)
+      && Object.hasOwn(BACKGROUNDS, given.shown);
+    if (!isKnown) return null;
+    const held = Object.fromEntries([...SLIDERS, { key: "seed", low: 0, high: 9999, step: 1 }].map(({ key, low, high, step }) => {
+      const value = Math.min(high, Math.max(low, given[key]));
+      return [key, step === 1 ? Math.round(value) : value];
+    }));
+    return { settings: { ...home, ...given, ...held, points } };
+  }
+
+  beginAgain() {
+    this.who = "both";
+    this.slow = false;
+    this.play(false);
+    this.restart();
   }
 
   /** Settings that came from Python or from another view; only what began differently begins again. */
@@ -500,6 +527,7 @@ class Bench {
     cancelAnimationFrame(this.soon);
     for (const observer of [this.seen, this.sized, this.themed]) observer.disconnect();
     this.unwatch();
+    this.address.close();
   }
 
   at({ clientX, clientY }) {
