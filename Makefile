@@ -4,15 +4,13 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/python
 export OMP_WAIT_POLICY ?= PASSIVE
-# the later chapters take longest: begun first, they leave two workers evenly busy
-NEWEST_FIRST = $(shell ls -r chapters/*.ipynb)
 # the place that another .venv was made for: moved or copied with its clone, it would run that clone's code
 ELSEWHERE := $(shell test ! -s $(VENV)/.ready || test "$$(cat $(VENV)/.ready)" = "$$(pwd -P)" || cat $(VENV)/.ready)
 ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
 $(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
 endif
 
-.PHONY: setup torch_anew renew lab notebooks book pdf student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
+.PHONY: setup torch_anew renew lab notebooks book publish pdf student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
 
 # TORCH=cpu leaves the CUDA libraries out, TORCH=auto takes what this machine's driver can use: both from PyTorch's own
 # index, whose builds the pins hold as well. What was asked for is remembered; another answer gets PyTorch anew
@@ -51,6 +49,10 @@ notebooks: setup
 book: setup
 	$(RUN) jupyter_book_config/build.py $(if $(EXECUTE),--execute cache) $(if $(COURSE),--course "$(COURSE)") $(BOOK)
 
+# the built pages as the branch gh-pages of where this was cloned from
+publish:
+	$(RUN) jupyter_book_config/publish.py
+
 # the book, or CHAPTERS="4 5" of it, typeset from the stored outputs: _build/genmed.pdf; needs Chromium
 pdf: setup
 	$(RUN) jupyter_book_config/pdf.py $(if $(COURSE),--course "$(COURSE)") $(CHAPTERS)
@@ -73,8 +75,9 @@ lint: setup
 unit: setup
 	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks -n 2 --dist loadfile
 
+# ends in a table of minutes, memory and promises; CHAPTERS="4 5" of them, or CHANGED=origin/main what differs from there
 chapters: setup
-	GENMED_THREADS=1 $(RUN) -m pytest -q $(NEWEST_FIRST) --durations 3 --nbval-lax --nbval-sanitize-with tests/nbval.cfg --nbval-current-env --nbval-cell-timeout 1800 -n 2 --dist loadscope
+	$(RUN) jupyter_book_config/run_chapters.py $(CHAPTERS) $(if $(CHANGED),--changed $(CHANGED))
 
 site: setup
 	$(RUN) -m pytest -q tests/test_book.py

@@ -388,6 +388,7 @@ def main() -> None:
     parser.add_argument("--chapters", default="", help="the chapters wanted, by number or name: 1,02; default all")
     parser.add_argument("--source", type=Path, default=ROOT / "chapters", help="default chapters/")
     parser.add_argument("--out", type=Path, default=ROOT, help="the pages go to OUT/_build/html")
+    parser.add_argument("--zip", action="store_true", help="also OUT/_build/html.zip, which opens from the disk")
     options = parser.parse_args()
     picked = [name.strip() for name in options.chapters.split(",") if name.strip()]
     try:
@@ -396,6 +397,8 @@ def main() -> None:
     except BookError as problem:
         sys.exit(f"error: {problem}")
     print(f"The book is in {folder}; open {folder / 'index.html'}")
+    if options.zip:
+        print(f"and packed for a learning platform as {editions.zipped(folder)}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def first_cell(repository: str | None) -> nbformat.NotebookNode:
 
 def write_downloads(pages: Path, notebooks: Sequence[Path], given: course.Course, edition: str) -> None:
     """Put what a reader downloads beside the pages: stored outputs, as the edition has them, with the first cell."""
-    (pages / DOWNLOADS).mkdir(exist_ok=True)
+    (pages / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     for path in notebooks:
         notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
         notebook.cells.insert(0, first_cell(given.repository))

@@ -141,7 +141,7 @@ def serve(pages, chromium):
 @pytest.fixture(scope="module")
 def tiny_pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    return build(folder, "--source", str(tiny_book.write(folder / "chapters")), "--execute", "cache")
+    return build(folder, "--source", str(tiny_book.write(folder / "chapters")), "--execute", "cache", "--zip")
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +239,21 @@ def decoders():
 def test_tiny_pages(tiny, name):
     check_page(tiny, name, formulas=True)
     check_phone(tiny, name)
+
+
+def test_the_zip_for_a_learning_platform_opens_from_the_disk(tiny_pages, chromium, tmp_path):
+    shutil.unpack_archive(tiny_pages.with_suffix(".zip"), tmp_path)
+    page = chromium.new_context(offline=True).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto((tmp_path / "html" / "index.html").as_uri())
+    page.get_by_role("link", name="Sliders").first.click()
+    slider = page.locator(".genmed-panel input[type=range]").first
+    slider.wait_for()
+    slider.focus()
+    before = canvas(page)
+    page.keyboard.press("End")
+    changed_canvas(page, before)
+    page.context.close()
 
 
 def test_a_laptops_screen_holds_long_lines_and_the_contents_fold_away(tiny):

@@ -70,8 +70,8 @@ def test_torch_and_torchvision_are_a_pair():
 # --- CI: what it runs, and at which ends of the ranges ---------------------------------------------------
 
 
-def workflow():
-    text = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+def workflow(name="ci.yml"):
+    text = (ROOT / ".github/workflows" / name).read_text(encoding="utf-8")
     return yaml.safe_load(text.replace("\non:", "\n'on':"))  # YAML takes a bare `on` for true
 
 
@@ -97,6 +97,39 @@ def test_ci_tries_both_ends_of_the_ranges_on_three_systems():
             minor = int(bound.split(".")[1]) - (end == "<")
             assert combination[name] == f"0.{minor}.*" if name == "torchvision" else f"2.{minor}.*"
     assert [c["python"] for c in matrix["include"]] == matrix["python"]
+
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_workflow_parses_and_runs_what_the_makefile_has(path):
+    """A step is a goal of the Makefile, one of its recipes' own commands, or the installation before them."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    goals = set(re.findall(r"^([a-z][\w-]*)(?: [a-z]+)*:", makefile, re.M)) | {"instructor"}
+    recipes = {line.strip().partition("$(RUN) ")[2] for line in makefile.splitlines() if "$(RUN) -m" in line}
+    content = workflow(path.name)
+    assert content["name"] and content["on"] and content["permissions"]
+    for job in content["jobs"].values():
+        assert job["runs-on"] and job["timeout-minutes"]
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step)
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/checkout@v4"))
+            command = step.get("run", "bash .ci/run")
+            if command.startswith("make "):
+                assert command.split()[1] in goals, command
+            elif not command.startswith(("bash .ci/run", "python -m pip install -e ")):
+                assert command.removeprefix("python ") in recipes, command
+
+
+def test_a_pull_request_runs_the_chapters_that_it_changes_and_publishing_runs_none():
+    jobs = workflow()["jobs"]
+    runs = [step.get("run", "") for step in jobs["changed"]["steps"]]
+    assert any(re.match(r"make chapters CHANGED=origin/", run) for run in runs)
+    assert {"make lint", "make unit", "make site"} <= set(runs), "the rest of `make test`"
+    assert "pull_request'" in jobs["changed"]["if"] and jobs["full"]["if"].replace("!=", "==") == jobs["changed"]["if"]
+    inputs = workflow("pages.yml")["on"]["workflow_dispatch"]["inputs"]
+    assert inputs["execute"]["default"] is False and (ROOT / inputs["course"]["default"]).is_file()
 
 
 def lint_commands():
