@@ -692,6 +692,34 @@ explorer
 # Coordinates have no names here, as the rows of figure 2.8 show. Nothing in (2.4) prefers these axes over rotated ones,
 # except that the encoder's covariance is diagonal; one slider may well change slant and class together.
 #
+# ### A digit of your own
+#
+# Now yours. The pad below takes what you write, with a pointer, a finger or the arrow keys, in black and white; shows
+# what is decoded at the mean of its code; charges both terms of the bound; and puts the code on a map, the plane of its
+# eight dimensions in which the classes lie furthest apart. First, as plain functions, a 1, an 8 and a cross:
+
+# %%
+pad = widgets.Pad(widgets.Bound(vae, test_set.images / 255, test_set.labels),
+                  caption="Draw a digit: its code, its price in nats and its bound")
+cross = [[[60, 60], [220, 220]], [[220, 60], [60, 220]]]                     # two strokes on a page of 280 by 280
+for name, strokes in {"a 1": pad.ready[1], "an 8": pad.ready[8], "a cross": cross}.items():
+    bound = pad.show(strokes)["bound"]
+    print(f"{name:8}reconstruction {bound['nll']:5.1f} nats, price of the code {bound['kl'].sum():4.1f}, "
+          f"ellipse of half axes about {bound['sigma'].mean():.2f}")
+pad.strokes = pad.ready[3]
+
+# %%
+pad
+
+# %% [markdown]
+# Three things to see. *The ellipse is small.* It is one $\sigma$ wide, and the codes of all digits spread over several
+# units of the map: the encoder knows well which code your digit has, and (2.6) charges for knowing it. *Write the same
+# digit twice*: the point comes back to much the same place, among its own kind. *Then draw what is no digit*, the cross
+# or a face. The price of the code hardly moves, for any picture is put somewhere, and about as exactly. What does not
+# fit is paid for in the reconstruction, where the cross costs more than twice what the 8 does. And the cheapest of all
+# is a plain 1: a bound measures how simple a picture is as well as how usual.
+
+# %% [markdown]
 # ## A stronger network
 #
 # The fully connected network must learn anew at each place of the image what a stroke is. Convolutions learn
