@@ -770,6 +770,22 @@ ink, slant = (torch.stack([torch.corrcoef(torch.stack([o, f[:, c]]))[0, 1] for c
 print(f"read as asked {100 * analogy_read:.1f} %; correlation with the original: ink {ink:.2f}, slant {slant:.2f}")
 
 # %% [markdown]
+# ### All ten in your own hand
+#
+# Write any digit below, and all ten appear as the same hand might write them. *Lean it*: write it upright, then slanted
+# to the right. All ten follow, about as far; a slanted stroke for a 1 is enough to lean them. *Lie about it*: write a
+# 5, and choose under it that your digit is a 6. The encoder must now describe the drawing as some odd hand's 6, and the
+# 6 that comes back is no longer what you drew. Yet most of the ten remain the digits that they should be, for the label
+# decides what is written, whatever the code says.
+
+# %%
+pad = widgets.Pad(widgets.Hand(large, int8=True), start=5, caption="Draw one digit, and the model writes ten")
+print(pad.describe())
+
+# %%
+pad
+
+# %% [markdown]
 # ## Class and style on sliders
 #
 # The sliders below run the larger model's decoder itself, in your browser. We start at the code of the first test
