@@ -647,6 +647,26 @@ torch.testing.assert_close(no_noise_step(x_t, x0, t, None), diffusion.ddim_step(
 print("variance of the reverse step in σ²:", [round(v, 2) for v in (var.flatten() / SIGMA**2).tolist()[:6]], "...")
 
 # %% [markdown]
+# ### With the exact score, in two dimensions
+#
+# The data below are eight small Gaussians on a ring, so that the best guess is exact, as in (7.6). (The data shrink on
+# the way, as they do in chapter 8.) Arrows are the score at the *level of noise* that you choose: near 1 all of them
+# point to the middle, the mean of all data; at a half they begin to part, and at a fifth each mode has its basin. From
+# the ringed particle, a noisy $x_T$, the ways lead down: *DDPM* by the random step (7.9), *DDIM* by (7.10), *ODE* by
+# the same rule in very many steps, while *Langevin* stays at the level of noise. Drag the particle, then press *Other
+# noise* a few times: the random way ends on another mode nearly every time, DDIM and ODE on the same. At one *step
+# down*, DDIM ends near the middle, by (7.3) on the mean of what is possible. Then choose *Score: the network's*, press
+# *Play*, and hold its loss against the best possible one.
+
+# %%
+laboratory = widgets.Laboratory(model="diffusion", shown="exact", particle=True, at=(0.5, 0.3),
+                                caption="The exact score of a ring, and four ways down from one point")
+print(laboratory.describe())
+
+# %%
+laboratory
+
+# %% [markdown]
 # ## The same two layers, trained properly
 #
 # Four changes, none to the layers:
