@@ -184,9 +184,18 @@ def copy_sources(source: Path, target: Path, files: list[Path], edition: str, st
             copy_chapter(path, target, names, left_out, edition, stored)
         else:
             text = editions.of_text(path.read_text(encoding="utf-8"), edition)
-            (target / path.name).write_text(editions.drop_links(text, names, left_out), encoding="utf-8")
+            text = editions.drop_links(text, names, left_out)
+            alive = stored_widgets.page_with(text, source) if path.stem == "intro" else None
+            if alive is not None:
+                nbformat.write(alive, target / f"{path.stem}.ipynb")
+            else:
+                (target / path.name).write_text(text, encoding="utf-8")
         if path.parent != source:
             copy_linked(path, target)
+    if (target / "intro.ipynb").exists():  # links lead to the page in Markdown
+        for page in (*target.glob("*.md"), *target.glob("*.ipynb")):
+            text = page.read_text(encoding="utf-8").replace("](intro.md", "](intro.ipynb")
+            page.write_text(text, encoding="utf-8")
 
 
 def copy_linked(page: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import lzma
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import nbformat
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
+VERSION = {"version_major": 2, "version_minor": 0}
 SCRIPTS = ("_esm", "_css")
 
 
@@ -50,9 +52,9 @@ def store(notebook: nbformat.NotebookNode, place: Path) -> None:
     for output in shown(notebook):
         model = output["data"][VIEW]["model_id"]
         output["metadata"].setdefault("genmed", {})["widget"] = new[model]
-    kept = f'{{"code_sha256": "{code_sha256(notebook)}", "models": {text}}}\n'
+    written = f'{{"code_sha256": "{code_sha256(notebook)}", "models": {text}}}\n'
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(lzma.compress(kept.encode(), preset=9))
+    place.write_bytes(lzma.compress(written.encode(), preset=9))
 
 
 def _without_scripts(model: dict) -> dict:
@@ -69,15 +71,43 @@ def restore(notebook: nbformat.NotebookNode, place: Path) -> None:
     """Give a stored notebook its widgets back, as if it had just been run; nothing where none were kept."""
     if not place.exists():
         return
+    for output in shown(notebook):
+        output["data"][VIEW] = VERSION | {"model_id": output["metadata"]["genmed"]["widget"]}
+        output["metadata"]["genmed"].pop("still", None)
+    notebook.metadata["widgets"] = {STATE: VERSION | {"state": kept(place)}}
+
+
+def kept(place: Path) -> dict[str, dict]:
+    """The models of a file of kept sliders, by their names, with their scripts."""
     models = json.loads(lzma.decompress(place.read_bytes()))["models"]
     for model in models.values():
         if _is_ours(model["state"]):
             model["state"] |= _scripts(model["state"]["_anywidget_id"])
-    for output in shown(notebook):
-        output["data"][VIEW] = {"version_major": 2, "version_minor": 0,
-                                "model_id": output["metadata"]["genmed"]["widget"]}
-        output["metadata"]["genmed"].pop("still", None)
-    notebook.metadata["widgets"] = {STATE: {"version_major": 2, "version_minor": 0, "state": models}}
+    return models
+
+
+def page_with(text: str, folder: Path) -> nbformat.NotebookNode | None:
+    """A page in Markdown as a notebook that shows a chapter's widget where `<!-- live CHAPTER CLASS -->` stands.
+
+    None where nothing stands there, or where the chapter beside the page keeps no such widget.
+    """
+    asked = re.search(r"<!-- live (\w+) (\w+) -->\n", text)
+    place = path_for(folder / f"{asked[1]}.ipynb") if asked else None
+    if place is None or not place.exists():
+        return None
+    models = kept(place)
+    found = [name for name, model in models.items() if model["state"].get("_anywidget_id", "").endswith(f".{asked[2]}")]
+    if not found:
+        return None
+    wanted = [found[0], models[found[0]]["state"]["layout"].removeprefix("IPY_MODEL_")]
+    output = nbformat.v4.new_output("display_data", {VIEW: VERSION | {"model_id": found[0]}})
+    cells = [nbformat.v4.new_markdown_cell(text[:asked.start()]),
+             nbformat.v4.new_code_cell("...", outputs=[output], metadata={"tags": ["remove-input"]}),
+             nbformat.v4.new_markdown_cell(text[asked.end():])]
+    state = {STATE: VERSION | {"state": {name: models[name] for name in wanted}}}
+    return nbformat.v4.new_notebook(cells=cells, metadata={
+        "widgets": state, "mystnb": {"execution_mode": "off"}, "kernelspec": {"name": "python3", "display_name": ""},
+        "language_info": {"name": "python"}})
 
 
 def _scripts(name: str) -> dict[str, str]:

@@ -245,7 +245,7 @@ def counts_table(chapters: Sequence[Chapter]) -> str:
 
 def estimate(chapters: Sequence[Chapter], machine: str) -> str:
     """What the minutes are."""
-    ran = (f"Measured on: {machine}, by `make notebooks`: chapters run two at a time." if machine else
+    ran = (f"Seconds of the processor, on one thread, counted by `make notebooks` on: {machine}." if machine else
            "Nothing has been measured yet: `make notebooks` notes the seconds of every section.")
     stars = ", ".join(f"{'★' * stars} {minutes}" for stars, minutes in STARS.items())
     return (f"Reading: {WORDS} words a minute, {FORMULA} seconds for each formula on a line of its own, {FIGURE} for "

@@ -150,6 +150,19 @@ def tiny(tiny_pages, chromium):
 
 
 @pytest.fixture(scope="module")
+def stored(tmp_path_factory, chromium):
+    """The tiny book from stored outputs, with a widget of its chapter on the first page."""
+    folder = tmp_path_factory.mktemp("stored")
+    chapter = tiny_book.write(folder / "chapters") / "01_sliders.ipynb"
+    jupytext.write(jupytext.read(chapter), chapter.with_suffix(".py"), fmt="py:percent")
+    chapter.unlink()
+    notebooks.build(chapter.with_suffix(".py"))
+    intro = tiny_book.INTRO.replace("It has", "<!-- live 01_sliders DiffusionExplorer -->\n\nIt has")
+    (folder / "chapters" / "intro.md").write_text(intro, encoding="utf-8")
+    yield from serve(build(folder, "--source", str(folder / "chapters"), "--execute", "off"), chromium)
+
+
+@pytest.fixture(scope="module")
 def book_pages():
     if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
         skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
@@ -418,6 +431,21 @@ def test_crashed_notebook_and_warnings_are_errors(tmp_path):
         source = one_chapter(tmp_path, cell)
         with pytest.raises(AssertionError, match=message):
             build(tmp_path, "--source", str(source), "--execute", "cache")
+
+
+def test_stored_outputs_have_every_slider_and_the_first_page_draws(stored, tiny):
+    pages = [site.open("01_sliders.html") for site in (stored, tiny)]
+    counts = [[page.locator(kind).count() for kind in (".genmed-panel", "canvas", "input")] for page in pages]
+    assert counts[0] == counts[1] and min(counts[0]) >= 5
+    before = canvas(pages[0])
+    handle(pages[0], 0, 0).focus()
+    pages[0].keyboard.press("ArrowRight")
+    pages[0].wait_for_timeout(500)
+    assert (canvas(pages[0]) != before).any()
+    first = stored.open("intro.html")
+    assert first.locator(".genmed-panel").count() == 1
+    first.wait_for_function("() => document.querySelectorAll('.genmed-film canvas')[1].ariaLabel.includes('drawn')")
+    assert stored.trouble == []
 
 
 # --- what is not published -----------------------------------------------------------------------------------------
