@@ -6,7 +6,7 @@ finds at how many false marks, on phantoms that it never saw and in real films.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -18,15 +18,42 @@ from genmed_core.metrics import load_weights
 SURE = 0.5  # score from which a mark counts
 DOUBT = 0.25  # score below which nothing is seen any more
 APART = 9  # side of the window, pixels, in which only the highest score is a mark
+WIDE = 13  # pixels of the side on which contrast is local
 NEAR = 2.5  # pixels that a mark may lie outside a lesion's disc
 
 
 class Detector(Segmenter):
-    """Films (B, 1, 64, 64) in [0, 1] -> logits (B, 1, 64, 64), high at the centre of a nodule."""
+    """Films (B, 1, 64, 64) in [0, 1] -> logits (B, 1, 64, 64), high at the centre of a nodule.
+
+    A nodule is a few grey levels on a film that spans all of them, so that the network sees local
+    contrast beside the film: what lies above the mean around, over its spread there.
+    """
 
     def __init__(self, widths: Sequence[int] = (16, 24, 32)):
         super().__init__(widths)
+        cast(nn.Sequential, self.first[1])[0] = nn.Conv2d(8, widths[0], 3, padding=1)
         self.last[-2] = nn.Conv2d(widths[0], 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spread = x.std((1, 2, 3), keepdim=True).clamp(min=0.02)
+        flat = (x - x.mean((1, 2, 3), keepdim=True)) / spread
+        return self.heads(torch.cat([flat, local_contrast(x)], 1))
+
+    def heads(self, x: torch.Tensor) -> torch.Tensor:
+        """The U-Net itself, on both pictures of each film."""
+        fine = self.first(x)
+        coarse = self.second(fine)
+        coarse = self.fourth(torch.cat([coarse, self.third(coarse)], 1))
+        return self.last(torch.cat([fine, coarse], 1))
+
+
+def local_contrast(x: torch.Tensor) -> torch.Tensor:
+    """Films (B, 1, H, W) -> how far a pixel lies from the mean of WIDE x WIDE, in their spread."""
+    def around(y: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(F.pad(y, (WIDE // 2,) * 4, mode="replicate"), WIDE, 1)
+
+    off = x - around(x)
+    return off / (around(off.square()).sqrt() + 0.01)
 
 
 class Marks(NamedTuple):

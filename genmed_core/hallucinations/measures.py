@@ -14,7 +14,7 @@ import torch
 
 from genmed_core.audit import anatomy, views
 from genmed_core.audit.folders import SIZE
-from genmed_core.audit.intervals import Interval, bootstrap, median_ratio, share
+from genmed_core.audit.intervals import Interval, bootstrap, share
 from genmed_core.hallucinations.detector import DOUBT, NEAR, SURE, marks, scores, seen_near
 from genmed_core.hallucinations.paired import Lesions
 from genmed_core.metrics import weights_facts
@@ -115,7 +115,8 @@ def erased(truth: Seen, output: Seen, lesions: Lesions, found: dict) -> dict:
     kept = seen_near(output.score, lesions.film, lesions.place, _reach(lesions)) >= DOUBT
     gone = hit & ~kept
     result: dict = {"lost": int(gone.sum()), "of": int(hit.sum()),
-                    "films": lesions.film[gone].unique().tolist()}
+                    "films": lesions.film[gone].unique().tolist(),
+                    "places": _places(lesions.film[gone], lesions.place[gone])}
     if not hit.any():
         return result | {"value": None, "low": None, "high": None, "counted": None}
     counted = share(int(gone.sum()), int(hit.sum()))
@@ -140,8 +141,14 @@ def invented(truth: Seen, output: Seen, lesions: Lesions, found: dict) -> dict:
     counted = share(len(films), n)
     seen = {key: value * max(1 - found["by_chance"], 0.1)
             for key, value in found["sensitivity"].items()}
-    return {"marks": int(new.sum()), "films": films.tolist(), "per_film": int(new.sum()) / n,
-            "counted": counted, **_over(counted, seen)}
+    places = _places(mark.film[new], mark.place[new])
+    return {"marks": len(places), "films": films.tolist(), "per_film": len(places) / n,
+            "places": places, "counted": counted, **_over(counted, seen)}
+
+
+def _places(film: torch.Tensor, place: torch.Tensor) -> list[tuple[int, float, float]]:
+    """[(film, row, column)], for a page to show."""
+    return [(i, *where) for i, where in zip(film.tolist(), place.tolist())]
 
 
 def _over(counted: Interval, seen: Interval) -> Interval:
@@ -171,8 +178,8 @@ def healthy(n: int, lesions: Lesions) -> torch.Tensor:
 def altered(truth: Seen, output: Seen, lesions: Lesions, rng: np.random.Generator) -> dict:
     """Change outside lesions, root mean square in levels of 255, over that of the floor.
 
-    The floor is the truth softened by FLOOR pixels. -> "ratio": interval of the ratio of medians;
-    "levels" and "floor": medians; "regions": medians in lungs, heart and elsewhere and their floor.
+    The floor is the truth softened by FLOOR pixels. -> "ratio": interval of the ratio of means over
+    films; "levels" and "floor": both means; "regions": those of lungs, heart and elsewhere.
     """
     outside = healthy(len(truth.images), lesions).float()
     images, floor = truth.images.float(), softened(truth.images).float()
@@ -185,10 +192,14 @@ def altered(truth: Seen, output: Seen, lesions: Lesions, rng: np.random.Generato
     lung, heart = truth.organs[:, :2].sum(1, keepdim=True) > 0.5, truth.organs[:, 2:] > 0.5
     regions = {"lungs": lung, "heart": heart, "elsewhere": ~lung & ~heart}
     both = change(outputs, outside), change(floor, outside)
-    return {"ratio": median_ratio(*both, rng), "levels": float(np.median(both[0])),
-            "floor": float(np.median(both[1])),
-            "regions": {name: {"levels": float(np.median(change(outputs, outside * where))),
-                               "floor": float(np.median(change(floor, outside * where)))}
+
+    def ratio(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return x.mean(-1) / y.mean(-1).clip(1e-6)
+
+    return {"ratio": bootstrap(ratio, both, rng), "levels": float(both[0].mean()),
+            "floor": float(both[1].mean()),
+            "regions": {name: {"levels": float(change(outputs, outside * where).mean()),
+                               "floor": float(change(floor, outside * where).mean())}
                         for name, where in regions.items()}}
 
 

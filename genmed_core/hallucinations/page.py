@@ -22,6 +22,7 @@ TITLE = "What was erased, what was invented"
 WARNING = ("This page shows the films that were measured. Keep it where they may be kept, and pass "
            "it on to nobody who may not see them.")
 SHOWN = 12  # films of each kind
+RING = 6.0  # radius, pixels
 OWN_STYLE = """
 .pairs{grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr))}
 """
@@ -67,18 +68,29 @@ def _plots(report: dict) -> Iterator[str]:
 
 
 def _films(report: dict, pairs: Paired, key: str) -> str:
-    """The first films whose lesions were erased, or in which some were invented."""
-    names = report["output"][key]["films"]
+    """The first films whose lesions were erased, or in which some were invented, ringed."""
+    names, places = report["output"][key]["films"], report["output"][key]["places"]
+    if not names:
+        return "<p>None was counted.</p>"
     rest = f" The first {SHOWN} are shown; the JSON names all." * (len(names) > SHOWN)
     sides = [("truth", pairs.truth), ("output", pairs.output)]
     sides += [("input", pairs.input)] if pairs.input is not None else []
     order = ", ".join(name for name, _ in sides)
     intro = f"<p>{len(names)} films.{rest} From left to right: {order}.</p>"
-    figures = [_figure(name, pairs.names.index(name), sides) for name in names[:SHOWN]]
+    figures = []
+    for name in names[:SHOWN]:
+        at = [(row, column) for film, row, column in places if film == name]
+        shown = [(side, ringed(images[pairs.names.index(name)], at)) for side, images in sides]
+        pictures = "".join(picture(image, f"{side} {name}") for side, image in shown)
+        figures.append(f"<figure><div class=two>{pictures}</div><figcaption>{escape(clean(name))}"
+                       "</figcaption></figure>")
     return f"{intro}<div class=pairs>{''.join(figures)}</div>"
 
 
-def _figure(name: str, row: int, sides: list[tuple[str, torch.Tensor]]) -> str:
-    pictures = "".join(picture(images[row], f"{side} {name}") for side, images in sides)
-    return (f"<figure><div class=two>{pictures}</div><figcaption>{escape(clean(name))}"
-            "</figcaption></figure>")
+def ringed(image: torch.Tensor, places: list[tuple[float, float]]) -> torch.Tensor:
+    """A film (1, H, W) uint8 with a white ring around each place (row, column)."""
+    out, side = image.clone(), torch.arange(image.shape[-1])
+    for row, column in places:
+        off = ((side[:, None] - row).square() + (side - column).square()).sqrt() - RING
+        out[0][off.abs() < 0.5] = 255
+    return out

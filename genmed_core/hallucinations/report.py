@@ -10,7 +10,7 @@ from genmed_core.audit.questions import Finding, Question, beyond, judge, short_
 from genmed_core.hallucinations.measures import Seen, lesions_of, measure
 from genmed_core.hallucinations.paired import Lesions, Paired
 
-BARS = {"sensitivity": 0.6, "erased": 0.05, "invented": 0.05, "lost": 0.05, "organs": 0.02}
+BARS = {"sensitivity": 0.3, "erased": 0.05, "invented": 0.05, "lost": 0.05, "organs": 0.02}
 MARKS = {"pass": "ok  ", "fail": "FAIL", "unclear": "?   "}
 NOT_TESTED = (
     "lesions that the detector does not find: small, faint, behind heart or diaphragm, or of "
@@ -45,6 +45,7 @@ def hallucinations(pairs: Paired, *, seed: int = 0,
     for one in filter(None, (report["output"], report["input"])):
         for key in ("erased", "invented"):
             one[key]["films"] = [pairs.names[i] for i in one[key]["films"]]
+            one[key]["places"] = [(pairs.names[i], *at) for i, *at in one[key]["places"]]
     tell("done", 1.0)
     return report | {"verdicts": judge(report, QUESTIONS), "not_tested": list(NOT_TESTED)}
 
@@ -76,8 +77,9 @@ def _notes(pairs: Paired, found: dict) -> Iterator[str]:
     if blank := int((flat.amin(1) == flat.amax(1)).sum()):
         yield f"{blank} of {n} outputs are of one grey level"
     if pairs.lesions is None:
-        yield ("nobody said where lesions are: the detector's marks in the truth stand for them, "
-               "and its sensitivity is that on phantoms")
+        yield ("nobody said where lesions are: the detector's marks in the truth stand for them. "
+               "False ones are among them, which a model rarely erases, so that the share erased "
+               "comes out too low; its sensitivity is that on phantoms")
     if n < 200:
         yield "fewer than 200 pairs: the intervals are wide, little can pass"
 
