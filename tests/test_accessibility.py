@@ -81,7 +81,7 @@ def test_a_frame_slider_announces_the_label_not_its_index(page):
         page.keyboard.press("ArrowRight")
         page.wait_for_function("(k) => models[1].get('values')[0] === k", arg=DISEASES.index(disease))
         page.wait_for_timeout(60)
-        assert controls(page)[7] == ("slider", "class", disease)
+        assert controls(page)[8] == ("slider", "class", disease)
         assert page.get_by_role("img", name=f"film, class {disease}").count() == 1
 
 
@@ -101,7 +101,7 @@ def test_play_moves_to_the_end_and_says_what_it_will_do(page):
 def test_every_slider_is_reached_by_tab(page):
     page.evaluate("() => document.activeElement.blur()")
     reached = set()
-    for _ in range(11):
+    for _ in range(16):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.tagName + document.activeElement.id"))
     assert len([name for name in reached if name.startswith("INPUT")]) == 8
