@@ -1,6 +1,6 @@
 """Open JupyterLab on the reader's own copies of the chapters, in my_chapters/, which git does not see.
 
-    python jupyter_book_config/lab.py                 copy what is new, then open chapter 1
+    python jupyter_book_config/lab.py                 copy what is new, then open the start page
     python jupyter_book_config/lab.py --no-browser    further words go to JupyterLab
 
 What the reader changed there is never overwritten: where the book has a newer version, it is put beside the reader's
@@ -10,35 +10,61 @@ as NAME-book.ipynb, and a line says so. `.book.json` in the folder remembers wha
 import hashlib
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jupytext
 import nbformat
 from notebooks import CHAPTERS, ChapterError, read_notebook
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 MINE = ROOT / "my_chapters"
+START = "00_start.ipynb"
 LISTED = {"README.md", "data", "my_chapters", "runs"}  # what JupyterLab's file browser shows of the repository
 PAGES = (".md", ".svg", ".png", ".jpg")
 
 
 def book(chapters: Path) -> Iterator[tuple[str, str, bytes]]:
     """What a reader gets: each file's place, the version that the book has of it, and what is written."""
+    titles = {}
     for path in sorted(chapters.rglob("*")):
         place = path.relative_to(chapters)
         if any(part.startswith((".", "_")) for part in place.parts):  # checkpoints, a build
             continue
         if path.suffix == ".ipynb":
             try:
-                yield place.as_posix(), sha256(path.read_bytes()), as_opened(read_notebook(path))
+                notebook = read_notebook(path)
             except ChapterError as problem:
                 print(f"note: {problem}: it is left out", file=sys.stderr)
+                continue
+            titles[place.as_posix()] = title(notebook, path.stem)
+            yield place.as_posix(), sha256(path.read_bytes()), as_opened(notebook)
         elif path.suffix in PAGES:
             yield place.as_posix(), sha256(path.read_bytes()), path.read_bytes()
     guide = (HERE / "my_chapters.md").read_bytes()
     yield "README.md", sha256(guide), guide
+    start = start_page(titles)
+    yield START, sha256(start), start
+
+
+def title(notebook: nbformat.NotebookNode, name: str) -> str:
+    """A notebook's first heading; its name where there is none."""
+    heading = re.search(r"^# (.+)$", notebook.cells[0].source if notebook.cells else "", re.M)
+    return heading[1] if heading else name
+
+
+def start_page(titles: dict[str, str]) -> bytes:
+    """The notebook that is opened first: something that moves, and the way to the chapters."""
+    links = "\n".join(f"- [{heading}]({place})" for place, heading in titles.items() if "/" not in place)
+    notebook = jupytext.reads((HERE / "lab" / "start.py").read_text(encoding="utf-8"), fmt="py:percent")
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"start-{number}"
+        cell.source = cell.source.replace("CHAPTERS", links)
+    return as_opened(notebook)
 
 
 def as_opened(notebook: nbformat.NotebookNode) -> bytes:
@@ -101,7 +127,20 @@ def settings(root: Path = ROOT, mine: Path = MINE) -> list[str]:
     hidden += ["__pycache__", "*.pyc", "*~", "weights", "figures"]
     return [f"--ServerApp.root_dir={root}", f"--ContentsManager.hide_globs={sorted(set(hidden))!r}",
             f"--LabApp.app_settings_dir={HERE / 'lab' / 'settings'}",
+            f"--LabApp.workspaces_dir={workspaces(mine)}",
             *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+
+
+def workspaces(mine: Path) -> Path:
+    """Where JupyterLab remembers what is open, for this folder alone: nothing of another project's turns up here.
+
+    The first time, the page's headings stand open on the right.
+    """
+    folder = mine / ".lab"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        shutil.copy(HERE / "lab" / "workspace.json", folder / "default-37a8.jupyterlab-workspace")
+    return folder
 
 
 def main(options: list[str]) -> None:
@@ -114,7 +153,7 @@ def main(options: list[str]) -> None:
     from jupyterlab.labapp import LabApp
 
     sys.argv = ["jupyter-lab"]
-    sys.exit(LabApp.launch_instance([*settings(), *options, str(MINE / "01_autoencoder.ipynb")]))
+    sys.exit(LabApp.launch_instance([*settings(), *options, str(MINE / START)]))
 
 
 if __name__ == "__main__":
