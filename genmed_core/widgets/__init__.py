@@ -8,7 +8,8 @@ plain function, for the picture it shows: `explorer.decode(z, y)`, `slider.frame
 `grid.frame(row, column)`; `show(...)` also moves the sliders there.
 
 panel.py holds what they share, and widgets.js draws them.  A new slider kind is a subclass of
-`Panel`, or of `Frames` where the pictures are ready-made.
+`Panel`, or of `Frames` where the pictures are ready-made.  Where every control stands is in the
+page's address (address.js), so that "Copy link" gives a link that leads there.
 
 The engine: compile.py records what a network computes, `compile_network(unet, x=..., t=..., y=...)`
 for any of the chapters' networks; engine.js runs the program in a worker, twin.py in torch;
