@@ -10,14 +10,14 @@ otherwise, noisy and softened as for the segmenter.
 import genmed_core  # noqa: F401  (first: sets how OpenMP threads wait)
 import torch
 from torch.nn import functional as F
-from train_segmenter import disturbed, generator
 
 from genmed_core import kernels, metrics, runtime, train
 from genmed_core.audit import views
 from genmed_core.hallucinations import detector
 from genmed_core.synthetic import pairs, phantom
 
-SEED, PATIENTS, CHECKED, STEPS, BATCH = 0, 700, 200, 1200, 32
+SEED, PATIENTS, CHECKED, STEPS, BATCH = 0, 700, 200, 3000, 32
+generator = torch.Generator().manual_seed(SEED)
 WIDE, WEIGHT = 1.5, 30.0  # of the target's peak, pixels; of a centre against the ground
 
 
@@ -41,10 +41,19 @@ def peaks(discs):
     return torch.exp(-(row[:, :, None] + column[:, None]) / (2 * WIDE**2))[:, None]
 
 
+def otherwise(films):
+    """Films of another exposure, half of them noisy, a quarter softened."""
+    n = len(films)
+    films = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.25, views.softened(films, 0.8), films)
+    films = views.exposed(films, generator, strength=0.7, noise=0.0)
+    noise = 0.04 * (2 * torch.rand(n, 1, 1, 1, generator=generator) - 1).clamp_min(0)
+    return (films + noise * torch.randn(films.shape, generator=generator)).clamp(0, 1)
+
+
 def loss_fn(batch):
-    pose = views.random_pose(len(batch.x), generator, turn=12, zoom=1.25, shift=0.1)
+    pose = views.random_pose(len(batch.x), generator, turn=10, zoom=1.15, shift=0.08)
     both = views.placed(torch.cat([batch.x, targets[batch.y]], 1), pose)
-    films, target = disturbed(both[:, :1]), both[:, 1:]
+    films, target = otherwise(both[:, :1]), both[:, 1:]
     with runtime.autocast("cpu"):
         logits = model(films).float()
     return F.binary_cross_entropy_with_logits(logits, target, weight=1 + WEIGHT * target), {}

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from genmed_core.audit.anatomy import Segmenter
 from genmed_core.metrics import load_weights
 
-SURE = 0.5  # score from which a mark counts
-DOUBT = 0.25  # score below which nothing is seen any more
+SURE = 0.65  # score from which a mark counts
+DOUBT = 0.4  # score below which nothing is seen any more
 APART = 9  # side of the window, pixels, in which only the highest score is a mark
 WIDE = 13  # pixels of the side on which contrast is local
 NEAR = 2.5  # pixels that a mark may lie outside a lesion's disc
