@@ -755,6 +755,19 @@ sharpened, offset = metrics.calibrate(on_val, on_pool[:len(on_val)])
 print(f"calibrated: log-odds = {sharpened:.2f} s {offset:+.2f}")
 
 # %% [markdown]
+# Bring your own digit before the critic. It scores above most of the samples, though no training set has your hand. But
+# draw a plain cross: that beats most of the samples too. The critic has learned what its generator's drawings lack, not
+# what a digit is.
+
+# %%
+pad = widgets.Pad(widgets.Score(C, x_val, pool, heading="Our critic"), start=4,
+                  caption="Draw a digit, and hear the critic")
+print(pad.describe())
+
+# %%
+pad
+
+# %% [markdown]
 # The factor is well above 1, as the penalty lets us expect. Now choose the share to keep on validation images, and
 # report on test images. The last row, for comparison, takes the score as it is.
 
