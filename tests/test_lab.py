@@ -2,11 +2,7 @@
 
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -143,56 +139,6 @@ def test_the_start_page_leads_to_every_chapter_by_its_title(chapters, tmp_path):
     assert "CHAPTERS" not in str(start.cells)
     for name in ("intro.md", "README.md"):
         assert f"]({name})" in start.cells[-1].source and (tmp_path / "mine" / name).exists()
-
-
-@pytest.fixture(scope="module")
-def fresh_lab(tmp_path_factory):
-    """JupyterLab on a fresh copy of the book, as `make lab` starts it; its address and when it was started."""
-    copy = tmp_path_factory.mktemp("fresh")
-    for name in ("chapters", "jupyter_book_config"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.py~"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(copy / "jupyter_book_config" / "lab.py"), "--no-browser", f"--port={port}"]
-    begun = time.monotonic()
-    with subprocess.Popen(command, env=os.environ | {"JUPYTER_TOKEN": "t"}, cwd=copy, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as server:
-        while server.poll() is None:
-            with socket.socket() as trial:
-                if trial.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-        yield f"http://localhost:{port}/lab/tree/my_chapters/{lab.START}?token=t", begun
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def test_the_first_slider_moves_on_the_start_page(fresh_lab, browser):
-    """What a student sees, and how long it takes: nothing to dismiss, her files alone, one cell to run."""
-    address, begun = fresh_lab
-    page = browser.new_context(viewport={"width": 1300, "height": 850}).new_page()
-    page.set_default_timeout(180_000)
-    page.goto(address)
-    page.locator(".jp-Notebook .jp-CodeCell").first.click()
-    listed = [name.split("\n")[0] for name in page.locator(".jp-DirListing-item").all_inner_texts()]
-    assert listed[0] == lab.START and all(name.endswith((".ipynb", ".md")) for name in listed)
-    assert {path.name for path in (ROOT / "chapters").glob("*.ipynb")} < set(listed)
-    page.locator(".jp-TableOfContents-content").get_by_text("Where to go").wait_for()  # the headings stand beside it
-    page.keyboard.press("Shift+Enter")
-    slider = page.locator(".genmed-panel input[type=range]").first
-    slider.wait_for()
-    before = slider.get_attribute("aria-valuetext")
-    slider.press("ArrowRight")
-    page.wait_for_function("() => document.querySelector('.genmed-film canvas').getAttribute('aria-label') !== "
-                           "'Noise to begin with'")
-    assert slider.get_attribute("aria-valuetext") != before
-    print(f"the first slider moved {time.monotonic() - begun:.0f} s after JupyterLab was started")
-    assert page.locator(".jp-Dialog, .Toastify__toast").count() == 0, "something asks to be dismissed"
-    page.context.close()
 
 
 def test_lab_shows_nothing_of_what_only_the_tests_need():
