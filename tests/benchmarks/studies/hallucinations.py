@@ -135,7 +135,7 @@ def painted(films, generator):
 
 def real():
     """Marks in real films as they are, and how many painted nodules are found; None without films."""
-    from genmed_core.radiographs import find_database, read_database
+    from genmed_core.radiographs import CXR_CLASSES, find_database, read_database
 
     place = os.environ.get("GENMED_DATA") and find_database(Path(os.environ["GENMED_DATA"]))
     if not place:
@@ -145,8 +145,8 @@ def real():
     marked = torch.bincount(detector.marks(score).film, minlength=len(score))
     classes = {name: {"films": int((films.labels == i).sum()),
                       "marks": marked[films.labels == i].float().mean().item()}
-               for i, name in enumerate(films.classes)}
-    normal = films.images[films.labels == list(films.classes).index("Normal")]
+               for i, name in enumerate(CXR_CLASSES) if (films.labels == i).any()}
+    normal = films.images[films.labels == CXR_CLASSES.index("Normal")]
     use, images, discs = painted(normal, torch.Generator().manual_seed(0))
     rows = torch.arange(len(images))
     reach = discs[:, 2] + detector.NEAR
