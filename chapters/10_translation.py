@@ -115,8 +115,8 @@ plots.show_rows({"truth x": truth[ill], "quarter dose y": low[ill], "y − x, ×
 # for the mixed term has the mean zero. The first part is nobody's fault; the second vanishes at $\hat x = \mu$. And
 # the mean of many sharp films is not a sharp film: where an edge may lie here or there, the mean shows a ramp.
 #
-# **Absolute errors ask for the median**, pixel by pixel: the derivative of $\mathbb{E}|x - \hat x|$ is $P(x < \hat x)
-# - P(x > \hat x)$, which vanishes where both are one half.
+# **Absolute errors ask for the median**, pixel by pixel: the derivative of $\mathbb{E}|x - \hat x|$ is the difference
+# $P(x < \hat x) - P(x > \hat x)$, which vanishes where both are one half.
 #
 # Neither has to be a film that a patient could have.
 
