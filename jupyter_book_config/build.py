@@ -346,7 +346,7 @@ def course_of(source: Path, path: Path | None) -> course.Course:
         raise BookError(str(problem)) from None
 
 
-def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "cache",
+def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "off",
           edition: str | None = None, chapters: Sequence[str] = (), course_file: Path | None = None,
           stills: bool = False) -> Path:
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook.
@@ -388,8 +388,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--execute", choices=["cache", "off"], default="cache",
-                        help="run the notebooks whose outputs are not cached, or take the stored outputs")
+    parser.add_argument("--execute", choices=["cache", "off"], default="off",
+                        help="run the notebooks whose outputs are not cached, or take the stored outputs (default)")
     parser.add_argument("--course", type=Path, metavar="FILE",
                         help="your course file, a changed copy of jupyter_book_config/course.yml")
     parser.add_argument("--edition", choices=editions.EDITIONS,

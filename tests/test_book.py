@@ -1,10 +1,10 @@
 """The built pages in a real browser: the sliders move the pictures, with no kernel and no other host.
 
 The pages are served from this machine under CONTENT_POLICY; whatever asks for another host is blocked and counted
-as a failure. The tiny book needs no training and holds every kind of slider; after it come the real chapters, built
-with a fiftieth of their training (GENMED_BUDGET=0.02, unless it is set). Without Chromium these tests are skipped, and
-say so; without npm and a network the scripts cannot be bundled, which is said as well. Real chapters are left out
-as well when the tests begin after GENMED_SITE_UNTIL, in seconds since 1970: on a slow machine CI would run out of time.
+as a failure. The tiny book needs no training and holds every kind of slider; after it come the real chapters, from
+their stored outputs and kept sliders. Without Chromium these tests are skipped, and say so; without npm and a network
+the scripts cannot be bundled, which is said as well. Real chapters are left out as well when the tests begin after
+GENMED_SITE_UNTIL, in seconds since 1970: on a slow machine CI would run out of time.
 """
 
 import base64
@@ -56,11 +56,10 @@ def skip_loudly(reason):
     pytest.skip(reason)
 
 
-def build(out, *options, budget=None):
+def build(out, *options):
     """Build a book into out; returns the folder of its pages."""
-    environment = os.environ | ({"GENMED_BUDGET": budget} if budget else {})
     command = [sys.executable, str(ROOT / "jupyter_book_config" / "build.py"), "--out", str(out), *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
     return out / "_build" / "html"
 
@@ -166,8 +165,7 @@ def stored(tmp_path_factory, chromium):
 def book_pages():
     if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
         skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
-    # Kept between runs: the outputs of so little training are cached beside those of the whole.
-    return build(ROOT / "_build" / "test", "--execute", "cache", budget=os.environ.get("GENMED_BUDGET", "0.02"))
+    return build(ROOT / "_build" / "test")
 
 
 @pytest.fixture(scope="module")

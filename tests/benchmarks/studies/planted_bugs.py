@@ -41,7 +41,18 @@ class Bug(NamedTuple):
 
 ONE_DRAW, BY_HAND = "minus the bound of one draw", "gradient of the loss against"
 V_TRUE = "loss of the v of the true image"
+STAGE_ONE, STANDARDISED = "loss of stage one, over its definition", "between latents and standardised latents"
+SPREAD = "spread of the latents that the denoiser learns"
+ON_SQUARED = "trained on squared as a share of trained on absolute"
 BUGS = [
+    Bug("01", "the noisy image is the target", "F.mse_loss(model(spoil(x, level)), x)",
+        "(lambda noisy: F.mse_loss(model(noisy), noisy))(spoil(x, level))", ("best linear denoiser's",), 1.0),
+    Bug("01", "no noise while a denoiser learns", "level = worst * torch.rand(len(x), 1, 1, 1, device=x.device)",
+        "level = 0.0 * worst", ("best linear denoiser's",), 1.0),
+    Bug("01", "no gradient through the units kept", "scatter(1, kept.indices, kept.values)\n\n\ntorch",
+        "scatter(1, kept.indices, kept.values.detach())\n\n\ntorch", ("k-sparse error",), 1.0),
+    Bug("01", "the squared error where the absolute was meant", "return F.l1_loss(model(x), x)",
+        "return F.mse_loss(model(x), x)", (ON_SQUARED,), 1.0),
     Bug("02", "variance for standard deviation", "torch.randn_like(mu) * torch.exp(0.5 * logvar)  # (2.8)",
         "torch.randn_like(mu) * torch.exp(logvar)", (BY_HAND, ONE_DRAW)),
     Bug("02", "standard deviation for variance", "0.5 * (mu**2 + logvar.exp() - 1 - logvar).sum(1)",
@@ -104,6 +115,19 @@ BUGS = [
         "device=x0.device) > drop, model.null", ("share of labels left out",)),
     Bug("08", "wrong sign of the guidance", "guidance if inside else None, unet.null",
         "-guidance if inside and guidance else None, unet.null", ("guidance of a known network",)),
+    Bug("09", "the KL is halved", "kl = metrics.gaussian_kl(mu, logvar).flatten(1).sum(1).mean()\n        return (off",
+        "kl = 0.5 * metrics.gaussian_kl(mu, logvar).flatten(1).sum(1).mean()\n        return (off", (STAGE_ONE,)),
+    Bug("09", "the KL is a mean over the code",
+        "metrics.gaussian_kl(mu, logvar).flatten(1).sum(1).mean()\n        return",
+        "metrics.gaussian_kl(mu, logvar).mean()\n        return", (STAGE_ONE,)),
+    Bug("09", "the grey values are a mean over pixels", "(x - x_hat).abs().flatten(1).sum(1).mean()\n        kl",
+        "(x - x_hat).abs().mean()\n        kl", (STAGE_ONE,)),
+    Bug("09", "films left in [0, 1]",
+        "x = to_signed(batch.x)\n        with runtime.autocast(x.device):\n            x_hat",
+        "x = batch.x\n        with runtime.autocast(x.device):\n            x_hat", (STAGE_ONE,)),
+    Bug("09", "latents not scaled", "scaled = (z_train - m) / s", "scaled = z_train - m", (SPREAD, STANDARDISED)),
+    Bug("09", "the mean of the latents left in", "scaled = (z_train - m) / s", "scaled = z_train / s",
+        (SPREAD, STANDARDISED)),
 ]
 
 
