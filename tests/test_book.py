@@ -692,6 +692,32 @@ def test_every_slider_moves_its_picture(book, name):
 
 @pytestmark_real
 @pytest.mark.parametrize("name", CHAPTERS)
+def test_every_pad_answers_to_a_digit(book, name):
+    """All networks of a pad run on the built page: what they say changes from one ready digit to another."""
+    book.trouble.clear()
+    page = book.open(f"{name}.html")
+    pads = page.locator(".genmed-panel:has(.genmed-desk)")
+    if not pads.count():
+        pytest.skip("no pad on this page")
+    for k in range(pads.count()):
+        pad, said = pads.nth(k), []
+        pad.scroll_into_view_if_needed()
+        for digit in (1, 7):
+            pad.locator("select").select_option(index=1 + digit)
+            for _ in range(PATIENCE // 200):
+                words = pad.locator(".genmed-note[role=status]").inner_text()
+                if words and words not in said:
+                    break
+                page.wait_for_timeout(200)
+            said.append(words)
+        assert said[0] != said[1], said
+        assert not [words for words in said if "do not run" in words], said
+    page.context.close()
+    assert not book.trouble, "\n".join(book.trouble)
+
+
+@pytestmark_real
+@pytest.mark.parametrize("name", CHAPTERS)
 def test_decoded_pictures_equal_the_trained_decoder(book, name):
     models = book.widget_state(f"{name}.html").values()
     decoders = [program_of(model) for model in models if model["state"].get("view") == "decoder"]

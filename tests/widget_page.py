@@ -51,9 +51,9 @@ def pack(value):
 
 
 def write(path, *widgets):
-    """Write a page that shows the widgets; returns its file:// address."""
+    """Write a page that shows the widgets; returns its file:// address. Names are sorted, as in a saved notebook."""
     states = [{key: pack(value) for key, value in widget.get_state().items() if key != "layout"} for widget in widgets]
-    data = json.dumps(states, default=str).replace("</", "<\\/")
+    data = json.dumps(states, default=str, sort_keys=True).replace("</", "<\\/")
     html = PAGE.replace("POLICY", POLICY).replace("CSS", widgets[0]._css).replace("WIDGETS", data)
     path.write_text(html, encoding="utf-8")
     return path.as_uri()

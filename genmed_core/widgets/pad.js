@@ -398,7 +398,7 @@ VIEWS.pad = function padView(model, place) {
   const small = tile(84, "Your digit as MNIST has it, 28 by 28 pixels");
 
   const readings = model.get("readings").map(({ kind, heading, settings, programs }) => {
-    const nets = Object.fromEntries(Object.entries(programs).map(([name, graph]) => [name, engine.load(graph, weights.shift())]));
+    const nets = Object.fromEntries(programs.map(([name, graph]) => [name, engine.load(graph, weights.shift())]));
     const { nodes, update } = READINGS[kind](settings, nets, shared, () => look());
     const node = element("div", { className: `genmed-reading genmed-reading-${kind}` },
                          element("p", { className: "genmed-heading" }, heading), ...nodes);

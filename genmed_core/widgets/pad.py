@@ -209,4 +209,5 @@ def read(image: torch.Tensor | np.ndarray) -> tuple[int, torch.Tensor]:
 def _stated(reading):
     """A reading as the page has it; its weights travel on their own."""
     return {"kind": reading.kind, "heading": reading.heading, "settings": reading.settings,
-            "programs": {name: program.graph for name, program in reading.programs.items()}}
+            # pairs, for the weights are in their order, and files sort what has names
+            "programs": [[name, program.graph] for name, program in reading.programs.items()]}
