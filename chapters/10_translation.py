@@ -572,13 +572,14 @@ fig
 
 # %% [markdown]
 # **Figure 10.3.** Distance from the truth against likeness to true films, for every output. The upper left corner is
-# bad in both; nothing real lies in the lower right one. The best restorers lie on the right, and where the two paths
-# go down from them, likeness is bought with decibels.
+# bad in both; nothing real lies in the lower right one. The best restorers lie on the right; two paths lead down from
+# them, to outputs that look more like films.
 
 # %% [markdown]
-# That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 a step along either path from its
-# right end gains likeness and loses decibels. The white noise of the cheat loses both. The road also says which film
-# to take: none. The mean is the best answer to "how bright is this pixel", a draw to "what could this patient look
+# That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 every step along the road from the
+# mean to a draw gains likeness and pays in decibels. The critic's first step is nearly free, for least squares and
+# absolute errors were not at the best that can be had, the next ones are not, and its last, too much weight, loses
+# both, as the white noise of the cheat does. The road also says which film to take: none. The mean is the best answer to "how bright is this pixel", a draw to "what could this patient look
 # like", and a reader who wants to find nodules has asked a third question.
 
 # %% [markdown]
