@@ -579,8 +579,9 @@ fig
 # That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 every step along the road from the
 # mean to a draw gains likeness and pays in decibels. The critic's first step is nearly free, for least squares and
 # absolute errors were not at the best that can be had, the next ones are not, and its last, too much weight, loses
-# both, as the white noise of the cheat does. The road also says which film to take: none. The mean is the best answer to "how bright is this pixel", a draw to "what could this patient look
-# like", and a reader who wants to find nodules has asked a third question.
+# both, as the white noise of the cheat does. The road also says which film to take: none. The mean is the best answer
+# to "how bright is this pixel", a draw to "what could this patient look like", and a reader who wants to find nodules
+# has asked a third question.
 
 # %% [markdown]
 # ## Erased and invented
