@@ -18,16 +18,16 @@ def stored():
 
 
 def test_samples_are_shown_only_if_all_of_privacy_passes():
-    assert real_films.refusals(verdicts("pass", "pass", "pass", "pass")) == []
-    assert len(real_films.refusals(verdicts("pass", "pass", "fail", "unclear"))) == 2, "unclear is not a pass"
-    assert len(real_films.refusals(verdicts("unclear", "pass", "pass", "pass"))) == 1, "the control counts too"
-    assert "did not ask" in real_films.refusals(verdicts("pass", "pass", "pass", "pass")[:3])[0]
+    assert real_films.refusals(verdicts("pass", "pass", "pass", "pass", "pass")) == []
+    assert len(real_films.refusals(verdicts("pass", "pass", "fail", "unclear", "pass"))) == 2, "unclear is not a pass"
+    assert len(real_films.refusals(verdicts("unclear", "pass", "pass", "pass", "pass"))) == 1, "the control counts too"
+    assert "did not ask" in real_films.refusals(verdicts("pass", "pass", "pass", "pass", "pass")[:3])[0]
 
 
 def test_a_refused_set_leaves_no_picture_and_the_page_says_why():
-    passing = {"verdicts": verdicts("pass", "pass", "pass", "pass")}
+    passing = {"verdicts": verdicts("pass", "pass", "pass", "pass", "pass")}
     assert "real_films.png" in real_films.pictures(passing)
-    refused = real_films.pictures({"verdicts": verdicts("pass", "unclear", "pass", "pass")})
+    refused = real_films.pictures({"verdicts": verdicts("pass", "unclear", "pass", "pass", "pass")})
     assert ".png" not in refused and real_films.PRIVACY[1] in refused
 
 

@@ -23,7 +23,8 @@ CHAPTERS = Path(__file__).resolve().parent.parent.parent / "chapters"
 CHAPTER, PAGE = CHAPTERS / "09_ldm_cxr.py", CHAPTERS / "real_films.md"
 JSON, PICTURE = CHAPTERS / "figures" / "real_films.json", CHAPTERS / "figures" / "real_films.png"
 PRIVACY = ("Is the held-out set a fair control?", "Are they closer to training images?",
-           "Are there copies of training images?", "Can membership be inferred?")
+           "Are there copies of training images?", "Can membership be inferred?",
+           "Do samples resemble training images?")
 PRIVACY_FIGURES = ("closer", "control", "ratio_train", "membership", "hits_1", "hits_01", "close", "close_held_out",
                    "embedded_close", "embedded_close_held_out", "authenticity", "authenticity_held_out")
 MEASURES = {"fd": "Fréchet", "kid": "kernel", "recall": "recall", "coverage": "coverage",
@@ -67,7 +68,7 @@ def compared(names):
     """How the generators compare, by the chapter's ruler."""
     rows = {name: q["synthetic"] | {"train_seconds": names["entries"][name][2]} for name, q in names["scores"].items()}
     return {"machine": names["runtime"].machine(), "floor": names["scores"]["latent diffusion"]["floor"],
-            "compared": rows}
+            "compared": rows, "compared_with": len(names["held_out"])}
 
 
 def audited(names):
@@ -99,7 +100,7 @@ def tables(found):
         cells = [f"{q[k]:.2f}" for k in (*MEASURES, "neighbour")] + [f"{q['train_seconds']:.0f} s"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     n = found["counts"]
-    lines += ["", f"{n['synthetic']} samples against {n['held-out']} held-out films; {n['train']} films to learn from "
+    lines += ["", f"{n['synthetic']} samples against {found['compared_with']} held-out films; {n['train']} films to learn from "
                   f"({', '.join(f'{c} {k}' for k, c in found['classes'].items() if c)}). Seed {found['seed']}. "
                   f"Reconstructions by the map of latents: {found['decibels']:.1f} dB. Machine: {found['machine']}."]
     audited = ["| question | answer | because |", "|:--|:--|:--|"]
