@@ -100,8 +100,9 @@ def tables(found):
         cells = [f"{q[k]:.2f}" for k in (*MEASURES, "neighbour")] + [f"{q['train_seconds']:.0f} s"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     n = found["counts"]
-    lines += ["", f"{n['synthetic']} samples against {found['compared_with']} held-out films; {n['train']} films to learn from "
-                  f"({', '.join(f'{c} {k}' for k, c in found['classes'].items() if c)}). Seed {found['seed']}. "
+    classes = ", ".join(f"{count} {name}" for name, count in found["classes"].items() if count)
+    lines += ["", f"{n['synthetic']} samples against {found['compared_with']} held-out films; {n['train']} films to "
+                  f"learn from ({classes}). Seed {found['seed']}. "
                   f"Reconstructions by the map of latents: {found['decibels']:.1f} dB. Machine: {found['machine']}."]
     audited = ["| question | answer | because |", "|:--|:--|:--|"]
     audited += [f"| {v['question']} | {v['answer']}{'' if v['verdict'] == 'pass' else ' ⚑'} | {v['because']} |"
