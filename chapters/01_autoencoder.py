@@ -27,7 +27,7 @@
 # - test whether a code helps a classifier that has few labels, with repeats and an error bar;
 # - make a generator of a decoder and a distribution of codes, and measure what the distribution is worth.
 #
-# Running time: about a minute and a quarter on one core of an Intel Xeon, most of it training; measured by `make
+# Running time: about two minutes of one core of an Intel Xeon, most of it training; measured by `make
 # notebooks`. No GPU, no account and no network are needed. What the book is about, and how to use its notebooks, is
 # told in the [introduction](intro.md).
 

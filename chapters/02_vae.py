@@ -28,7 +28,7 @@
 # - train the textbook's model, beat its figure with the same architecture, and beat that with another one;
 # - recognise a latent code that has died, and know two remedies.
 #
-# Running time: a little over a minute on one core of an Intel Xeon, most of it training; measured by `make notebooks`.
+# Running time: about two minutes of one core of an Intel Xeon, most of it training; measured by `make notebooks`.
 
 # %%
 import genmed_core  # first: it sets how threads wait

@@ -28,7 +28,8 @@
 #   and does the label leave the code $z$?
 # - say which conclusions about "the same patient with another diagnosis" such a model allows, and which it does not.
 #
-# Running time: a little over a minute on one core of an Intel Xeon, half of it training; measured by `make notebooks`.
+# Running time: a little under two minutes of one core of an Intel Xeon, half of it training; measured by `make
+# notebooks`.
 
 # %%
 import genmed_core  # noqa: F401  (first: it sets how threads wait)

@@ -29,7 +29,7 @@
 # - read a critic's loss as a meter of sample quality, and know what the meter cannot say;
 # - train a generator without any critic, by matching kernel means.
 #
-# Running time: about two and a half minutes of processor time on one core for all trainings, by `make notebooks`.
+# Running time: about three and a half minutes of processor time on one core for all trainings, by `make notebooks`.
 # Times on progress lines are wall time.
 
 # %%

@@ -30,7 +30,7 @@
 # - ask for a digit by guidance, and see what the asking costs;
 # - state the likelihood of the model in bits per dimension.
 #
-# Running time: about six minutes of processor time on one core of an Intel Xeon, a third of it training; measured by
+# Running time: about eight minutes of processor time on one core of an Intel Xeon, a third of it training; measured by
 # `make notebooks`.
 
 # %%
