@@ -60,9 +60,9 @@ print(runtime.machine())
 #
 # A film of few photons is a noisy film. Call it $y$, and the film that many photons would have made of the same
 # patient in the same moment $x$. On phantoms we have both: patients who never were, half of them with a **nodule**, a
-# ball of tissue in a lung, one and a half to three centimetres across, filmed at a quarter of the full dose and
-# without any noise. ([The page on the X-rays](xrays.md) says how they are drawn. "Full dose" is set so low that noise
-# shows at 64 pixels, each of which averages over many of a real detector's.)
+# ball of tissue in a lung, one and a half to three and a half centimetres across, filmed at a quarter of the full dose
+# and without any noise. ([The page on the X-rays](xrays.md) says how they are drawn. "Full dose" is set so low that
+# noise shows at 64 pixels, each of which averages over many of a real detector's.)
 
 # %%
 train_set, val_set, test_set = (pairs(n, "dose", seed=seed) for n, seed in ((400, 1), (80, 3), (200, 2)))
@@ -308,25 +308,27 @@ def table():
 table()
 
 # %% [markdown]
-# Both networks leave the filter behind, and neither distance nor detail can be bought by noise: the cheat is further
-# from the truth *and* from the look of films. Look at the fine detail of the two. It is below that of true films:
-# what could not be known was averaged away.
+# Both networks leave the filter behind in all but the fine detail, and neither distance nor detail can be bought by
+# noise: the cheat is further from the truth *and* from the look of films. Look at the fine detail of the two. It is
+# below that of true films: what could not be known was averaged away.
 
 # %% [markdown]
 # ## A critic of pairs
 #
 # *Pix2pix* (Isola and others 2017) keeps the absolute error and adds [chapter 4](04_gan.ipynb)'s second network: a
 # critic $D$ that sees **pairs**, the film given and the film made of it, and says whether the second is the true one.
-# It must see both, or a sharp film of somebody else would do. With $\ell(u) = \log(1 + e^{-u})$,
+# It must see both, or any sharp film would content it. (Isola and others put their weight on the absolute error; ours
+# is on the critic.) With $\ell(u) = \log(1 + e^{-u})$,
 #
 # $$ L_D = \mathbb{E}\,\ell\big(D(y, x)\big) + \mathbb{E}\,\ell\big({-D(y, \hat x)}\big), \qquad
 #    L_G = \mathbb{E}\,\tfrac1s |x - \hat x| + \lambda\, \mathbb{E}\,\ell\big(D(y, \hat x)\big). \tag{10.2} $$
 #
-# $D$ gives a score to every patch, not one to the film: it judges texture, and the absolute error keeps the layout.
-# It is shown the film's fine structure, enlarged, beside the film, for that is where the two differ; and it has the
+# $D$ gives a score to every patch, not one to the film: it judges texture, and the absolute error keeps the layout. It
+# is shown the film's fine structure, enlarged, beside the film, for that is where the two differ; and it has the
 # penalty (4.6) on its slope. Here $G$ starts as the restorer that absolute errors have trained, and the **critic's
-# weight** $\lambda$ is raised in steps, so that one training shows what each weight does. The first stage has the
-# weight zero: $D$ learns, and $G$ goes on by absolute errors alone. That is the control.
+# weight** $\lambda$ is raised in steps, so that one training passes through all of them. (Later stages have also
+# trained longer: the path is not one of the weight alone.) The first stage has the weight zero: $D$ learns, and $G$
+# goes on by absolute errors alone. That is the control.
 
 # %%
 class PairCritic(nn.Module):
@@ -415,8 +417,9 @@ for value, x in by_weight.items():
     print(f"critic's weight {value:<5g} PSNR {psnr(x, truth):.2f} dB, Fréchet distance {frechet(x):.2f}")
 
 # %% [markdown]
-# A small weight buys much likeness for few decibels. A larger one goes on paying. Look at the control: without the
-# critic the same steps buy nothing.
+# The first weight buys much likeness and costs nothing, the second buys more for a tenth of a decibel, the third loses
+# both. The control, its 75 steps without the critic's voice, bought nothing. That later stages would have bought
+# nothing either with as many steps and no critic, it does not show.
 
 # %% [markdown]
 # ## A draw from the posterior
@@ -430,9 +433,11 @@ for value, x in by_weight.items():
 #
 # Twice the least squared error, never more. A picture that looks perfectly real need not be worse than that, and one
 # that is as near to the truth as can be will, in general, not look real: that is the **trade-off between distortion
-# and perception** (Blau and Michaeli 2018). In between lies a straight road. Take the share $w$ of the way from the
-# mean to a draw, $x_w = \mu + w\,(x' - \mu)$; for one measure of likeness, the Wasserstein distance of second order,
-# no method does better at the same error (Freirich and others 2021).
+# and perception** (Blau and Michaeli 2018). In between lies a straight road: take the share $w$ of the way from the
+# mean to a draw, $x_w = \mu + w\,(x' - \mu)$. It need not be the best road. For squared errors, and the Wasserstein
+# distance of second order as the measure of likeness, the best one is straight too and starts at the mean, but it ends
+# at the method with the *least* error among those whose films look perfectly real. In general that costs less than a
+# draw (Freirich and others 2021).
 
 # %% [markdown]
 # **Exercise 10.2 (derive ★). The price of a draw.** By how many decibels does the PSNR of a draw from the posterior
@@ -458,7 +463,8 @@ sheet.check("10.2", answer_10_2)
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 10.2</summary>
 #
-# $10 \log_{10} 2$, about three decibels. A method that loses more than that has errors of its own.
+# $10 \log_{10} 2$, about three decibels. A method that loses more than that has errors of its own. One that loses
+# less, measured against its own mean, draws too narrowly.
 #
 # ```python
 # answer_10_2 = 10 * math.log10(2)
@@ -571,22 +577,22 @@ ax.legend()
 fig
 
 # %% [markdown]
-# **Figure 10.3.** Distance from the truth against likeness to true films, for every output. The upper left corner is
-# bad in both; nothing real lies in the lower right one. The best restorers lie on the right; two paths lead down from
-# them, to outputs that look more like films.
+# **Figure 10.3.** Decibels against likeness to true films, for all outputs but the film itself, which is far outside.
+# The upper left corner is bad in both; the lower right one, true to the patient and to the look of films, nobody
+# reaches. The best restorers lie on the right; two paths start from them, to outputs that look more like films.
 
 # %% [markdown]
 # That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 every step along the road from the
-# mean to a draw gains likeness and pays in decibels. The critic's first step is nearly free, for least squares and
-# absolute errors were not at the best that can be had, the next ones are not, and its last, too much weight, loses
-# both, as the white noise of the cheat does. The road also says which film to take: none. The mean is the best answer
-# to "how bright is this pixel", a draw to "what could this patient look like", and a reader who wants to find nodules
-# has asked a third question.
+# mean to a draw gains likeness and pays in decibels. The critic's first step is free, for the restorer by absolute
+# errors was not at the best that can be had; the second is not; the last loses both, as the white noise of the cheat
+# does. Here the critic's path lies below the road: our road is not the best there is. (One training, 200 films, no
+# intervals.) The road also says which film to take: none. The mean is the best answer to "how bright is this pixel", a
+# draw to "what could this patient look like", and a reader who wants to find nodules has asked a third question.
 
 # %% [markdown]
 # ## Erased and invented
 #
-# A nodule covers about ten of 4,096 pixels. Decibels hardly see it, and a reader of films sees little else. So look
+# A nodule covers about twenty of 4,096 pixels. Decibels hardly see it, and a reader of films sees little else. So look
 # at nodules alone. The **contrast** at a place is the mean grey of a small disc less that of a ring around it. Three
 # contrasts can be had at the place of every nodule: in the output, in the truth, and in the *same film without the
 # nodule*, which only a phantom can give. The last two differ by what the nodule itself adds, and
@@ -596,7 +602,7 @@ fig
 # says how much of that is left. A nodule with less than half is **erased**. The other half of the patients have a
 # place too, drawn by the same law, where there could have been a nodule and is none. Where an output adds as much
 # contrast there as half a usual nodule has, it has **invented** one. Both are shares with intervals ([chapter
-# 9](09_ldm_cxr.ipynb)), and both have a control: the film itself, whose noise erases and invents too.
+# 9](09_ldm_cxr.ipynb)), and both have a control: the film itself, on which no network has worked.
 
 # %%
 discs = phantom.nodules(edited(test_set.factors, nodule=1.1))[0].float()              # everybody's place, one size
@@ -645,11 +651,14 @@ table_of_harm(harms)
 
 # %% [markdown]
 # Hold this table against the one before. The film itself is the worst in decibels and the only one that leaves the
-# contrast of nodules as it is: noise adds and takes away alike. Every restorer takes some of it off, for a nodule is
-# rarer than no nodule (exercise 10.1). And the outputs that look most like true films are not the ones that keep the
-# most nodules: a draw from the posterior paints one here and leaves one out there, as the posterior has it. With a
-# hundred nodules most of these intervals overlap. That, too, is a result: a table of decibels to two decimals can be
-# had from a hundred films, a ranking by lesions cannot.
+# contrast of nodules as it is: noise adds and takes away alike, on average. Even so its noise has erased four nodules
+# in a hundred; invented, none. Every restorer takes some of it off, the median filter too, which knows nothing of
+# nodules: smoothing does it, and so does every mean over what may be there. Likeness does not tell who harms:
+# diffusion looks most like true films and keeps as much contrast as the others in the median, but it has erased the
+# most nodules, for a draw adds chance of its own to each. All intervals overlap. That alone would not forbid a
+# ranking: the same patients stand in every row, and what decides is in how many of them two methods differ. But with
+# eleven erased nodules at most, and many pairs of rows to choose from, nothing finer should be read here. Decibels can
+# be had to two decimals from films that cannot rank methods by lesions.
 
 # %% [markdown]
 # ## Nineteen answers to one film
@@ -693,10 +702,13 @@ plots.show_rows({"truth": known[:4], "mean of draws": centre[:4], "spread, × 25
 # their mean, both twenty-five times enlarged.
 
 # %% [markdown]
-# In figure 10.4 the draws differ where errors are larger, at edges, ribs and in dense places, and their mean is about
-# as good as least squares, as it should be. But too few truths lie between them: the draws agree with each other more
-# than with the truth. What the network itself gets wrong it gets wrong in all of its draws, and no spread tells of
-# that; and its few strides lose some spread besides.
+# In figure 10.4 the draws differ most in the lungs and at edges, and least in heart and belly, where films are smooth.
+# Errors are only a little larger where the draws differ (3.5 grey levels against 2.5), and some of the broadest lie
+# under the diaphragm, where the draws agree. The mean of the draws is about as good as least squares, as it should be.
+# But too few truths lie between them: the draws agree with each other more than with the truth. What the network
+# itself gets wrong it gets wrong in all of its draws, and no spread tells of that. Besides, diffusion learned what is
+# left over on the films that the restorer had trained on, where less may be left; and few strides can lose spread.
+# Which of these it was, we have not measured.
 #
 # The repair is that of chapter 9's latents: **stretch the draws about their mean**, by the factor that puts nine
 # truths in ten between them *on the validation films*, and then see whether it holds on the test films.
@@ -715,16 +727,20 @@ repaired = between(stretched(draws, factor), known)
 print(f"stretched {factor:.2f} times, as the validation films ask: {100 * repaired:.1f} % of the test pixels")
 
 # %% [markdown]
-# Whoever is shown the spread of a model's draws should ask on which films that spread was held against the truth. An
-# interval that nobody has counted is a decoration.
+# It holds roughly: now there are too many pixels between the draws rather than too few. Sixteen films set the factor
+# and sixteen others judged it, and the pixels of one film are not independent. One factor for all pixels sets the
+# average right, not the places: see where figure 10.4's errors lie. Whoever is shown the spread of a model's draws
+# should ask on which films that spread was held against the truth. An interval that nobody has counted is a
+# decoration.
 
 # %% [markdown]
 # ## Trained on the wrong simulation
 #
-# On patients there are no pairs. One takes good films, *simulates* what spoils them, and trains on that: $y = A x +
-# n$ with an operator $A$ and noise $n$ that one believes in. What if the belief is wrong? Our restorer believes in a
+# On patients there are no pairs. One takes good films, *simulates* what spoils them, and trains on that: $y = A x + n$
+# with an operator $A$ and noise $n$ that one believes in. What if the belief is wrong? Our restorer believes in a
 # quarter of the dose. Give it films at an eighth and at a half. How much of its correction should it have made? Let
-# $\hat x_a = y + a\,(\hat x - y)$; the best $a$ is a ratio of sums, and where the belief is right it is one:
+# $\hat x_a = y + a\,(\hat x - y)$; the best $a$ is a ratio of sums, and where the belief is right, and $\hat x$ is the
+# mean, it is one:
 #
 # $$ a^* = \frac{\sum (x - y)(\hat x - y)}{\sum (\hat x - y)^2}. \tag{10.6} $$
 
@@ -741,9 +757,10 @@ for dose in (0.125, 0.25, 0.5):
 
 # %% [markdown]
 # At the dose it believes in, the restorer makes its correction in full. On noisier films it takes the rest of the
-# noise for anatomy and leaves it in; on cleaner ones it takes anatomy for noise and corrects too much. One factor
-# mends little of that, for what is wrong is not the size of the correction but its pattern. Exercise 10.8 has a pixel
-# where the factor is everything, and says in closed form what a wrong belief costs. So before a restorer meets
+# noise for anatomy and leaves it in; on cleaner ones it takes anatomy for noise and corrects too much. One factor,
+# fitted here to the very films that it is then scored on, gains a tenth of a decibel. How much a restorer trained at
+# the right dose would gain we have not tried; that is one more training, with `dose=` in `pairs`. Exercise 10.8 has a
+# pixel where the factor is everything, and says in closed form what a wrong belief costs. So before a restorer meets
 # patients it is the simulation that has to be validated, and no number from the simulation does that.
 
 # %% [markdown]
@@ -781,23 +798,25 @@ bone_harms = {name: harm(x, soft, to_float(bare), has, spots)
 table_of_harm(bone_harms)
 
 # %% [markdown]
-# Figure 10.5 looks convincing, and its error shows where the network guessed: along the ribs. The row of the film
-# says what ribs do to this ruler: an edge of bone through a disc changes its contrast as a nodule would. The ribs
-# taken off, that is mended in part; but less is left of the contrast of the nodules themselves, for part of them goes
-# with the ribs. With so few patients the shares cannot be told apart. What a vendor should be asked for is this
-# table, on more of them.
+# In figure 10.5 the ribs are fainter, not gone: compare the second row with the third. The error is largest along
+# them. The row of the film says what ribs do to this ruler: an edge of bone through a disc changes its contrast as a
+# nodule would. After the network fewer nodules are invented and more erased, but by one or two patients, which is
+# chance for all we know. The contrast that a nodule keeps falls from 0.95 to 0.79; whether the network takes part of a
+# nodule for rib, this table cannot say. What a vendor should be asked for is this table, on more patients.
 
 # %% [markdown]
 # ## In medicine: without pairs
 #
 # All of this had pairs. Hospitals have a heap of films from one scanner and a heap from another, and of no patient
 # both. A CycleGAN (Zhu and others 2017) trains two translators on two such heaps, each with a critic, and asks that
-# the way there and back again returns the film that one started from. Nothing in that ties a nodule to its place.
-# What ties it is the critic, who wants the *set* of outputs to look like the other heap; and if more patients are ill
-# in one heap than in the other, the sets agree only if illness is added or taken away. Cohen and others (2018)
-# trained such translations with different shares of tumours in the two heaps, and counted tumours that appeared and
-# vanished. The ruler of this chapter is what such a translation has to be held against, on films where the truth is
-# known: `python -m genmed_core.hallucinations` measures it on any two folders, of true films and of made ones.
+# the way there and back again returns the film that one started from. The way back must show the nodule again, but
+# nothing says that it must be seen meanwhile: networks can hide it in a faint pattern. And the critic never looks at
+# whose film is whose: it wants the *set* of outputs to look like the other heap; and if more patients are ill in one
+# heap than in the other, the sets agree only if illness is added or taken away. Cohen and others (2018) trained such
+# translations with different shares of tumours in the two heaps, and counted tumours that appeared and vanished.
+# Erased and invented lesions are what such a translation has to be held against, on films where the truth is known.
+# `python -m genmed_core.hallucinations` counts them in two folders of partners with equal names, of true films and of
+# made ones: by a detector instead of (10.5), for nobody has a patient's film without the nodule.
 
 # %% [markdown]
 # ## Wipe, weigh, draw
@@ -1030,7 +1049,8 @@ sheet.check("10.7", answer_10_7)
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 10.7</summary>
 #
-# $1 - 2/20$. No law had to be named: this works for any, and for every pixel of every film, so it can be counted.
+# $1 - 2/20$. No law had to be named: this works for any continuous one, and for every pixel of every film, so it can
+# be counted.
 #
 # ```python
 # answer_10_7 = 18 / 20
