@@ -1065,9 +1065,9 @@ for name, r in scored.items():
 # ### A digit before the critic
 #
 # Draw a digit: it scores among the real ones, and above most of the samples, though the critic never met your hand. A
-# face or a scribble falls below nearly all real digits. And a plain cross? It beats most of them. The critic has
-# learned what its generator's drawings lack, clean strokes; which strokes make a digit, it was never asked. Nor is its
-# score a probability: by (6.6) only differences count.
+# face or a scribble falls below nearly all real digits. And a plain cross? It too beats most of the samples. The critic
+# has learned what its generator's drawings lack, clean strokes; which strokes make a digit, it was never asked. Nor is
+# its score a probability: by (6.6) only differences count.
 
 # %%
 pad = widgets.Pad(widgets.Score(critics["digits"], val_set.images / 255, drawings), start=2,
