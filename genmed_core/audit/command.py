@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from genmed_core import runtime
 from genmed_core.audit.folders import SETS, AuditError, Folder, generator, read_folder
@@ -19,17 +19,27 @@ NUMBERS = {2: "two", 3: "three"}
 def main(arguments: list[str] | None = None) -> int:
     """The command line -> exit status: 0 after an audit, 1 without its files, 2 for bad input."""
     options = _parser().parse_args(arguments)
+    return reported(options, lambda: _run(options), table,
+                    lambda folders, report: page(report, folders[0], folders[2]))
+
+
+def reported(options: argparse.Namespace, run: Callable[[], tuple[Any, dict]],
+             table: Callable[[dict], str], page: Callable[[Any, dict], str]) -> int:
+    """Measure, print the table, write the files asked for -> exit status, as `main` has it.
+
+    run() -> what was read, and the report on it; options.json and options.html: where to.
+    """
     if hasattr(sys.stdout, "reconfigure"):  # a terminal may lack the letters of a file's name
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        folders, report = _run(options)
+        read, report = run()
     except (AuditError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(report), flush=True)
     texts: list[tuple[Path | None, Callable[[], str]]] = [
         (options.json, lambda: json.dumps(report, indent=1, allow_nan=False)),
-        (options.html, lambda: page(report, folders[0], folders[2]))]
+        (options.html, lambda: page(read, report))]
     done = [written(path, text) for path, text in texts if path]
     return 0 if all(done) else 1
 

@@ -3,11 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from genmed_core.audit.command import Progress, check_places, check_target, written
-from genmed_core.audit.folders import AuditError, generator
+from genmed_core.audit.command import Progress, check_places, check_target, reported
+from genmed_core.audit.folders import generator
 from genmed_core.hallucinations.page import TITLE, page
 from genmed_core.hallucinations.paired import Paired, read_pairs
 from genmed_core.hallucinations.report import hallucinations, table
@@ -16,19 +15,8 @@ from genmed_core.hallucinations.report import hallucinations, table
 def main(arguments: list[str] | None = None) -> int:
     """The command line -> exit status: 0 after a measurement, 1 without its files, 2: bad input."""
     options = _parser().parse_args(arguments)
-    if hasattr(sys.stdout, "reconfigure"):  # a terminal may lack the letters of a file's name
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        pairs, report = _run(options)
-    except (AuditError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(report), flush=True)
-    texts: list[tuple[Path | None, Callable[[], str]]] = [
-        (options.json, lambda: json.dumps(report, indent=1, allow_nan=False)),
-        (options.html, lambda: page(report, pairs))]
-    done = [written(path, text) for path, text in texts if path]
-    return 0 if all(done) else 1
+    return reported(options, lambda: _run(options), table,
+                    lambda pairs, report: page(report, pairs))
 
 
 def _parser() -> argparse.ArgumentParser:
