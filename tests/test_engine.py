@@ -281,8 +281,12 @@ def tiny():
     unet = settled(nets.UNet(widths=(8, 8), embedding=16))
     program = compile_network(unet, x=torch.zeros(1, 1, 8, 8), t=torch.tensor([1]), y=torch.tensor([0]))
 
-    def model(predicts="v", schedule=None, clip=(-1.0, 1.0)):
-        return sampling.Model(program, schedule or diffusion.Schedule.cosine(100), predicts, clip, unet.null)
+    turned = compile_network(lambda x, y: 0.5 * x.transpose(2, 3) + y.view(-1, 1, 1, 1) / 10, x=torch.zeros(1, 1, 8, 8),
+                             y=torch.tensor([0]))
+
+    def model(predicts="v", schedule=None, clip=(-1.0, 1.0), prior=False):
+        return sampling.Model(program, turned if prior else None, schedule or diffusion.Schedule.cosine(100), predicts,
+                              clip, unet.null)
 
     return unet, model
 
@@ -292,13 +296,16 @@ FILMS = {
     "DDPM": {"steps": 40, "eta": 1.0}, "guided": {"guidance": 2.5, "window": (20, 70)}, "one step": {"steps": 1},
     "second order": {"order": 2, "clip": None}, "simple": {"schedule": "simple", "steps": 25, "clip": None},
     "from a picture": {"start": 60, "eta": 0.5}, "filled in": {"keep": True, "guidance": 3.0},
+    "another start": {"prior": True, "eta": 0.3}, "pure noise all the same": {"prior": True, "pure": True},
+    "the textbook's rule": {"schedule": "simple", "predicts": "x0", "clip": None, "steps": 25, "subtract": True},
+    "the textbook's rule in leaps": {"steps": 6, "subtract": True},
 }
 
 
-def film(tiny, predicts="v", schedule=None, clip=(-1.0, 1.0), start=None, keep=None, **settings):
+def film(tiny, predicts="v", schedule=None, clip=(-1.0, 1.0), start=None, keep=None, prior=False, **settings):
     """A film's model, what is known, and its settings."""
     _, make = tiny
-    model = make(predicts, diffusion.Schedule.simple() if schedule == "simple" else None, clip)
+    model = make(predicts, diffusion.Schedule.simple() if schedule == "simple" else None, clip, prior)
     x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
     known = None if start is None and not keep else sampling.Known(
         x0, start, denoising.region("left half", 8, 8)[None, None] if keep else None)
@@ -312,12 +319,13 @@ import { makeEngine } from "./engine.mjs";
 import { noise, sample } from "./sampler.mjs";
 const films = JSON.parse(readFileSync("films.json")), bytes = readFileSync("weights.bin");
 const results = [[...noise(5, 7, 1000)]];
-for (const { graph, model, settings } of films) {
+for (const { graph, prior: begins, model, settings } of films) {
   const net = makeEngine().load(graph, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const prior = begins && makeEngine().load(begins[0], new DataView(Uint8Array.from(begins[1]).buffer));
   const known = settings.known && Object.fromEntries(Object.entries(settings.known).map(
     ([k, v]) => [k, Array.isArray(v) ? Float32Array.from(v) : v]));
   let last;
-  for await (const step of sample({ ...model, net }, { ...settings, known: known ?? {} })) last = step;
+  for await (const step of sample({ ...model, net, prior }, { ...settings, known: known ?? {} })) last = step;
   results.push([...last.x0]);
 }
 console.log(JSON.stringify(results));
@@ -337,7 +345,9 @@ def films(tiny, tmp_path_factory):
                  "alphaBar": every[2].tolist(), "noiseVar": every[3].tolist()}
         given = None if known is None else {"x0": known.x0.flatten().tolist(), "start": known.start, "keep": None if (
             known.keep is None) else known.keep.flatten().tolist()}
-        listed.append({"graph": model.program.graph, "model": facts, "settings": rest | {"y": 4, "known": given}})
+        begins = model.prior and [model.prior.graph, list(model.prior.weights)]
+        listed.append({"graph": model.program.graph, "prior": begins, "model": facts,
+                       "settings": rest | {"y": 4, "known": given}})
     (folder / "films.json").write_text(json.dumps(listed))
     (folder / "weights.bin").write_bytes(tiny[1]().program.weights)
     numbers, *pictures = json.loads(engine_node.node(folder, SAMPLER))

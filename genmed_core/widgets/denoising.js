@@ -14,6 +14,8 @@ export function region(name, H, W, painted) {
   return Uint8Array.from({ length: H * W }, (_, i) => inside(Math.floor(i / W), i % W));
 }
 
+const BRUSH_KEYS = "Arrow keys move the brush, with Shift further; space puts it down or lifts it; Delete clears.";
+
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
 const doubles = (view) => new Float64Array(bytesOf(view).buffer);
 
@@ -22,11 +24,12 @@ VIEWS.diffusion = (model, place) => {
   const [C, H, W] = facts.picture, count = facts.shape.reduce((a, b) => a * b);
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const engine = startEngine();
-  const network = (name) => (model.get(`${name}weights`).byteLength
+  const network = (name) => (model.get(`${name}weights`)?.byteLength
     ? engine.load(model.get(`${name}graph`), model.get(`${name}weights`)) : null);
   let drawer = null; // the networks are loaded when the first picture is asked for
   const drawing = () => (drawer ??= {
     ...facts, count, net: network(""), decoder: network("decoder_"), encoder: network("encoder_"),
+    prior: network("prior_"),
     alphaBar: doubles(model.get("alpha_bar")), noiseVar: doubles(model.get("noise_var")),
   });
 
@@ -43,8 +46,7 @@ VIEWS.diffusion = (model, place) => {
     return { made, context, data: context.createImageData(W, H) };
   };
   const figure = (one, caption) => element("figure", {}, one.made, element("figcaption", { textContent: caption }));
-  const paint = ({ context, data }, x, from = 0) => {
-    const [low, high] = facts.range;
+  const paint = ({ context, data }, x, from = 0, [low, high] = facts.range) => {
     for (let i = 0; i < H * W; i++) for (let c = 0; c < 3; c++) {
       data.data[4 * i + c] = (255 * (x[from + (C === 3 ? c : 0) * H * W + i] - low)) / (high - low);
       data.data[4 * i + 3] = 255;
@@ -61,7 +63,12 @@ VIEWS.diffusion = (model, place) => {
   });
   const [now, other] = films;
   const given = canvas("The picture to begin from; paint over what is to be filled in", "genmed-given");
-  const givenBox = element("div", { className: "genmed-one" }, figure(given, "given; paint over it"));
+  given.made.setAttribute("role", "application");
+  given.made.tabIndex = 0;
+  given.made.dataset.lmSuppressShortcuts = "true";
+  const help = element("p", { className: "genmed-help", id: `genmed-${Math.random().toString(36).slice(2)}` }, BRUSH_KEYS);
+  given.made.setAttribute("aria-describedby", help.id);
+  const givenBox = element("div", { className: "genmed-one" }, figure(given, "given; paint over it"), help);
   grid.append(givenBox);
   const bar = element("progress", { max: 1, value: 0 });
   bar.setAttribute("aria-label", "Steps done");
@@ -79,6 +86,7 @@ VIEWS.diffusion = (model, place) => {
       guidance: at("guidance", 1), window: [number("from", 0), number("to", facts.T)], order: facts.order,
       start: hasImage && start < facts.T ? start - 1 : null,
       fill: hasImage ? facts.regions[at("fill", 0)] : facts.regions[0],
+      pure: at("prior", 0) === 1, subtract: at("rule", 0) === 1,
     };
   };
   const words = (values) => sliders.map((slider, i) => `${slider.name} ${said(slider, values[i])}`);
@@ -112,7 +120,7 @@ VIEWS.diffusion = (model, place) => {
     both.set(x);
     both.set(x0, count);
     const [pictures] = decoder ? await decoder.run({ x: both }) : [both];
-    paint(film.noisy, pictures);
+    paint(film.noisy, pictures, 0, facts.noisyRange);
     paint(film.guess, pictures, C * H * W);
     film.figures[0].lastChild.textContent = `xₜ, t = ${t + 1}`;
     film.guess.made.dataset.step = `${k + 1} of ${of}`;
@@ -141,7 +149,7 @@ VIEWS.diffusion = (model, place) => {
       film.finished = !one;
       film.guess.made.dataset.step = "0";
       film.steps = one && stepsOf(one);
-      if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count));
+      if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count), 0, facts.noisyRange);
     });
     compareWords(pinned);
     givenBox.hidden = names.fill === undefined || !model.get("image").byteLength;
@@ -207,7 +215,8 @@ VIEWS.diffusion = (model, place) => {
     status.textContent = "Stopped.";
   }
 
-  // --- the given picture, painted over by pointer ---
+  // --- the given picture, painted over by pointer or keys ---
+  const pen = { row: H / 2, column: W / 2, down: false, seen: false };
   function showGiven() {
     const values = model.get("values"), fill = read(values).fill, filled = region(fill, H, W, painted());
     paint(given, picture());
@@ -215,10 +224,14 @@ VIEWS.diffusion = (model, place) => {
       if (one) given.data.data.set([200, 90, 20], 4 * i);
     });
     given.context.putImageData(given.data, 0, 0);
+    if (!pen.seen) return;
+    given.context.beginPath();
+    given.context.arc(pen.column, pen.row, H / 12, 0, 2 * Math.PI);
+    given.context.strokeStyle = pen.down ? "#ff8c3a" : "#58b4f0";
+    given.context.stroke();
   }
-  function brush(event) {
-    const box = given.made.getBoundingClientRect(), mask = painted();
-    const column = ((event.clientX - box.left) / box.width) * W, row = ((event.clientY - box.top) / box.height) * H;
+  function brush(row, column) {
+    const mask = painted();
     for (let i = 0; i < H * W; i++) {
       if (Math.hypot(Math.floor(i / W) + 0.5 - row, (i % W) + 0.5 - column) < H / 12) mask[i] = 1;
     }
@@ -228,12 +241,39 @@ VIEWS.diffusion = (model, place) => {
     }
     showGiven();
   }
+  const unpaint = () => model.set("mask", new DataView(new ArrayBuffer(0)));
+  const brushAt = (event) => {
+    const box = given.made.getBoundingClientRect();
+    brush(((event.clientY - box.top) / box.height) * H, ((event.clientX - box.left) / box.width) * W);
+  };
   given.made.addEventListener("pointerdown", (event) => {
     given.made.setPointerCapture(event.pointerId);
-    brush(event);
+    brushAt(event);
   });
-  given.made.addEventListener("pointermove", (event) => { if (event.buttons) brush(event); });
+  given.made.addEventListener("pointermove", (event) => { if (event.buttons) brushAt(event); });
   given.made.addEventListener("pointerup", () => model.save_changes());
+  given.made.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const way = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (!way && event.key !== " " && event.key !== "Delete") return;
+    event.preventDefault();
+    event.stopPropagation();
+    pen.seen = true;
+    const far = (H / 16) * (event.shiftKey ? 4 : 1);
+    if (way) {
+      pen.row = Math.min(H, Math.max(0, pen.row + far * way[0]));
+      pen.column = Math.min(W, Math.max(0, pen.column + far * way[1]));
+    } else pen.down = event.key === " " && !pen.down;
+    if (event.key === "Delete") unpaint();
+    else if (pen.down) brush(pen.row, pen.column);
+    status.textContent = pen.down ? "The brush is down." : "The brush is lifted.";
+    showGiven();
+    model.save_changes();
+  });
+  given.made.addEventListener("blur", () => {
+    pen.down = pen.seen = false;
+    showGiven();
+  });
 
   // --- buttons ---
   const play = button("Play", "Draw the picture, or stop", () => (playing ? stop() : run()));
@@ -246,7 +286,7 @@ VIEWS.diffusion = (model, place) => {
     model.set("pinned", model.get("pinned").length ? [] : [...model.get("values")]);
     model.save_changes();
   });
-  const reset = () => model.set("mask", new DataView(new ArrayBuffer(0)));
+  const reset = unpaint;
   const fit = ({ values, pinned }) => {
     const as = model.get("home").values, kept = Array.isArray(pinned) && pinned.length ? pinned : [];
     return alike(values, as) && (!kept.length || alike(kept, as)) ? { values, pinned: kept.map((v, k) => nearest(sliders[k], v)) } : null;

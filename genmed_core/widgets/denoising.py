@@ -11,7 +11,7 @@ import traitlets
 from torch import Tensor
 
 from genmed_core import diffusion
-from genmed_core.widgets.compile import compile_network
+from genmed_core.widgets.compile import Program, compile_network
 from genmed_core.widgets.explorer import ENGINE
 from genmed_core.widgets.panel import HERE, Panel, Slider, positive
 from genmed_core.widgets.sampling import Known, Model, sample
@@ -19,6 +19,8 @@ from genmed_core.widgets.sampling import Known, Model, sample
 SEEDS = 100
 STEPS = (1, 2, 3, 5, 8, 12, 16, 20, 25, 35, 50, 75, 100, 250, 1000)
 PLACES = 20  # of the sliders over t
+BEGINNINGS = ("a start that fits", "pure noise")
+RULES = ("derived", "printed")
 REGIONS = ("nothing", "left half", "right half", "top half", "bottom half", "middle", "painted")
 
 
@@ -33,6 +35,8 @@ class Settings(NamedTuple):
     window: tuple[int, int]
     start: int | None  # the step t that a given picture is noised to, None for pure noise
     fill: str  # one of REGIONS
+    pure: bool = False  # begin with pure noise, where a prior is another start
+    subtract: bool = False  # by the textbook's rule
 
 
 class DiffusionExplorer(Panel):
@@ -41,11 +45,14 @@ class DiffusionExplorer(Panel):
     denoiser: a module or function (x, t, y), or (x, t) without class_names, as diffusion.sample
     calls it; predicts, clip: as there.  shape: of x, (C, H, W).  null: the label for "no label",
     by default the denoiser's own; without one there is no guidance.  data_range: what is black and
-    what is white.  decoder: from x to pictures (B, 1 or 3, H, W) in data_range, for latent
-    diffusion; encoder: from pictures to x.  image (H, W) in [0, 1]: a picture to begin from, which
-    the trait `image` holds as float32 bytes, so that a pad can be linked to it; redraw=True has the
-    sliders for it without one.  class, seed, steps, eta, guidance and window are where the sliders
-    begin; order: see `sampling.sample`.  int8: a byte a weight, half of float16.
+    what is white; noisy_range: the same of x_t, by default as wide.  decoder: from x to pictures
+    (B, 1 or 3, H, W) in data_range, for latent diffusion; encoder: from pictures to x.
+    image (H, W) in [0, 1]: a picture to begin from, which the trait `image` holds as float32 bytes,
+    so that a pad can be linked to it; redraw=True has the sliders for it without one.
+    prior: a function from standard normal x, and y, to x_T, where pure noise is no fair start; a
+    slider compares the two.  textbook=True has a slider for the printed rule of chapter 7.
+    class, seed, steps, eta, guidance and window are where the sliders begin; order: see
+    `sampling.sample`.  int8: a byte a weight, half of float16.
     device: where the modules of a function are; a module is copied to the CPU.
     The noise is made by counting (`sampling.noise`), so a seed is the same picture on any page.
     """
@@ -61,6 +68,8 @@ class DiffusionExplorer(Panel):
     decoder_weights = traitlets.Bytes().tag(sync=True)
     encoder_graph = traitlets.Dict().tag(sync=True)
     encoder_weights = traitlets.Bytes().tag(sync=True)
+    prior_graph = traitlets.Dict().tag(sync=True)
+    prior_weights = traitlets.Bytes().tag(sync=True)
     alpha_bar = traitlets.Bytes().tag(sync=True)  # float64 (T + 1,), the clean image first
     noise_var = traitlets.Bytes().tag(sync=True)
     facts = traitlets.Dict().tag(sync=True)  # what the sampler has to know
@@ -75,30 +84,29 @@ class DiffusionExplorer(Panel):
                  predicts: str = "eps", clip: tuple[float, float] | None = (-1.0, 1.0),
                  null: int | None = None, data_range: tuple[float, float] = (-1.0, 1.0),
                  decoder: Callable | None = None, encoder: Callable | None = None,
-                 image: Any = None, redraw: bool | None = None, label: int = 0, seed: int = 0,
-                 steps: int = 25, eta: float = 0.0, guidance: float = 1.0,
-                 window: tuple[int, int] | None = None, order: int = 1, int8: bool = False,
-                 device: torch.device | str = "cpu", size: int = 168, caption: str = "",
-                 alt: str = "Picture drawn from noise") -> None:
+                 noisy_range: tuple[float, float] | None = None, prior: Callable | None = None,
+                 textbook: bool = False, image: Any = None, redraw: bool | None = None,
+                 label: int = 0, seed: int = 0, steps: int = 25, eta: float = 0.0,
+                 guidance: float = 1.0, window: tuple[int, int] | None = None, order: int = 1,
+                 int8: bool = False, device: torch.device | str = "cpu", size: int = 168,
+                 caption: str = "", alt: str = "Picture drawn from noise") -> None:
         positive(size=size)
         _check(predicts, order, clip, data_range)
         null = getattr(denoiser, "null", None) if null is None else null
         schedule = schedule.to("cpu")
-        program = _compiled(denoiser, shape, class_names is not None, int8, device)
-        self.model = Model(program, schedule, predicts, clip, null)
-        self.order, self.data_range = order, data_range
+        self.model = Model(*_compiled((denoiser, prior), shape, class_names is not None, int8,
+                                      device), schedule, predicts, clip, null)
+        self.order, self.ranges = order, (data_range, noisy_range or data_range)
         self.decoder = self._program(decoder, torch.zeros(1, *shape, device=device), int8)
         self.picture_shape = self.decoder.shape()[1:] if self.decoder else list(shape)
-        if self.picture_shape[0] not in (1, 3):
-            raise ValueError(f"the pictures are {tuple(self.picture_shape)}: give a decoder that "
-                             "makes 1 or 3 channels of them")
         picture = torch.zeros(1, *self.picture_shape, device=device)
         self.encoder = self._program(encoder, picture, int8)
         redraw = image is not None if redraw is None else redraw
-        if redraw and self.decoder is not None and self.encoder is None:
-            raise ValueError("to begin from a picture, latent diffusion needs its encoder")
+        self._check_pictures(redraw)
         window = window or (0, schedule.T)
         sliders = _sliders(schedule.T, class_names, null is not None, redraw, window, steps)
+        sliders |= {"prior": Slider.of("begin with", BEGINNINGS)} if prior else {}
+        sliders |= {"rule": Slider.of("rule", RULES)} if textbook else {}
         values = _values(sliders, label=label, seed=seed, steps=steps, eta=eta, guidance=guidance,
                          window=window)
         super().__init__(
@@ -107,6 +115,13 @@ class DiffusionExplorer(Panel):
             image=self._image_bytes(image), facts=self._facts(class_names is not None),
             **self._sent())
 
+    def _check_pictures(self, redraw: bool) -> None:
+        if self.picture_shape[0] not in (1, 3):
+            raise ValueError(f"the pictures are {tuple(self.picture_shape)}: give a decoder that "
+                             "makes 1 or 3 channels of them")
+        if redraw and self.decoder is not None and self.encoder is None:
+            raise ValueError("to begin from a picture, latent diffusion needs its encoder")
+
     def _program(self, network: Callable | None, example: Tensor, int8: bool) -> Any:
         return None if network is None else compile_network(network, int8=int8, x=example)
 
@@ -114,9 +129,9 @@ class DiffusionExplorer(Panel):
         model, schedule = self.model, self.model.schedule
         return {"T": schedule.T, "priorStd": schedule.prior_std, "predicts": model.predicts,
                 "clip": model.clip, "null": model.null, "order": self.order,
-                "range": self.data_range, "picture": self.picture_shape,
-                "inputs": list(model.program.graph["inputs"]), "regions": REGIONS,
-                "shape": model.program.shape("x")[1:]}
+                "range": self.ranges[0], "noisyRange": self.ranges[1],
+                "picture": self.picture_shape, "shape": model.program.shape("x")[1:],
+                "inputs": list(model.program.graph["inputs"]), "regions": REGIONS}
 
     def _sent(self) -> dict[str, Any]:
         """The programs and the schedule as the browser gets them."""
@@ -124,7 +139,7 @@ class DiffusionExplorer(Panel):
         sent: dict[str, Any] = {"alpha_bar": every[2].numpy().tobytes(),
                                 "noise_var": every[3].numpy().tobytes()}
         programs = (("", self.model.program), ("decoder_", self.decoder),
-                    ("encoder_", self.encoder))
+                    ("encoder_", self.encoder), ("prior_", self.model.prior))
         for name, program in programs:
             if program is not None:
                 sent |= {f"{name}graph": program.graph, f"{name}weights": program.weights}
@@ -163,14 +178,15 @@ class DiffusionExplorer(Panel):
                         float(at("eta", 0.0)), float(at("guidance", 1.0)),
                         (number("from", 0), number("to", T)),
                         start - 1 if self.image and start < T else None,
-                        REGIONS[int(at("fill", 0))] if self.image else REGIONS[0])
+                        REGIONS[int(at("fill", 0))] if self.image else REGIONS[0],
+                        at("prior", 0) == 1, at("rule", 0) == 1)
 
     def sample(self, y: int | None = None, *, callback: Callable | None = None,
                **settings: Any) -> Tensor:
         """The picture that the browser draws, (H, W) or (3, H, W) in [0, 1].
 
-        y and settings (seed, steps, eta, guidance, window, start, fill): in place of the sliders';
-        callback(t, x_t, x0_hat) gets both as pictures before each step.
+        y and settings (seed, steps, eta, guidance, window, start, fill, pure, subtract): in place
+        of the sliders'; callback(t, x_t, x0_hat) gets both as pictures before each step.
         """
         now = self.settings._replace(**settings)
         now = now if y is None else now._replace(y=int(y))
@@ -178,18 +194,18 @@ class DiffusionExplorer(Panel):
 
         def show(t: int, x_t: Tensor, x0_hat: Tensor) -> None:
             if callback is not None:
-                callback(t, self.picture(x_t), self.picture(x0_hat))
+                callback(t, self.picture(x_t, noisy=True), self.picture(x0_hat))
 
         x0 = sample(self.model, now.y, seed=now.seed, steps=now.steps, eta=now.eta,
                     guidance=now.guidance, window=now.window, order=self.order, known=known,
-                    callback=show)
+                    pure=now.pure, subtract=now.subtract, callback=show)
         return self.picture(x0)
 
-    def picture(self, x: Tensor) -> Tensor:
+    def picture(self, x: Tensor, *, noisy: bool = False) -> Tensor:
         """x (1, C, H, W), decoded where that has to be -> (H, W) or (3, H, W) in [0, 1]."""
         if self.decoder is not None:
             x, = self.decoder.run(x=x)
-        low, high = self.data_range
+        low, high = self.ranges[noisy]
         grey = ((x[0] - low) / (high - low)).clamp(0, 1)
         return grey[0] if len(grey) == 1 else grey
 
@@ -198,7 +214,7 @@ class DiffusionExplorer(Panel):
         if not self.image or (now.start is None and now.fill == REGIONS[0]):
             return None
         C, H, W = self.picture_shape
-        low, high = self.data_range
+        low, high = self.ranges[0]
         x0 = low + (high - low) * torch.frombuffer(bytearray(self.image), dtype=torch.float32)
         x0 = x0.view(1, 1, H, W)
         if self.encoder is not None:
@@ -216,6 +232,10 @@ class DiffusionExplorer(Panel):
                 values[self.names[name]] = self.sliders[self.names[name]].place(value)
         self.values = values
         return self.sample()
+
+    def give(self, image: Any) -> None:
+        """Begin from another picture, (H, W) in [0, 1]."""
+        self.image = self._image_bytes(image)
 
     def pictures(self) -> list[np.ndarray]:
         """What is drawn at the sliders' values, uint8."""
@@ -252,13 +272,14 @@ def _check(predicts: str, order: int, clip: Any, data_range: tuple[float, float]
             raise ValueError(f"{name}={pair}: give (low, high) with low < high")
 
 
-def _compiled(denoiser: Callable, shape: Sequence[int], labelled: bool, int8: bool,
-              device: torch.device | str) -> Any:
-    examples = {"x": torch.zeros(1, *shape, device=device),
-                "t": torch.tensor([1], device=device)}
-    if labelled:
-        examples["y"] = torch.tensor([0], device=device)
-    return compile_network(denoiser, int8=int8, **examples)
+def _compiled(networks: tuple[Callable, Callable | None], shape: Sequence[int], labelled: bool,
+              int8: bool, device: torch.device | str) -> tuple[Program, Program | None]:
+    """The denoiser, and what begins in the place of pure noise."""
+    denoiser, prior = networks
+    x, t = torch.zeros(1, *shape, device=device), torch.tensor([1], device=device)
+    y = {"y": torch.tensor([0], device=device)} if labelled else {}
+    return (compile_network(denoiser, int8=int8, x=x, t=t, **y),
+            prior and compile_network(prior, int8=int8, x=x, **y))
 
 
 def _sliders(T: int, class_names: Sequence | None, guided: bool, redraw: bool,
@@ -288,7 +309,7 @@ def _values(sliders: dict[str, Slider], *, label: int, seed: int, steps: int, et
             values.append(slider.labels.index(str(numbers[name])))
         elif name == "start":
             values.append(len(slider.labels) - 1)
-        elif name == "fill":
+        elif name in ("fill", "prior", "rule"):
             values.append(0)
         elif name in ("class", "seed"):
             values.append(slider.place({"class": label, "seed": seed}[name]))

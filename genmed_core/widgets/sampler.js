@@ -66,6 +66,15 @@ function stride({ alphaBar, noiseVar }, x0, x, t, tPrev, eta, fresh) {
   return x.map((value, i) => aPrev * x0[i] + direction * ((value - a * x0[i]) / s) + (spread ? spread * fresh[i] : 0));
 }
 
+/** The textbook's step: take the noise's direction away, at one step's length for each step. */
+function subtracted({ alphaBar, priorStd, T }, x0, x, t, tPrev) {
+  const a = Math.sqrt(alphaBar[t + 1]), noise = Float64Array.from(x, (value, i) => value - a * x0[i]);
+  const mean = noise.reduce((sum, v) => sum + v, 0) / x.length;
+  const spread = Math.sqrt(noise.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length + 1e-5);
+  const length = (t - tPrev) * priorStd / Math.sqrt(T);
+  return x.map((value, i) => value - length * (noise[i] - mean) / spread);
+}
+
 /** The guess in the middle of the coming stride (DPM-Solver++). */
 function extrapolated({ alphaBar, noiseVar }, x0, before, t, tPrev) {
   if (!before || tPrev <= 0) return x0;
@@ -76,14 +85,18 @@ function extrapolated({ alphaBar, noiseVar }, x0, before, t, tPrev) {
 
 /**
  * Draws one picture: yields { t, k, of, x, x0 } at each step, from noise down.
- * model: { net, inputs, alphaBar, noiseVar, priorStd, T, predicts, clip, null, count }, count the numbers of a picture.
+ * model: { net, inputs, alphaBar, noiseVar, priorStd, T, predicts, clip, null, count }, count the numbers of a picture;
+ * prior, a network from noise to x_T, where there is one.
  * known: { x0, start, keep }: see sampling.py; keep has a number for each number of the picture.
  */
-export async function* sample(model, { y, seed, steps, eta, guidance, window: [low, high], order = 1, known = {} }) {
+export async function* sample(model, { y, seed, steps, eta, guidance, window: [low, high], order = 1, known = {},
+                                       pure = false, subtract = false }) {
   const { T, count, priorStd } = model, { x0: given, start = null, keep = null } = known;
   const last = start ?? T - 1, times = spacedTimesteps(last + 1, Math.min(steps, last + 1));
   let x = noise(seed, 0, count), before = null;
-  x = given && start !== null ? qSample(model, given, start, x) : x.map((value) => priorStd * value);
+  if (given && start !== null) x = qSample(model, given, start, x);
+  else if (model.prior && !pure) [x] = await model.prior.run(y === null ? { x } : { x, y: [y] });
+  else x = x.map((value) => priorStd * value);
   for (let k = 0; k < times.length; k++) {
     const t = times[k], tPrev = times[k + 1] ?? -1, here = x;
     if (keep) {
@@ -92,10 +105,12 @@ export async function* sample(model, { y, seed, steps, eta, guidance, window: [l
     }
     const output = await guided(model, x, t, y, low <= t && t < high ? guidance : 1);
     const x0 = predict(model, output, x, t);
-    const done = tPrev < 0 && keep ? x0.map((value, i) => keep[i] * given[i] + (1 - keep[i]) * value) : x0;
+    const end = subtract && tPrev < 0 ? subtracted(model, x0, x, t, tPrev) : x0;
+    const done = tPrev < 0 && keep ? end.map((value, i) => keep[i] * given[i] + (1 - keep[i]) * value) : end;
     yield { t, k, of: times.length, x, x0: done };
     const guess = order === 2 ? extrapolated(model, x0, before, t, tPrev) : x0;
     before = [t, x0];
-    x = stride(model, guess, x, t, tPrev, eta, eta ? noise(seed, k + 1, count) : null);
+    x = subtract ? subtracted(model, x0, x, t, tPrev)
+      : stride(model, guess, x, t, tPrev, eta, eta ? noise(seed, k + 1, count) : null);
   }
 }

@@ -45,15 +45,27 @@ class Model(NamedTuple):
     """A denoiser that has been compiled, and what a sampler has to know of its training."""
 
     program: Program  # x, t, and y where it has labels -> what it predicts
+    prior: Program | None  # standard normal x, and y -> x_T; None: prior_std times x
     schedule: diffusion.Schedule
     predicts: str = "eps"
     clip: tuple[float, float] | None = None
     null: int | None = None  # the label that stands for "no label"
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        inputs = {"x": x, "t": t} | ({} if y is None else {"y": y})
-        named = dict(zip(self.program.graph["inputs"], inputs.values(), strict=True))
-        return self.program.run(**named)[0]
+        return _called(self.program, x, t, y)
+
+    def x_T(self, seed: int, y: int | None, pure: bool = False) -> Tensor:
+        """What a seed begins with, (1, C, H, W); pure: noise, even where there is a prior."""
+        eps = noise(seed, 0, self.program.shape(next(iter(self.program.graph["inputs"]))))
+        if self.prior is None or pure:
+            return self.schedule.prior_std * eps
+        return _called(self.prior, eps, None if y is None else torch.tensor([y]))
+
+
+def _called(program: Program, *inputs: Tensor | None) -> Tensor:
+    """The first output for inputs in their order, without those that are None."""
+    given = [x for x in inputs if x is not None]
+    return program.run(**dict(zip(program.graph["inputs"], given, strict=True)))[0]
 
 
 class Known(NamedTuple):
@@ -72,36 +84,37 @@ class Known(NamedTuple):
 @torch.no_grad()
 def sample(model: Model, y: int | None = None, *, seed: int = 0, steps: int = 25, eta: float = 0.0,
            guidance: float = 1.0, window: tuple[int, int] | None = None, order: int = 1,
-           known: Known | None = None,
+           known: Known | None = None, pure: bool = False, subtract: bool = False,
            callback: Callable[[int, Tensor, Tensor], object] | None = None) -> Tensor:
     """One picture (1, C, H, W), drawn as the browser draws it, from the seed's noise.
 
     steps, eta: as in diffusion.sample.  guidance: as in diffusion.guided, at steps t from window[0]
     to below window[1]; 1 elsewhere.  order 2: each stride takes the guess to its middle, from the
-    guess before (DPM-Solver++, Lu et al. 2022), for eta = 0.  callback(t, x_t, x0_hat) before every
-    step.  The seed's draw 0 is the noise to begin with; draw k + 1 is added by step k, and draw
-    k + 1001 noises what is kept.  Twin of `sample` in sampler.js.
+    guess before (DPM-Solver++, Lu et al. 2022), for eta = 0.  pure: begin with noise, even
+    where the model has a prior.  subtract: see `_subtracted`.  callback(t, x_t, x0_hat) before
+    every step.  The seed's draw 0 is the noise to begin with; draw k + 1 is added by step k, and
+    draw k + 1001 noises what is kept.  Twin of `sample` in sampler.js.
     """
-    x0_hat = None
+    x_t = x0_hat = torch.empty(0)
     for t, x_t, x0_hat in steps_down(model, y, seed=seed, steps=steps, eta=eta, guidance=guidance,
-                                     window=window, order=order, known=known):
+                                     window=window, order=order, known=known, pure=pure,
+                                     subtract=subtract):
         if callback is not None:
             callback(t, x_t, x0_hat)
-    assert x0_hat is not None
-    return x0_hat if known is None or known.keep is None else _kept(known, x0_hat)
+    x0 = _subtracted(x0_hat, x_t, 0, -1, model.schedule) if subtract else x0_hat
+    return x0 if known is None or known.keep is None else _kept(known, x0)
 
 
 def steps_down(model: Model, y: int | None, *, seed: int, steps: int, eta: float, guidance: float,
-               window: tuple[int, int] | None, order: int,
-               known: Known | None) -> Iterator[tuple[int, Tensor, Tensor]]:
+               window: tuple[int, int] | None, order: int, known: Known | None, pure: bool,
+               subtract: bool) -> Iterator[tuple[int, Tensor, Tensor]]:
     """t, x_t and x0_hat at each step, from noise down to the picture."""
-    schedule, shape = model.schedule, model.program.shape(next(iter(model.program.graph["inputs"])))
+    schedule, x = model.schedule, model.x_T(seed, y, pure)
     start = known.start if known is not None else None
     last = schedule.T - 1 if start is None else start
     times = diffusion.spaced_timesteps(last + 1, min(steps, last + 1)).tolist()
-    x = schedule.prior_std * noise(seed, 0, shape)
     if known is not None and start is not None:
-        x = diffusion.q_sample(known.x0, start, noise(seed, 0, shape), schedule)
+        x = diffusion.q_sample(known.x0, start, noise(seed, 0, x.shape), schedule)
     before = None
     for k, (t, t_prev) in enumerate(zip(times, [*times[1:], -1])):
         x = _with_known(x, t, k, known, seed, schedule)
@@ -116,7 +129,8 @@ def steps_down(model: Model, y: int | None, *, seed: int, steps: int, eta: float
         yield t, x, x0_hat
         guess = _extrapolated(x0_hat, before, t, t_prev, schedule) if order == 2 else x0_hat
         before = t, x0_hat
-        x = _stride(guess, x, at, t_prev, schedule, eta, noise(seed, k + 1, shape))
+        x = (_subtracted(x0_hat, x, t, t_prev, schedule) if subtract else
+             _stride(guess, x, at, t_prev, schedule, eta, noise(seed, k + 1, x.shape)))
 
 
 def _stride(x0_hat: Tensor, x: Tensor, t: Tensor, t_prev: int, schedule: diffusion.Schedule,
@@ -128,6 +142,18 @@ def _stride(x0_hat: Tensor, x: Tensor, t: Tensor, t_prev: int, schedule: diffusi
     var = eta**2 * v_prev * (v - bar / bar_prev * v_prev) / v
     return (math.sqrt(bar_prev) * x0_hat + math.sqrt(max(0.0, v_prev - var)) * eps_hat
             + math.sqrt(var) * fresh)
+
+
+def _subtracted(x0_hat: Tensor, x: Tensor, t: int, t_prev: int,
+                schedule: diffusion.Schedule) -> Tensor:
+    """The textbook's step: take the noise's direction away, at one step's length for each step.
+
+    Chapter 7, figure 7.4, "printed".
+    """
+    bar = schedule.at(torch.tensor([t]))[2].item()
+    direction = (x - math.sqrt(bar) * x0_hat).flatten()
+    u = torch.nn.functional.layer_norm(direction, direction.shape).view_as(x)
+    return x - (t - t_prev) * schedule.prior_std / math.sqrt(schedule.T) * u
 
 
 def _extrapolated(x0_hat: Tensor, before: tuple[int, Tensor] | None, t: int, t_prev: int,
