@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["errors", "runtime", "cache", "imagefiles", "kernels", "synthetic", "radiographs", "data", "nets",
-          "diffusion", "progress", "history", "checkpoints", "train", "metrics", "audit", "hallucinations", "plots",
-          "widgets", "exercises", "chapters", "distributed"]
+          "diffusion", "flow_matching", "progress", "history", "checkpoints", "train", "metrics", "audit",
+          "hallucinations", "plots", "widgets", "exercises", "chapters", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
 
 
