@@ -117,16 +117,18 @@ class Panel(anywidget.AnyWidget):
     def still(self) -> bytes:
         """What is shown now as a small PNG, for a notebook that is read without a kernel."""
         parts = [_at_width(Image.fromarray(picture), self.width) for picture in self.pictures()]
-        font = ImageFont.load_default(13)
+        font, lines = ImageFont.load_default(13), [line for line in (self.caption, CUE) if line]
         width = sum(part.width + GAP for part in parts) - GAP
         height = max(part.height for part in parts)
         mode = "RGB" if any(part.mode == "RGB" for part in parts) else "L"
-        page = Image.new(mode, (max(width, math.ceil(font.getlength(CUE))), height + 22), "white")
+        words = math.ceil(max(map(font.getlength, lines)))
+        page = Image.new(mode, (max(width, words), height + 4 + 18 * len(lines)), "white")
         left = 0
         for part in parts:
             page.paste(part, (left, 0))
             left += part.width + GAP
-        ImageDraw.Draw(page).text((0, height + 4), CUE, "black", font)
+        for k, line in enumerate(lines):
+            ImageDraw.Draw(page).text((0, height + 4 + 18 * k), line, "black", font)
         file = io.BytesIO()
         page.quantize(SHADES, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
         return file.getvalue()
