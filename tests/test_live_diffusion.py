@@ -1,0 +1,166 @@
+"""The panels that draw by diffusion in chapters 7, 8 and 9, as they are kept: the page draws what torch draws.
+
+And what only they have: a start that fits beside pure noise, the textbook's rule, and a film painted over by keys.
+"""
+
+import base64
+import json
+import lzma
+
+import pytest
+import torch
+import widget_page
+from engine_node import ROOT, chapter_class
+from test_accessibility import check_named
+from test_engine import differ, drawn, move, settled
+
+import genmed_core  # noqa: F401  (before torch)
+from genmed_core import diffusion, nets, plots, widgets
+from genmed_core.widgets import sampling
+from genmed_core.widgets.panel import Panel
+
+SCHEDULES = {"07_simple_diffusion": diffusion.Schedule.simple(), "08_ddpm": diffusion.Schedule.cosine(),
+             "09_ldm_cxr": diffusion.Schedule.cosine()}
+CHANGED = {"07_simple_diffusion": {"rule": 1, "prior": 1}, "08_ddpm": {"class": 7, "eta": 1.0},
+           "09_ldm_cxr": {"fill": 2, "class": 2, "guidance": 1.0}}
+
+
+def kept_state(chapter):
+    """What a chapter's file keeps of its DiffusionExplorer, its buffers in place."""
+    place = ROOT / "chapters" / "figures" / "widgets" / f"{chapter}.json.xz"
+    models = json.loads(lzma.decompress(place.read_bytes()))["models"].values()
+    model, = (m for m in models if m["state"].get("_anywidget_id", "").endswith("DiffusionExplorer"))
+    decode = {"base64": base64.b64decode, "hex": bytes.fromhex}
+    buffers = {buffer["path"][0]: decode[buffer["encoding"]](buffer["data"]) for buffer in model["buffers"]}
+    return {name: value for name, value in (model["state"] | buffers).items()
+            if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip", "home")}
+
+
+class Kept(widgets.DiffusionExplorer):
+    """A panel as its chapter keeps it, its networks the programs that the page runs."""
+
+    def __init__(self, chapter):
+        state = kept_state(chapter)
+        sliders = [widgets.Slider(**{k: tuple(v) if k == "labels" else v for k, v in slider.items() if k != "digits"})
+                   for slider in state.pop("sliders")]
+        facts, programs = state["facts"], {}
+        for name in ("", "prior_", "decoder_", "encoder_"):
+            weights = state.get(f"{name}weights")
+            programs[name] = widgets.Program(state[f"{name}graph"], weights) if weights else None
+        self.model = sampling.Model(programs[""], programs["prior_"], SCHEDULES[chapter], facts["predicts"],
+                           facts["clip"], facts["null"])
+        self.decoder, self.encoder = programs["decoder_"], programs["encoder_"]
+        self.order, self.picture_shape = facts["order"], facts["picture"]
+        self.ranges = facts["range"], facts.get("noisyRange", facts["range"])
+        Panel.__init__(self, sliders=sliders, **state)
+
+
+@pytest.mark.parametrize("chapter", SCHEDULES)
+def test_what_a_chapter_keeps_draws_on_the_page_as_in_torch(browser, tmp_path, chapter):
+    """As the panel begins, and elsewhere; in chapter 9 with half a film filled in."""
+    explorer = Kept(chapter)
+    for k, changed in enumerate(({}, CHANGED[chapter])):
+        values = list(explorer.values)
+        for name, value in changed.items():
+            values[explorer.names[name]] = value
+        explorer.values = values
+        page = widget_page.show(browser, tmp_path / f"{k}.html", explorer)
+        assert differ(drawn(page), explorer.sample()) <= 2
+        assert page.locator("canvas").nth(1).get_attribute("data-where") == "worker"
+        assert not page.trouble
+        page.context.close()
+
+
+def test_the_film_of_chapter_9_says_what_it_is():
+    explorer = Kept("09_ldm_cxr")
+    assert explorer.caption == plots.SYNTHETIC
+    assert len(explorer.weights) + len(explorer.decoder_weights) + len(explorer.encoder_weights) < 1_500_000
+
+
+# --- small networks ------------------------------------------------------------------------------------------------
+
+
+def latent(**settings):
+    """Latent diffusion of 16 by 16 pictures, with random weights and a picture to begin from."""
+    unet = settled(nets.UNet(4, widths=(8, 8), patch=1, classes=4, embedding=16))
+    vae = settled(chapter_class("09_ldm_cxr", "Residual", "RadiographVAE", LATENT=4)(8))
+    given = torch.linspace(0, 1, 256).view(16, 16)
+    defaults = {"shape": (4, 4, 4), "class_names": ["normal", "COVID", "opacity", "viral"], "predicts": "v",
+                "clip": None, "guidance": 2.0, "order": 2, "steps": 5, "decoder": vae.decode, "image": given,
+                "encoder": lambda x: vae.encode(x)[0], "caption": plots.SYNTHETIC}
+    return widgets.DiffusionExplorer(unet, diffusion.Schedule.cosine(), **defaults | settings)
+
+
+def test_a_film_is_painted_over_by_keys_and_filled_in(browser, tmp_path):
+    explorer = latent()
+    page = widget_page.show(browser, tmp_path / "paint.html", explorer)
+    drawn(page)
+    pad = page.get_by_role("application", name="The picture to begin from")
+    pad.press("ArrowUp")
+    page.get_by_role("status").get_by_text("The brush is lifted.").wait_for()
+    pad.press(" ")
+    for key in ("Shift+ArrowLeft", "ArrowLeft", "ArrowDown"):
+        pad.press(key)
+    page.get_by_role("slider", name="fill in").and_(page.locator("[aria-valuetext=painted]")).wait_for()
+    page.wait_for_timeout(500)
+    mask = bytes(page.evaluate("[...new Uint8Array(models[0].get('mask').buffer)]"))
+    assert 4 < sum(mask) < 60 and mask[7 * 16 + 7]
+    explorer.mask = mask
+    assert differ(drawn(page), explorer.sample(fill="painted")) <= 2
+    pad.press("Delete")
+    assert page.evaluate("models[0].get('mask').byteLength") == 0
+    page.get_by_text("synthetic, not for diagnosis").wait_for()
+    assert not page.trouble
+    page.context.close()
+
+
+def test_outside_of_the_mask_the_latents_are_those_of_the_film():
+    explorer = latent()
+    known = explorer._known(explorer.settings._replace(fill="right half"))
+    assert known.keep[0, 0].tolist() == [[1, 1, 0, 0]] * 4
+    explorer.give(torch.zeros(16, 16))
+    assert not torch.equal(explorer._known(explorer.settings._replace(fill="right half")).x0, known.x0)
+    with pytest.raises(ValueError, match="one grey picture"):
+        explorer.give(torch.zeros(2, 16, 16))
+
+
+def digits():
+    """Chapter 7's network with random weights, its start, and the rules of its sampler."""
+    denoiser = settled(chapter_class("07_simple_diffusion", "Denoiser", T=25, SIGMA=0.3)(torch.sigmoid))
+    means, turn = torch.rand(10, 784).half().float(), 1.5 * torch.eye(28)
+
+    def prior(n, y):
+        return nn_embedding(y, means) + turn @ n
+
+    return widgets.DiffusionExplorer(denoiser, diffusion.Schedule.simple(), class_names=range(10), predicts="x0",
+                                     clip=None, data_range=(0, 1), noisy_range=(-1, 2), prior=prior, textbook=True,
+                                     int8=True, eta=1.0)
+
+
+def nn_embedding(y, table):
+    return torch.nn.functional.embedding(y, table).view(-1, 1, 28, 28)
+
+
+def test_a_start_that_fits_and_the_printed_rule(browser, tmp_path):
+    explorer = digits()
+    page = widget_page.show(browser, tmp_path / "seven.html", explorer)
+    names = [name for role, name, _ in check_named(page) if role == "slider"]
+    assert names == ["class", "seed", "steps", "η", "begin with", "rule"]
+    assert differ(drawn(page), explorer.sample()) <= 2
+    move(page, "begin with", "ArrowRight")
+    page.wait_for_timeout(400)
+    assert differ(drawn(page), explorer.sample(pure=True)) <= 2
+    move(page, "rule", "ArrowRight")
+    page.wait_for_timeout(400)
+    assert differ(drawn(page), explorer.sample(pure=True, subtract=True)) <= 2
+    assert not torch.allclose(explorer.model.x_T(0, 0), explorer.model.x_T(0, 0, pure=True), atol=0.1)
+    assert not page.trouble
+    page.context.close()
+
+
+def test_the_printed_rule_walks_on_by_one_step_of_noise():
+    """Each step moves the picture by sigma a pixel, whatever the network says; derived rules do not."""
+    seen = []
+    sampling.sample(digits().model, 3, steps=25, subtract=True, callback=lambda t, x_t, x0_hat: seen.append(x_t))
+    moves = [(a - b).square().mean().sqrt().item() for a, b in zip(seen, seen[1:])]
+    assert all(length == pytest.approx(0.3, abs=1e-3) for length in moves)
