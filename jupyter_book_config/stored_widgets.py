@@ -4,6 +4,7 @@ What a notebook's widgets hold (weights, frames, where the sliders stand) lies i
 scripts are left out: they are taken from genmed_core when a page is made. The file knows the code that it was made by.
 """
 
+import base64
 import hashlib
 import importlib
 import json
@@ -52,9 +53,28 @@ def store(notebook: nbformat.NotebookNode, place: Path) -> None:
     for output in shown(notebook):
         model = output["data"][VIEW]["model_id"]
         output["metadata"].setdefault("genmed", {})["widget"] = new[model]
-    written = f'{{"code_sha256": "{code_sha256(notebook)}", "models": {text}}}\n'
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(lzma.compress(written.encode(), preset=9))
+    place.write_bytes(compressed({"code_sha256": code_sha256(notebook), "models": json.loads(text)}))
+
+
+def compressed(file: dict) -> bytes:
+    """A file of kept sliders, in the shorter of two forms.
+
+    In hexadecimal, weights that two sliders share look alike wherever they begin; base64 hides that, and suits PNGs.
+    """
+    forms = []
+    for encoding in ("base64", "hex"):
+        for model in file["models"].values():
+            _recode(model, encoding)
+        forms.append(lzma.compress(f"{json.dumps(file)}\n".encode(), preset=9))
+    return min(forms, key=len)
+
+
+def _recode(model: dict, encoding: str) -> None:
+    """Bring a model's bytes to "base64" or "hex"."""
+    for buffer in model.get("buffers", []):
+        read = {"base64": base64.b64decode, "hex": bytes.fromhex}[buffer["encoding"]](buffer["data"])
+        buffer |= {"encoding": encoding, "data": read.hex() if encoding == "hex" else base64.b64encode(read).decode()}
 
 
 def _without_scripts(model: dict) -> dict:
@@ -81,6 +101,7 @@ def kept(place: Path) -> dict[str, dict]:
     """The models of a file of kept sliders, by their names, with their scripts."""
     models = json.loads(lzma.decompress(place.read_bytes()))["models"]
     for model in models.values():
+        _recode(model, "base64")
         if _is_ours(model["state"]):
             model["state"] |= _scripts(model["state"]["_anywidget_id"])
     return models
