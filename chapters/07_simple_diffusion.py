@@ -897,20 +897,15 @@ expect.model("simple diffusion", report=reports["ours"], samples=samples["ours"]
 # %% [markdown]
 # ## Slider: watch each digit appear
 #
-# Above, $x_t$ on its way down; below, at the same moment, the network's guess $\hat x_0$ of where it will end. First as
-# stills, then to be moved.
+# First as stills: the network's guess $\hat x_0$ of where each digit will end.
 
 # %%
 trail = []
-digits = torch.arange(10)
-last = draw(ours, digits, class_start, seed=SEED + 1, keep=trail)
+last = draw(ours, torch.arange(10), class_start, seed=SEED + 1, keep=trail)
 trail.append((last, last))
-pages = [plots.tile(torch.cat([(x + 1) / 3, x0_hat]).cpu(), 2, 10) for x, x0_hat in trail]
-reverse = widgets.FrameSlider(pages, labels=range(T, -1, -1), description="step t", interval=300, width=440,
-                              captions=["x_t above, guess of x_0 below"])
 for position in (0, T // 3, 2 * T // 3, T):
     change = (trail[position][1] - last).square().mean().sqrt().item()
-    print(f"t = {T - position:2}: frame {reverse.frame(position).shape}, the guess is {change:.3f} rms from the end")
+    print(f"t = {T - position:2}: the guess is {change:.3f} rms from the end")
 
 # %% mystnb={"image": {"alt": "Guesses of the clean image for the ten digits at six moments: a blur that sharpens"}}
 stills = [*(T * k // 5 for k in (5, 4, 3, 2, 1)), 1]
@@ -918,27 +913,70 @@ plots.show_rows({f"t = {t}": trail[T - t][1] for t in stills}, width=6, title="t
 
 # %% [markdown]
 # **Figure 7.7.** What the network takes for the clean image, at six moments on the way down.
-
-# %%
-reverse
-
-# %% [markdown]
+#
 # At $t = 25$ the guess in figure 7.7 is the mean of all digits that fit the noise, soft where they differ. As the noise
 # falls, fewer fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each
 # frame answers "what was it, on average?", and only the last average is over a single image.
 #
-# One digit more closely: choose the class and the moment. Left $x_t$, right the guess.
+# Now draw your own: the network runs in your browser. The start that fits has to come along, and ten covariances of 784
+# by 784 would not fit on a page. But the data add to the noise in few directions only. With the leading directions
+# $u_k$ of a class and the variances $\lambda_k$ along them,
+#
+# $$ x_T = \mu_y + \sqrt T \sigma\, n + \sum_k \big(\sqrt{\lambda_k + T\sigma^2} - \sqrt T\sigma\big)\, u_k u_k^\top n,
+#    \qquad n \sim \mathcal{N}(0, I), \tag{7.12} $$
+#
+# has the covariance $C_y + T\sigma^2 I$ along these, and along all others the noise's. We keep sixteen.
 
 # %%
-one_by_one = widgets.GridSlider(
-    [[plots.tile(torch.stack([(x[d] + 1) / 3, x0_hat[d]]).cpu(), 1, 2) for x, x0_hat in trail] for d in range(10)],
-    rows=range(10), columns=range(T, -1, -1), descriptions=("digit", "step t"), start=(3, T // 2), width=240)
-for digit, position in ((0, 0), (3, T // 2), (9, T)):
-    frame = one_by_one.frame(digit, position)
-    print(f"digit {digit}, t = {T - position:2}: frame {frame.shape}, grey of the guess {frame[:, 29:].mean():.0f}")
+KEPT, NOISE = 16, SIGMA * math.sqrt(T)
+
+
+def leading(digit):
+    """A class's mean (784,) and what its leading directions add to the noise, each times its root: (KEPT, 784)."""
+    images = train_set.images[train_set.labels == digit].flatten(1) / 255
+    variances, directions = torch.linalg.eigh(torch.cov(images.T))                # ascending, in columns
+    added = (variances[-KEPT:] + NOISE**2).sqrt() - NOISE
+    return images.mean(0), (added.sqrt() * directions[:, -KEPT:]).T
+
+
+means, axes = (torch.stack(each).to(device) for each in zip(*map(leading, range(10))))
+
+
+def fitted_start(n, y):
+    """x_T by (7.12): n (B, 1, 28, 28) standard normal, y (B,) -> (B, 1, 28, 28)."""
+    column, along = n.flatten(1)[:, :, None], F.embedding(y, axes.flatten(1)).view(-1, KEPT, 784)
+    pushed = along.transpose(1, 2) @ (along @ column)
+    return (F.embedding(y, means) + NOISE * n.flatten(1) + pushed[:, :, 0]).view(-1, 1, 28, 28)
+
+
+def few_directions(y, g):
+    return fitted_start(torch.randn(len(y), 1, 28, 28, generator=g).to(device), y.to(device))
+
+
+print(f"{KEPT} directions: {100 * read_as_asked(draw(ours, labels, few_directions)):.1f} % read as asked")
+
+# %% [markdown]
+# Sixteen are enough: beside the whole covariance nothing is lost. The weights travel as bytes, each row with a scale of
+# its own. What does that cost? The same digits drawn here, from the same noise, in full precision:
 
 # %%
-one_by_one
+drawing = widgets.DiffusionExplorer(
+    ours, schedule, class_names=range(10), predicts="x0", clip=None, data_range=(0, 1), noisy_range=(-1, 2), int8=True,
+    prior=fitted_start, textbook=True, steps=T, eta=1.0, label=3, device=device, alt="Digit drawn from noise")
+digits, page = torch.arange(10, device=device), torch.stack([drawing.sample(d, eta=0.0) for d in range(10)])
+noise = drawing.model.x_T(drawing.settings.seed, 0, pure=True) / NOISE
+full = diffusion.sample(ours, (10, 1, 28, 28), schedule.to(device), steps=T, y=digits, predicts="x0", clip=None,
+                        x_T=fitted_start(noise.expand(10, -1, -1, -1).to(device), digits))[:, 0].cpu()
+print(f"on the page {255 * (page - full).abs().mean():.1f} of 255 grey levels off on average, "
+      f"{255 * (page - full).abs().max():.0f} at most; {len(drawing.weights) + len(drawing.prior_weights):,} bytes")
+
+# %%
+drawing
+
+# %% [markdown]
+# Press *Step* to go down one step at a time, *Compare* to keep one setting beside the next. With $\eta = 1$ the step is
+# (7.9), with $\eta = 0$ it is (7.10). *Rule: printed* gives the network's own guess of the noise to the printed
+# sampler: clean after a few steps, then restless, as in figure 7.4. *Begin with: pure noise* is the fourth fault.
 
 # %% [markdown]
 # ## What this chapter promises
