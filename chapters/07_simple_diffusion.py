@@ -976,7 +976,8 @@ drawing
 # %% [markdown]
 # Press *Step* to go down one step at a time, *Compare* to keep one setting beside the next. With $\eta = 1$ the step is
 # (7.9), with $\eta = 0$ it is (7.10). *Rule: printed* gives the network's own guess of the noise to the printed
-# sampler: clean after a few steps, then restless, as in figure 7.4. *Begin with: pure noise* is the fourth fault.
+# sampler: clean after a few steps, then restless, as in figure 7.4; the last picture on the right is what it leaves.
+# *Begin with: pure noise* is the fourth fault.
 
 # %% [markdown]
 # ## What this chapter promises
