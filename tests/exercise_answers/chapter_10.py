@@ -17,7 +17,11 @@ PIX = ("def pix2pix(on_true, on_restored, x_hat, x, weight):\n    up = lambda s:
 GOOD_D = "    on_D = up(on_true) + down(on_restored)\n"
 NOISE = ("def wrong_noise(s, sigma, tau):\n    a = s**2 / (s**2 + tau**2)\n"
          "    best = s**2 * sigma**2 / (s**2 + sigma**2)\n")
+LACKS = "corrected(x, y, keep, noise, r, sigma)"
+PIXEL = "def pixel_posterior(y, m, s, a, sigma):\n    k = a * s**2 / (a**2 * s**2 + sigma**2)\n"
 COUNT = "def erased_and_invented(in_truth, in_restored):\n    a, b = in_truth.float(), in_restored.float()\n"
+CYCLE = ("def cycle_and_identity(G, H, a, b):\n    off = lambda x, y: (x - y).abs().mean()\n"
+         "    there = off(H(G(a)), a) + off(G(H(b)), b)\n    same = off(G(b), b) + off(H(a), a)\n")
 
 WRONG = {
     "10.1": choices("choice_10_1", {"a": "at the *median*", "b": "wrong for seven", "d": "one best guess"}),
@@ -74,6 +78,33 @@ WRONG = {
         (one("no_nodule(x_hat, x, nodule)", "x_hat"), "no better than before"),
         (one("no_nodule(x_hat, x, nodule)", "x[:1]"), "of the shape"),
     ],
+    "10.11": [
+        (CYCLE + "    return off(H(G(a)), a), same", "too"),
+        (CYCLE + "    return there, off(G(a), a) + off(H(b), b)", "forbids translating"),
+        (CYCLE + "    return off(G(H(a)), a) + off(H(G(b)), b), same", "wrong network"),
+        (CYCLE + "    return off(G(G(a)), a) + off(H(H(b)), b), same", "same network"),
+        (CYCLE + "    return F.mse_loss(H(G(a)), a) + F.mse_loss(G(H(b)), b), same", "squared"),
+        (CYCLE + "    return there / 2, same / 2", "mean of the two ways"),
+    ],
+    "10.12": [
+        (one("must_be_made_ill(p, r)", "r - p, (r - p) / p"), "1 - p"),
+        (one("must_be_made_ill(p, r)", "r, r / (1 - p)"), "may stay ill"),
+        (one("must_be_made_ill(p, r)", "r * (1 - p), r"), "know nothing of each other"),
+        (one("must_be_made_ill(p, r)", "r - p, r - p"), "The first is right"),
+    ],
+    "10.13": choices("choice_10_13", {"a": "Large where?", "c": "finds the mark", "d": "It is determined"}),
+    "10.14": [
+        (one(LACKS, "x + r**2 / (r**2 + sigma**2) * (y - keep * x - sigma * noise)"), "must be multiplied by `keep`"),
+        (one(LACKS, "x + sigma**2 / (r**2 + sigma**2) * keep * (y - x - sigma * noise)"), "exchanged"),
+        (one(LACKS, "x + r**2 / (r**2 + sigma**2) * keep * (y - x)"), "too narrow"),
+        (one(LACKS, "torch.where(keep > 0, y, x)"), "pasted in"),
+    ],
+    "10.15": [
+        (PIXEL + "    return m + s**2 / (s**2 + sigma**2) * (y - m), s**2 * sigma**2 / (s**2 + sigma**2)", "forgotten"),
+        (PIXEL + "    return m + k * (y - a * m), s**2", "that of the prior"),
+        (PIXEL + "    return m + k * (y - a * m), math.sqrt(s**2 * (1 - k * a))", "its root"),
+        (PIXEL + "    return k * y, s**2 * (1 - k * a)", "m = 0 alone"),
+    ],
 }
 
 OTHER = {
@@ -89,4 +120,10 @@ OTHER = {
              "    return best + excess, excess"],
     "10.9": [one("erased_and_invented(a, b)", "1 - b[a].float().mean(), b[~a].float().mean()")],
     "10.10": [one("no_nodule(x_hat, x, nodule)", "torch.where(nodule, x - 0.12, x)")],
+    "10.11": [CYCLE + "    return F.l1_loss(H(G(a)), a) + F.l1_loss(G(H(b)), b), F.l1_loss(G(b), b) + F.l1_loss(H(a), a)"],
+    "10.12": [one("must_be_made_ill(p, r)", "r - p, 1 - (1 - r) / (1 - p)")],
+    "10.13": ['choice_10_13 = "(B)"'],
+    "10.14": [one(LACKS, "torch.where(keep > 0, x + (y - x - sigma * noise) / (1 + (sigma / r)**2), x)")],
+    "10.15": [PIXEL + "    precision = 1 / s**2 + a**2 / sigma**2\n"
+              "    return (m / s**2 + a * y / sigma**2) / precision, 1 / precision"],
 }

@@ -371,3 +371,193 @@ def _(x_hat, x, nodule):
 @no_nodule.mistake("The nodule is there, and the films are no better than before.")
 def _(x_hat, x, nodule):
     return x_hat
+
+
+# --- 10.11 to 10.13: without pairs -----------------------------------------------------------
+
+
+def translator(g: torch.Generator):
+    """A map of films to films that is not its own inverse."""
+    mix, shift = 0.5 * normal(g, 16, 16), 0.3 * normal(g, 16)
+
+    def translate(x):
+        return x + (x.flatten(1) @ mix.to(x) + shift.to(x)).tanh().view_as(x)
+
+    return translate
+
+
+def two_heaps(g: torch.Generator) -> Case:
+    """Two translators and films of two heaps, as many of one as of the other."""
+    return {"G": translator(g), "H": translator(g), "a": normal(g, 5, 1, 4, 4), "b": normal(g, 5, 1, 4, 4)}
+
+
+@sheet.function("10.11", "code", 2, "There and back, and what should stay", cases=two_heaps,
+                returns=("cycle", "identity"))
+def cycle_and_identity(G, H, a, b):
+    """Film by film."""
+    def off(x, y):
+        return sum(float((p - q).abs().mean()) for p, q in zip(x, y, strict=True)) / len(x)
+
+    return torch.tensor(off(H(G(a)), a) + off(G(H(b)), b)), torch.tensor(off(G(b), b) + off(H(a), a))
+
+
+def off(x, y):
+    """Mean absolute difference."""
+    return (x - y).abs().mean()
+
+
+@cycle_and_identity.mistake("Only the way from A to B and back is in your cycle loss. The other way round belongs to "
+                            "it, too.")
+def _(G, H, a, b):
+    return off(H(G(a)), a), off(G(b), b) + off(H(a), a)
+
+
+@cycle_and_identity.mistake("Your identity loss compares G(a) with a: that forbids translating. It is films that are "
+                            "*already* of B that G should leave alone.")
+def _(G, H, a, b):
+    return off(H(G(a)), a) + off(G(H(b)), b), off(G(a), a) + off(H(b), b)
+
+
+@cycle_and_identity.mistake("Your way back begins with the wrong network: on a, G goes first and H brings it back.")
+def _(G, H, a, b):
+    return off(G(H(a)), a) + off(H(G(b)), b), off(G(b), b) + off(H(a), a)
+
+
+@cycle_and_identity.mistake("You go there and back with the same network.")
+def _(G, H, a, b):
+    return off(G(G(a)), a) + off(H(H(b)), b), off(G(b), b) + off(H(a), a)
+
+
+@cycle_and_identity.mistake("The differences are squared. CycleGAN takes absolute ones.")
+def _(G, H, a, b):
+    return (H(G(a)) - a).square().mean() + (G(H(b)) - b).square().mean(), off(G(b), b) + off(H(a), a)
+
+
+@cycle_and_identity.mistake("That is the mean of the two ways. Their sum is asked for.")
+def _(G, H, a, b):
+    return (off(H(G(a)), a) + off(G(H(b)), b)) / 2, (off(G(b), b) + off(H(a), a)) / 2
+
+
+def two_shares(g: torch.Generator) -> Case:
+    """A share of ill patients in A, and a larger one in B."""
+    p = between(g, 0.05, 0.4)
+    return {"p": p, "r": between(g, p + 0.1, 0.9)}
+
+
+@sheet.function("10.12", "derive", 2, "How many must be made ill", cases=two_shares,
+                returns=("of all patients", "of the healthy ones"))
+def must_be_made_ill(p, r):
+    """Over a grid of how many of the ill are erased: the least that must be invented."""
+    erased = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    made = r - p + p * erased
+    return made.min(), (made / (1 - p)).min()
+
+
+@must_be_made_ill.mistake("You divide by p, the ill ones. Lesions can be invented in the healthy, who are 1 - p.")
+def _(p, r):
+    return r - p, (r - p) / p
+
+
+@must_be_made_ill.mistake("All of B's share is invented with you. The p who are ill may stay ill.")
+def _(p, r):
+    return r, r / (1 - p)
+
+
+@must_be_made_ill.mistake("That is where translator and patient know nothing of each other: then p (1 - r) are erased "
+                          "besides. The least is asked for.")
+def _(p, r):
+    return (1 - p) * r, r
+
+
+@must_be_made_ill.mistake("The first is right. The second is a share of the healthy patients: divide by how many they "
+                          "are.")
+def _(p, r):
+    return r - p, r - p
+
+
+sheet.choice("10.13", "predict", 1, "A secret mark", answer="b", why=(
+    "H reads the mark and undoes exactly what G did. There and back nothing is missing; only the truth about the "
+    "patients can tell, and that the cycle loss never sees."), wrongs={
+    "a": "Large where? Compare H(G(a)) with a for a patient whom G has changed: H knows it, and where.",
+    "c": "Every film comes back as it was, those of the changed half too: H finds the mark on them.",
+    "d": "It is determined: follow one film with the mark and one without, there and back.",
+})
+
+
+# --- 10.14 and 10.15: one prior -----------------------------------------------------------------------------------
+
+
+def masked(g: torch.Generator) -> Case:
+    """Films, a measurement that is zero outside the mask, and two deviations."""
+    keep = (torch.rand(1, 1, 6, 6, generator=g) < 0.6).float()
+    keep[..., 0, :2] = torch.tensor([0.0, 1.0])
+    return {"x": normal(g, 3, 1, 6, 6), "y": keep * normal(g, 3, 1, 6, 6), "keep": keep,
+            "noise": normal(g, 3, 1, 6, 6), "r": between(g, 0.3, 1.0), "sigma": between(g, 0.3, 1.0)}
+
+
+@sheet.function("10.14", "code", 2, "What the film lacks of y", cases=masked)
+def corrected(x, y, keep, noise, r, sigma):
+    """Pixel by pixel: the mean of two guesses weighted by their precisions, or the old value."""
+    known = (x / r**2 + (y - sigma * noise) / sigma**2) / (1 / r**2 + 1 / sigma**2)
+    return torch.where(keep > 0, known, x)
+
+
+@corrected.mistake("Pixels that were never measured have changed. There y is zero because nothing is known: the "
+                   "correction must be multiplied by `keep`.")
+def _(x, y, keep, noise, r, sigma):
+    return x + r**2 / (r**2 + sigma**2) * (y - keep * x - sigma * noise)
+
+
+@corrected.mistake("The weights are exchanged: a small sigma means that y is to be believed.")
+def _(x, y, keep, noise, r, sigma):
+    return x + sigma**2 / (r**2 + sigma**2) * keep * (y - x - sigma * noise)
+
+
+@corrected.mistake("The noise of (10.8) is missing. Without it the draws are too narrow where the film was measured.")
+def _(x, y, keep, noise, r, sigma):
+    return x + r**2 / (r**2 + sigma**2) * keep * (y - x)
+
+
+@corrected.mistake("The measurement is pasted in. It has noise of its own, and the network's guess "
+                   "knows something too.")
+def _(x, y, keep, noise, r, sigma):
+    return keep * y + (1 - keep) * x
+
+
+# --- 10.15 -----------------------------------------------------------------------------------
+
+
+@sheet.function("10.15", "derive", 2, "One pixel's posterior", returns=("mean", "variance"), cases=lambda g: {
+    "y": between(g, -2.0, 2.0), "m": between(g, 0.5, 1.5), "s": between(g, 0.5, 1.5), "a": between(g, 0.3, 0.8),
+    "sigma": between(g, 0.3, 1.2)})
+def pixel_posterior(y, m, s, a, sigma):
+    """By counting on a fine grid of x."""
+    x = torch.linspace(-14, 16, 200_001, dtype=torch.float64)
+    weight = (-((x - m) / s) ** 2 / 2 - ((y - a * x) / sigma) ** 2 / 2).exp()
+    weight = weight / weight.sum()
+    mean = (weight * x).sum()
+    return mean, (weight * (x - mean) ** 2).sum()
+
+
+@pixel_posterior.mistake("The factor a is forgotten: that is the posterior of a pixel measured as y = x + noise.")
+def _(y, m, s, a, sigma):
+    gain = s**2 / (s**2 + sigma**2)
+    return torch.tensor(m + gain * (y - m)), torch.tensor(s**2 * (1 - gain))
+
+
+@pixel_posterior.mistake("The mean is right. The variance that you give is that of the prior: a measurement takes "
+                         "some of it away.")
+def _(y, m, s, a, sigma):
+    return pixel_posterior.oracle(y, m, s, a, sigma)[0], torch.tensor(s**2)
+
+
+@pixel_posterior.mistake("The mean is right; instead of the variance you give its root.")
+def _(y, m, s, a, sigma):
+    mean, variance = pixel_posterior.oracle(y, m, s, a, sigma)
+    return mean, variance.sqrt()
+
+
+@pixel_posterior.mistake("The prior's mean is missing: that holds for m = 0 alone.")
+def _(y, m, s, a, sigma):
+    gain = a * s**2 / (a**2 * s**2 + sigma**2)
+    return torch.tensor(gain * y), torch.tensor(s**2 * (1 - gain * a))
