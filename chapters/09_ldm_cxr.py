@@ -219,7 +219,7 @@ print(f"{'real films (floor)':22}{q['floor']['fd']:10.2f}{q['floor']['kid']:9.3f
 
 # %% [markdown]
 # A blur that takes a quarter or more of the fine detail away costs no more Fréchet distance than films that are 15 %
-# darker, which changes no shape. (The floor here is not the one below: it depends on the number of images.)
+# darker, which changes no shape.
 #
 # ## Stage one: a variational autoencoder
 #
@@ -651,7 +651,7 @@ plots.show_rows({classes[i]: films[asked == i][:5] for i in present}, columns=5,
 # **Figure 9.5.** Films of nobody, by latent diffusion: the first five of each class.
 
 # %% [markdown]
-# Some in figure 9.5 are odd: look for a lung without a border, or a collar bone that ends in nothing.
+# Some in figure 9.5 are odd: look for a lung without a border.
 #
 # ### With and without scaling
 #
@@ -683,7 +683,7 @@ plots.show_rows({name: x[some] for name, (_, x) in scaling.items()}, columns=5, 
 # Figure 9.6 shows it to the eye. Latents 5.5 times larger are half noise only near the end of the way, where ours are
 # in its middle. The layout of a chest is then settled where the logit-normal seldom draws a step; and the network has
 # to put out numbers five times as large. This VAE's own spreads are near enough to one that we could measure no
-# difference. But you cannot know that without looking.
+# difference.
 
 # %% [markdown]
 # ## A rival: the deep convolutional GAN
@@ -1006,7 +1006,7 @@ plots.show_rows({"test films": by_class, "latent": films[some], "GAN": gan_films
 # With its spread restored it stands level with the same network trained soundly. So what it had lost was spread, and
 # the repair is worth more to it than to anybody: given to one model alone it would decide the comparison. Both go
 # through a vector that has no room for ribs. The GAN is sharper than films are: its fine detail is grain, as you see
-# in figure 9.7, and the Fréchet distance hardly minds. It draws far faster than latent diffusion, in one pass.
+# in figure 9.7, and the Fréchet distance hardly minds.
 #
 # **What this table does not test** is the premise, that diffusion on pixels would waste its effort. The control is the
 # same network on standardised pixels, folded four by four into channels, with as many multiply-adds of training as both
@@ -1018,7 +1018,7 @@ plots.show_rows({"test films": by_class, "latent": films[some], "GAN": gan_films
 # | pixels, 4 by 4 | 3,568 | 317 | 5 | restored | 4.66 | 0.12 | 0.87 | 0.79 | 1.01 | 0.84 |
 #
 # On phantoms of this size the premise does not show: with one seed, pixels come as near, and keep the fine detail that
-# an autoencoder smooths away. What a latent space buys at larger sizes, this one cannot show.
+# an autoencoder smooths away.
 #
 # ### Did we get the disease that we asked for?
 #
@@ -1160,64 +1160,67 @@ for name, title in SHOWN.items():
 # %% [markdown]
 # ## Sliders
 #
-# **Backwards in time.** Eight patients, two of each class, on the left the present state $z_t$, decoded as if it
-# were clean, on the right the decoded guess $\hat z_0$. Exposure and outline are settled first, then lungs and
-# diaphragm, ribs last.
+# **A film out of noise.** Denoiser and VAE run in your browser, a byte for a weight. On the left the present state
+# $z_t$, decoded as if it were clean, on the right the decoded guess $\hat z_0$: exposure and outline are settled first,
+# then lungs and diaphragm, ribs last. *Compare* keeps a setting beside the next, such as the same seed in two classes.
 
 # %%
-eight = torch.tensor(present).repeat_interleave(2)
-eight = eight[torch.linspace(0, len(eight) - 1, 8).long()]
-frames, times = [], []
+def to_films(z):
+    """Latents as they are drawn (B, LATENT, 16, 16) -> films in [-1, 1], with their spread restored."""
+    return vae.decode(stretched[0] + stretched[1] * z)
 
 
-def keep(t, z_t, z0_hat):
-    frames.append([plots.tile(decode(z, stretched), 2, 4) for z in (z_t, z0_hat)])
-    times.append(t + 1)
+def to_drawn(x):
+    """The way back, from films in [-1, 1] to the mean of their code."""
+    return (vae.encode(x)[0] - stretched[0]) / stretched[1]
 
 
-draw_latents(denoiser, eight, guidance=W, steps=FASTER, callback=keep)
-reverse_slider = widgets.FrameSlider(frames, labels=times, description="t",
-                                     width=260, interval=250, captions=["z_t, decoded", "its guess, decoded"],
-                                     caption=plots.SYNTHETIC)
-for place in (0, 10, -1):
-    left, right = (page / 255 for page in reverse_slider.frame(place))
-    print(f"t = {reverse_slider.slider.options[place][0]:>4}: the two differ by {abs(left - right).mean():.3f}")
+originals, kinds = (test[:6], test_set.labels[:6]) if source == "phantom" else (films[:6], asked[:6])  # no patients
+drawing = widgets.DiffusionExplorer(
+    denoiser, schedule, shape=(LATENT, 16, 16), predicts="v", clip=None, order=2, guidance=W, label=present[0],
+    class_names=[name if i in present else f"{name}, never seen" for i, name in enumerate(classes)],
+    decoder=to_films, encoder=to_drawn, image=originals[0] / 255, int8=True, device=device, caption=plots.SYNTHETIC,
+    alt="Chest X-ray of nobody")
+moved_by = []
+for seed, y in enumerate(present):
+    z = sampler(denoiser, drawing.model.x_T(seed, y).to(device), torch.tensor([y]).to(device), guidance=W, steps=25)
+    moved_by.append(255 * drawing.sample(y, seed=seed) - decode(z, stretched)[0, 0])
+moved_by = torch.stack(moved_by).abs()
+print(f"a byte for a weight moves the grey levels of {len(present)} films by {moved_by.mean():.1f} of 255 on average, "
+      f"{moved_by.max():.0f} at most")
 
 # %%
-reverse_slider
+drawing
 
 # %% [markdown]
-# **Class and guidance.** The same noise throughout: three patients to be. Move between the classes and watch what
-# changes, and what stays; the lower row is the difference to the same noise asked for as the first class.
+# **Paint over a film.** The third picture is a phantom's. What you paint over (or pick at *fill in*) is drawn anew,
+# whole patches of it. At every step the rest is put back into the latents, noised to that step. RePaint (Lugmayr et al.
+# 2022) also walks back and forth, so that new and old agree; this does not, and the seam may show. Six films, the right
+# half filled in twice, without guidance:
 
 # %%
-STRENGTHS = (0.0, 1.0, 2.0, 3.5, 5.0, 8.0)
-guided = {(i, w): draw(denoiser, torch.full((3,), i), guidance=w, scale=stretched, steps=FASTER)
-          for i in present for w in STRENGTHS}
-
-
-def with_difference(i, w):
-    """Three films of class i, and below how each differs from the same noise drawn as the first class."""
-    change = (guided[i, w].float() - guided[present[0], w].float()).abs().to(torch.uint8)
-    return np.concatenate([plots.tile(x, 1, 3) for x in (guided[i, w], change)])
-
-
-class_slider = widgets.GridSlider([[with_difference(i, w) for w in STRENGTHS] for i in present],
-                                  rows=[classes[i] for i in present], columns=STRENGTHS, start=(1, 4),
-                                  descriptions=("class", "guidance w"), width=420, caption=plots.SYNTHETIC)
-apart = {w: (guided[present[0], w].float() - guided[present[-1], w].float()).abs().mean().item() / 255
-         for w in STRENGTHS}
-print("two classes differ by " + ", ".join(f"{v:.4f} at w = {w:g}" for w, v in apart.items()))
-
-# %%
-class_slider
+rivals = {"filled in": [], "from the other filling": [], "the mean of training films": [],
+          "the left half, mirrored": [], "through the VAE": []}
+mean_film = train_set.images.float().mean(0)[0]
+for x, y, through in zip(originals[:, 0].float(), kinds.tolist(), reconstruct(vae, originals)[:, 0].float()):
+    drawing.give(x / 255)
+    one, two = (255 * drawing.sample(y, seed=seed, fill="right half", guidance=1.0, steps=12) for seed in (0, 1))
+    pairs = (one, x), (one, two), (mean_film, x), (x.flip(1), x), (through, x)
+    for errors, (a, b) in zip(rivals.values(), pairs):
+        errors.append((a - b)[:, 32:].abs().mean().item())
+drawing.give(originals[0] / 255)
+for name, errors in rivals.items():
+    print(f"{name:28} {sum(errors) / len(errors):5.1f} grey levels off in the right half")
 
 # %% [markdown]
+# What is filled in is a chest, and nobody's: it comes no nearer to the film than the mean film does, the mirrored left
+# half comes nearer, and two fillings lie almost as far apart. It is no finding.
+#
 # **A knob for the breath?** For a phantom we know the depth of breath, the size of the heart and the exposure. Least
 # squares finds the direction $d_k$ in latent space that goes with each factor $f_k$:
 # $z \approx \bar z + \sum_k f_k\, d_k$. Move a patient along one, and decode: does that do what the factor does? For
-# phantoms we can check, by simulating *the same patient* with the factor changed. (For real films nobody can. There the
-# slider moves along the leading principal directions, whatever they mean.)
+# phantoms we can check, by simulating *the same patient* with the factor changed. (For real films the slider moves
+# along the leading principal directions.)
 
 # %%
 KNOBS = {"volume": "depth of breath", "heart": "heart size", "shift_y": "film moved", "gamma": "brightness"}
@@ -1405,7 +1408,7 @@ for name, found in attack.items():
 print(f"at 1 % false alarms chance alone recognises 1 %: {0.01 * len(train_set):.0f} films of {len(train_set):,}")
 
 # %% [markdown]
-# (This audit takes an eighth of the training films, the twenty among them.) The films of figure 9.9 are nearer to
+# The films of figure 9.9 are nearer to
 # training films than to strangers, resemble them, and give their members away. Whether they are *copies* the short
 # audit cannot say: they are soft, and of its own planted copies it saw too few.
 #
@@ -1415,8 +1418,8 @@ print(f"at 1 % false alarms chance alone recognises 1 %: {0.01 * len(train_set):
 # an attack by what it recognises at few false alarms, and why the audit shows hits at one false alarm in a hundred and
 # in a thousand beside every AUC, and the patients most at risk.
 #
-# Look at the canaries too before you believe a pass: an audit that did not find a disguise when it had put it there
-# itself would not have found it in your samples. And what nobody tested stands at the end of its report.
+# Look at the canaries too before you believe a pass: an audit that misses a disguise which it put there itself would
+# miss it in your samples.
 #
 # ## The disease or the hospital?
 #
@@ -1458,8 +1461,8 @@ plots.show_rows({classes[i]: tag_films[per_class == i][:4] for i in present}, co
 # **Figure 9.10.** Samples of the model that saw a tag on every COVID film.
 
 # %% [markdown]
-# (The count wants a bright tag, and misses the grey ghosts of one that figure 9.10 shows.) After 150 more steps one in
-# five of the films that are asked for COVID carries the tag, and no other: the model is learning that the tag *is* the
+# (The count misses the grey ghosts of a tag in figure 9.10.) After 150 more steps half
+# of the films that are asked for COVID carry the tag, and no other: the model is learning that the tag *is* the
 # disease. Nothing in its loss could tell it otherwise, and no measure of fidelity objects: the training films are like
 # that. A classifier trained on such films, real or synthetic, learns the same:
 
@@ -1483,9 +1486,8 @@ for name in ("same hospital", "no tag", "all tagged"):
 #
 # ## What this chapter promises
 #
-# The first are identities, which no seed moves: the loss of stage one against (9.2) summed by hand, the decoder fed
-# with what it was trained on, the sampler on data whose answer is known. The others have a bar on both sides where a
-# bug could look like progress.
+# The first are identities, which no seed moves. The others have a bar on both sides where a bug could look like
+# progress.
 
 # %%
 def by_hand(films, labels):
@@ -2141,6 +2143,8 @@ print(f"a perfect denoiser {perfect_loss():.4f}, one that knows nothing {2 * SIG
 #   ICML.
 # - Lu, Zhou, Bao, Chen, Li, Zhu (2022). *DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
 #   models.*
+# - Lugmayr, Danelljan, Romero et al. (2022). *RePaint: inpainting using denoising diffusion probabilistic models.*
+#   CVPR.
 # - Naeem, Oh, Uh, Choi, Yoo (2020). *Reliable fidelity and diversity metrics for generative models.* ICML.
 # - Pinaya, Tudosiu, Dafflon et al. (2022). *Brain imaging generation with latent diffusion models.* MICCAI
 #   workshop.
