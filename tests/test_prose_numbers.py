@@ -2,11 +2,10 @@
 
 import random
 import re
-import subprocess
-import sys
 
 import prose_numbers as prose
 import pytest
+import study_tables
 
 # what was written before this check: a chapter leaves the list when its numbers have their evidence
 UNFOUNDED = {"measuring"}
@@ -124,8 +123,6 @@ def test_most_planted_numbers_are_found():
 
 # --- tables that a study makes ---------------------------------------------------------------------------------------
 
-STUDIES = prose.ROOT / "tests" / "benchmarks" / "studies"
-
 
 def rows(text):
     """The rows of all Markdown tables in a text, cells without the blanks around them."""
@@ -154,10 +151,7 @@ def test_the_table_of_a_study_is_the_one_that_it_prints(name):
     if not (prose.ROOT / "chapters" / "figures" / f"{name}.json").exists():  # announced, not run yet
         assert not any(shown for _, shown in tables_of_studies()[name]), f"a table of {name}, and no stored result"
         return
-    command = [sys.executable, str(STUDIES / f"{name}.py"), "--table"]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=prose.ROOT, check=False)
-    assert ran.returncode == 0, f"{name}.py --table: {ran.stderr[-500:]}"
-    printed = set(rows(ran.stdout))
+    printed = set(rows(study_tables.printed(name)))
     for page_name, shown in tables_of_studies()[name]:
         apart = [row for row in shown if row not in printed]
         assert not apart, f"{page_name}: not what {name}.py --table prints: {apart[:3]}"
