@@ -15,13 +15,14 @@ nearer (10) moved nothing. An interval adds the doubt about test patients (boots
 
 import json
 
+from genmed_core import runtime  # isort: skip  (before torch: it sets how threads wait)
+
 import numpy as np
 import torch
 from chapter_cells import FIGURES, definitions, markdown, mean_sd, parser_of, progress, said
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core import runtime
 from genmed_core.audit.usefulness import over_runs
 
 JSON = FIGURES / "adaptation.json"
