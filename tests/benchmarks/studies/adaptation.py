@@ -108,7 +108,8 @@ def table(stored):
     floor, best = (rows[name]["right"]["value"] for name in ("source only", "trained on B's labels"))
     for name, row in rows.items():
         found = row["right"]
-        lines.append([name, f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})",
+        short = name.replace("normalisation ", "").replace(" encoder", "")
+        lines.append([short, f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})",
                       f"{100 * (found['value'] - floor) / (best - floor):.0f} %", said(row["auc"], 3),
                       said(row["false"], 2), said(row["mix"], 2)])
     return markdown(["", "balanced accuracy", "gap closed", "AUC", "healthy called ill", "right, a tenth ill"], lines)
