@@ -1069,8 +1069,8 @@ def odds(E, head, films):
     return torch.cat([head(E(to_signed(part))).diff(dim=1)[:, 0] for part in films.split(200)])
 
 # %% [markdown]
-# **Adversarial adaptation** (ADDA, Tzeng and others 2017) gives B's films an encoder of their own, $E_B$, a copy of
-# $E_A$ at first, and lets it deceive a critic of *features*, until A's head can be put on it:
+# **Adversarial adaptation** (Tzeng and others 2017; *ADDA* for short) gives B's films an encoder of their own, $E_B$, a
+# copy of $E_A$ at first, and lets it deceive a critic of *features*, until A's head can be put on it:
 #
 # $$ L_D = \mathbb{E}_A\, \ell\big(D(E_A(x))\big) + \mathbb{E}_B\, \ell\big({-D(E_B(x))}\big), \qquad
 #    L_{E_B} = \mathbb{E}_B\, \ell\big(D(E_B(x))\big). \tag{10.9} $$
@@ -1897,8 +1897,8 @@ sheet.check("10.13", choice_10_13)
 # </details>
 
 # %% [markdown]
-# **Exercise 10.14 (code ★★). What the film lacks of $y$.** One step of (10.8) for a masked film: `keep` is 1 where the
-# film was measured and 0 elsewhere, `x` a draw about the network's guess, `y` the measurement, `noise` the $n$ of
+# **Exercise 10.14 (code ★★). What the guess lacks.** One step of (10.8) for a masked film: `keep` is 1 where the film
+# was measured and 0 elsewhere, `x` a draw about the network's guess, `y` the measurement, `noise` the $n$ of
 # (10.8), `r` and `sigma` the two deviations. Return $x_0$.
 #
 # <details class="hint"><summary>Hint 1</summary>

@@ -495,7 +495,7 @@ def masked(g: torch.Generator) -> Case:
             "noise": normal(g, 3, 1, 6, 6), "r": between(g, 0.3, 1.0), "sigma": between(g, 0.3, 1.0)}
 
 
-@sheet.function("10.14", "code", 2, "What the film lacks of y", cases=masked)
+@sheet.function("10.14", "code", 2, "What the guess lacks", cases=masked)
 def corrected(x, y, keep, noise, r, sigma):
     """Pixel by pixel: the mean of two guesses weighted by their precisions, or the old value."""
     known = (x / r**2 + (y - sigma * noise) / sigma**2) / (1 / r**2 + 1 / sigma**2)
