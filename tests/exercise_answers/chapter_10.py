@@ -120,7 +120,8 @@ OTHER = {
              "    return best + excess, excess"],
     "10.9": [one("erased_and_invented(a, b)", "1 - b[a].float().mean(), b[~a].float().mean()")],
     "10.10": [one("no_nodule(x_hat, x, nodule)", "torch.where(nodule, x - 0.12, x)")],
-    "10.11": [CYCLE + "    return F.l1_loss(H(G(a)), a) + F.l1_loss(G(H(b)), b), F.l1_loss(G(b), b) + F.l1_loss(H(a), a)"],
+    "10.11": [CYCLE + "    l1 = F.l1_loss\n"
+              "    return l1(H(G(a)), a) + l1(G(H(b)), b), l1(G(b), b) + l1(H(a), a)"],
     "10.12": [one("must_be_made_ill(p, r)", "r - p, 1 - (1 - r) / (1 - p)")],
     "10.13": ['choice_10_13 = "(B)"'],
     "10.14": [one(LACKS, "torch.where(keep > 0, x + (y - x - sigma * noise) / (1 + (sigma / r)**2), x)")],
