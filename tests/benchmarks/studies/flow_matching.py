@@ -202,7 +202,7 @@ def tables(kept: dict[str, Any]) -> str:
     found = {r["network"]: r for r in kept["likelihood"]}
     bits = [[name, spoken(found[key].get("bound")), spoken(found[key]["bits"])]
             for key, name in NETWORKS.items() if key in found]
-    return f"{quality}\n\n{markdown(['bits per dimension', 'bound of chapter 8', 'by the ODE'], bits)}"
+    return f"{quality}\n\n{markdown(['bits per dimension, ± over images', 'bound of chapter 8', 'by the ODE'], bits)}"
 
 
 def told(values: list[float]) -> str:
