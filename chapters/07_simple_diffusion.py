@@ -934,7 +934,8 @@ KEPT, NOISE = 16, SIGMA * math.sqrt(T)
 def leading(digit):
     """A class's mean (784,) and what its leading directions add to the noise, each times its root: (KEPT, 784)."""
     images = train_set.images[train_set.labels == digit].flatten(1) / 255
-    variances, directions = torch.linalg.eigh(torch.cov(images.T))                # ascending, in columns
+    found = torch.linalg.eigh(torch.cov(images.double().T))                       # ascending, in columns
+    variances, directions = (part.float() for part in found)
     added = (variances[-KEPT:] + NOISE**2).sqrt() - NOISE
     return images.mean(0), (added.sqrt() * directions[:, -KEPT:]).T
 
