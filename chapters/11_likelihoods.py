@@ -1061,9 +1061,9 @@ layer_by_layer
 # than learn digits. **Dequantise** first: add uniform noise $u \in [0, 1)^D$ to the levels, so that a probability
 # becomes the mean density of a box of side one. By Jensen's inequality
 #
-# $$ \log P(x) = \log \int_{[0,1)^D} p(x + u)\, du \;\ge\; \mathbb{E}_u \log p(x + u), \qquad
-#    \text{bits per dimension} = -\frac{\log P(x)}{D \log 2}. \tag{11.6} $$
+# $$ \log P(x) = \log \int_{[0,1)^D} p(x + u)\, du \;\ge\; \mathbb{E}_u \log p(x + u). \tag{11.6} $$
 #
+# Counted in **bits per dimension**, that is $-\log P(x) / (D \log 2)$.
 # So even here a bound comes back in, by the side door. Our network is small: the levels are moved to the real line by a
 # logit, folded into blocks of pixels, and mixed between the couplings by matrices of $4 \times 4$ and $16 \times 16$
 # (Kingma and Dhariwal 2018).
