@@ -587,7 +587,7 @@ fig
 # That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 every step along the road from the
 # mean to a draw gains likeness and pays in decibels. The critic's first step is free, for the restorer by absolute
 # errors was not at the best that can be had; the second is not; the last loses both, as the white noise of the cheat
-# does. Here the critic's path lies below the road: our road is not the best there is. (One training.) The mean is the
+# does. Here the critic's path lies below the road: our road is not the best there is. The mean is the
 # best answer to "how bright is this pixel", a draw to "what could this patient look like", and a reader who wants to
 # find nodules has asked a third question.
 
