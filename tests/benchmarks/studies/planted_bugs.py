@@ -128,6 +128,18 @@ BUGS = [
     Bug("09", "latents not scaled", "scaled = (z_train - m) / s", "scaled = z_train - m", (SPREAD, STANDARDISED)),
     Bug("09", "the mean of the latents left in", "scaled = (z_train - m) / s", "scaled = z_train / s",
         (SPREAD, STANDARDISED)),
+    Bug("11", "the first layer sees the pixel itself", "mask[-1, reach + (not first):] = 0",
+        "mask[-1, reach + 1:] = 0", ("all 3 x 3 pictures", "slope along a later pixel")),
+    Bug("11", "MADE's last layer sees its own pixel", '("leaves", rank[:, None] > two)',
+        '("leaves", rank[:, None] >= two)', ("all 3 x 3 pictures", "slope along a later pixel")),
+    Bug("11", "nats are a mean over pixels", 'model(x).to(x.dtype), x, reduction="none").flatten(1).sum(1)',
+        'model(x).to(x.dtype), x, reduction="none").flatten(1).mean(1)', ("all 3 x 3 pictures",)),
+    Bug("11", "what is kept is not in [-1, 1]", "c + model.first.far] = 2 * chosen - 1",
+        "c + model.first.far] = chosen", ("both ways of drawing agree",)),
+    Bug("11", "the sign of the log-determinant", "b, x1], dim=1), s.flatten(1).sum(1)",
+        "b, x1], dim=1), -s.flatten(1).sum(1)", ("by layers and by the whole matrix",)),
+    Bug("11", "scale and shift undone in the wrong order", "(y2 - b) * (-s).exp()", "y2 * (-s).exp() - b",
+        ("back and forth",)),
 ]
 
 
