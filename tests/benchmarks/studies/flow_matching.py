@@ -40,7 +40,7 @@ DRAWN = {"t = diffusion.stratified_timesteps(B, T, device=x0.device)":
          "t = diffusion.stratified_timesteps(B, T, spread=1.0, device=x0.device)"}
 COUPLED = {"eps = torch.randn_like(x0)":
            "eps = flow_matching.optimal_coupling(x0, torch.randn_like(x0), labels=batch.y)"}
-THRICE = ("cosine", "straight")  # trained from every seed, the others from the first
+THRICE = ("cosine", "straight", "logit")  # trained from every seed, the others from the first
 KINDS = {"cosine": {}, "straight": STRAIGHT, "logit": STRAIGHT | DRAWN, "coupled": STRAIGHT | COUPLED}
 PASSES, SAMPLES, GUIDANCE = (1, 2, 4, 10, 20, 50), 500, 2.0
 SHIFT = 2.0
@@ -185,8 +185,8 @@ def mean_of(values: Tensor) -> dict[str, float]:
 # --- tables -----------------------------------------------------------------------------------------------
 
 ROWS = {("cosine", "ddim"): "chapter 8's path, DDIM", ("straight", "euler"): "straight path, Euler",
-        ("straight", "heun"): "straight path, Heun", ("coupled", "euler"): "straight, coupled in the batch, Euler",
-        ("logit", "euler"): "straight, logit-normal t, Euler"}
+        ("straight", "heun"): "straight path, Heun", ("coupled", "euler"): "Euler, coupled in the batch",
+        ("logit", "euler"): "Euler, logit-normal t"}
 NETWORKS = {"cosine": "chapter 8's path", "straight": "straight path", "shipped": "chapter 8's path, ten times as long"}
 
 
