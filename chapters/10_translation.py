@@ -1157,8 +1157,8 @@ for name, said_ill in called.items():
 #
 # $$ \begin{aligned}
 #    L_{G,H} = {} & \mathbb{E}\,\ell\big(D_B(G(a))\big) + \mathbb{E}\,\ell\big(D_A(H(b))\big) \\
-#    & + \kappa \big[\mathbb{E}|H(G(a)) - a| + \mathbb{E}|G(H(b)) - b|\big] +
-#      \iota \big[\mathbb{E}|G(b) - b| + \mathbb{E}|H(a) - a|\big].
+#    & + \kappa \big[\mathbb{E}|H(G(a)) - a| + \mathbb{E}|G(H(b)) - b|\big] \\
+#    & + \iota \big[\mathbb{E}|G(b) - b| + \mathbb{E}|H(a) - a|\big].
 #    \end{aligned} \tag{10.10} $$
 #
 # **What the critics ask for.** They see sets. Let the share $p$ of A's patients be ill, and the share $r$ of B's. If
