@@ -28,8 +28,7 @@
 # - derive the reverse step by Bayes' rule, and see what happens when its noise is left out;
 # - train a two-layer network that draws the digit you ask for, and watch it do so, step by step.
 #
-# Running time: about three minutes of processor time on one core of an Intel Xeon, most of it training; measured by
-# `make notebooks`.
+# Running time: about three minutes of processor time on one core, most of it training; measured by `make notebooks`.
 
 # %%
 import genmed_core  # first: it sets how threads wait

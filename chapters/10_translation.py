@@ -31,7 +31,7 @@
 # - answer three measurements with one model of films, and read another hospital's films with your own labels;
 # - translate without pairs, and say what the critics of two heaps ask for and the cycle does not promise.
 #
-# Running time: about seven minutes of processor time on one core, most of it training; the first run also draws the
+# Running time: about six minutes of processor time on one core, most of it training; the first run also draws the
 # phantoms, two minutes more.
 
 # %%
