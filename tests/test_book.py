@@ -679,12 +679,18 @@ def test_every_slider_moves_its_picture(book, name):
     for k in range(panels.count()):
         seed = panels.nth(k).get_by_role("slider", name="seed", exact=True)
         (seed if seed.count() else panels.nth(k).locator("input[type=range]").last).focus()
-        seen = set()
+        shown = """(p) => [...p.querySelectorAll("canvas, img, svg")].map(
+            (e) => e.toDataURL?.() ?? e.src ?? e.outerHTML).join()"""
+        seen = {panels.nth(k).evaluate(shown)}
         for key in ("Home", "ArrowRight", "ArrowRight", "End"):
             page.keyboard.press(key)
             page.wait_for_timeout(250)
-            seen.add(panels.nth(k).evaluate("""(p) => [...p.querySelectorAll("canvas, img, svg")].map(
-                (e) => e.toDataURL?.() ?? e.src ?? e.outerHTML).join()"""))
+            seen.add(panels.nth(k).evaluate(shown))
+        for _ in range(PATIENCE // 500):  # a network may have to arrive and run before there is a picture
+            if len(seen) >= 2:
+                break
+            page.wait_for_timeout(500)
+            seen.add(panels.nth(k).evaluate(shown))
         assert len(seen) >= 2, f"panel {k} of {name} does not move"
     page.context.close()
     assert not book.trouble, "\n".join(book.trouble)
