@@ -80,7 +80,7 @@ chapters: setup
 	$(RUN) jupyter_book_config/run_chapters.py $(CHAPTERS) $(if $(CHANGED),--changed $(CHANGED))
 
 site: setup
-	$(RUN) -m pytest -q tests/test_book.py
+	$(RUN) -m pytest -q tests/test_book.py -n 2 --dist loadgroup
 
 # the chapters' own training steps: compiled as eager, bfloat16 near float32 (a minute or two for each)
 parity: setup

@@ -128,7 +128,11 @@ def vendor() -> Path | None:
             unpack(tarball, files, target)
         module = Path(anywidget.__file__).parent / "nbextension" / "index.js"
         shutil.copy(module, target / "site" / "vendor" / "anywidget.js")
-        target.rename(folder)
+        try:
+            target.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another build was first
+                raise
     return folder
 
 

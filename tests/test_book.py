@@ -39,6 +39,7 @@ import course  # noqa: E402
 import notebooks  # noqa: E402
 import pages as finished  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("tiny")  # with -n 2, the tiny book in one process and the whole in another
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
 
@@ -630,10 +631,13 @@ def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
 # --- the real chapters ---------------------------------------------------------------------------------------------
 
 
-pytestmark_real = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
+def of_the_book(test):
+    """The whole book, in a process of its own beside the tiny one's."""
+    missing = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
+    return pytest.mark.xdist_group("book")(missing(test))
 
 
-@pytestmark_real
+@of_the_book
 @pytest.mark.parametrize("name", ["intro", *CHAPTERS])
 def test_page(book, name):
     check_page(book, f"{name}.html", formulas=True)
@@ -647,7 +651,7 @@ def program_of(model):
     return Program(state["graph"], base64.b64decode(data)), state
 
 
-@pytestmark_real
+@of_the_book
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if name != "capstone"])
 def test_every_question_answers_on_the_page(book, name):
     """Predictions and choices, with no kernel: a number typed, a letter pressed."""
@@ -665,7 +669,7 @@ def test_every_question_answers_on_the_page(book, name):
     assert not book.trouble, "\n".join(book.trouble)
 
 
-@pytestmark_real
+@of_the_book
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_slider_moves_its_picture(book, name):
     """Each panel's last slider, by keyboard; a diffusion model's seed."""
@@ -696,7 +700,7 @@ def test_every_slider_moves_its_picture(book, name):
     assert not book.trouble, "\n".join(book.trouble)
 
 
-@pytestmark_real
+@of_the_book
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_pad_answers_to_a_digit(book, name):
     """All networks of a pad run on the built page: what they say changes from one ready digit to another."""
@@ -722,7 +726,7 @@ def test_every_pad_answers_to_a_digit(book, name):
     assert not book.trouble, "\n".join(book.trouble)
 
 
-@pytestmark_real
+@of_the_book
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_decoded_pictures_equal_the_trained_decoder(book, name):
     models = book.widget_state(f"{name}.html").values()
