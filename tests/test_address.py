@@ -8,7 +8,7 @@ from torch import nn
 
 import genmed_core  # noqa: F401  (before torch)
 from genmed_core import diffusion, widgets
-from genmed_core.widgets import DiffusionExplorer, Earth, FrameSlider, Laboratory, LatentExplorer, Pad, Posterior
+from genmed_core.widgets import DiffusionExplorer, Earth, FrameSlider, Laboratory, LatentExplorer, Pad, Posterior, Probe
 
 widget_page = pytest.importorskip("widget_page")
 
@@ -25,6 +25,7 @@ KINDS = {
     "decoder": (lambda: LatentExplorer([nn.Linear(3, 16)], caption="A decoder"),
                 {"values": [0.5, -1.05, 2], "base": [0.5, -1.05, 2]}),
     "frames": (lambda: FrameSlider(torch.rand(4, 8, 8), description="noise"), {"values": [3]}),
+    "probe": (lambda: Probe({"chance": torch.rand(5, 4)}), {"values": [4, 2]}),
     "posterior": (Posterior, {"values": [1, 1.5, -0.42, 0.33]}),
     "earth": (Earth, {"heaps": [0, 0, 1, 2, 0, 0, 0, 6], "holes": [1] * 8, "slopes": [1, -0.5, 0, 0, 0, 0, 0.25]}),
     "pad": (Pad, {"strokes": [[[60.5, 60], [220, 220]], [[10, 20]]]}),

@@ -3,6 +3,7 @@
 `LatentExplorer` compiles a trained decoder into a short list of operations and one block of
 weights, and runs both in the browser.  `FrameSlider` and `GridSlider` pick one of many ready-made
 pictures.  `DiffusionExplorer` draws by a diffusion model, whose network runs in the browser too.
+`Probe` shows maps, and tells their numbers under the pointer.
 Each is one widget, whose sliders are the browser's own, and each can be asked, as a
 plain function, for the picture it shows: `explorer.decode(z, y)`, `slider.frame(step)`,
 `grid.frame(row, column)`; `show(...)` also moves the sliders there.
@@ -32,6 +33,7 @@ from genmed_core.widgets.operations import LOWERINGS, TWINS, add_operation
 from genmed_core.widgets.pad import Pad
 from genmed_core.widgets.panel import HERE, Panel, Slider
 from genmed_core.widgets.posterior import Posterior
+from genmed_core.widgets.probe import Probe
 from genmed_core.widgets.question import Question
 from genmed_core.widgets.readings import Bound, Copy, Hand, Reader, Score
 
@@ -40,6 +42,6 @@ __all__ = [
     "DiffusionExplorer",
     "ENGINE", "HERE", "LOWERINGS", "MAX_BYTES", "MAX_FRAME_BYTES", "MAX_SLIDERS", "TWINS",
     "Earth", "FrameSlider", "Frames", "GridSlider", "Laboratory", "LatentExplorer", "Panel",
-    "Posterior", "Program", "Question", "Slider", "add_operation", "compile_decoder",
+    "Posterior", "Probe", "Program", "Question", "Slider", "add_operation", "compile_decoder",
     "compile_network",
 ]
