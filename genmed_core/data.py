@@ -8,11 +8,9 @@ import functools
 import gzip
 import hashlib
 import io
-import math
 import os
 import pickle
 import socket
-import struct
 import tarfile
 import tempfile
 import threading
@@ -30,7 +28,9 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from genmed_core import runtime
 from genmed_core.cache import Notes, Tensors, cached, progress
+from genmed_core.collection import entries
 from genmed_core.errors import DataError
+from genmed_core.idx import parse_idx, read_bytes
 from genmed_core.radiographs import (
     CXR_CLASSES,
     FOLDER,
@@ -53,14 +53,6 @@ MNIST_MD5 = {
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-# how files that turn up in MNIST's place begin, in lower case
-FOREIGN = {
-    b"<": "a web page",
-    b"\x89png": "a PNG image",
-    b"\xff\xd8": "a JPEG image",
-    b"\x1f\x8b": "a gzip file without .gz in its name",
-    b"pk\x03\x04": "a zip archive",
 }
 # of animals: split -> (drawings, seed), as many as CIFAR-10 has birds and cats
 ANIMAL_SPLITS = {"train": (9_000, 301), "val": (1_000, 302), "test": (2_000, 303)}
@@ -292,7 +284,7 @@ def _one_of(what: str, value: str, choices: Iterable[str]) -> None:
 # --- folders --------------------------------------------------------------------------------------
 
 
-def _data_folder() -> Path:
+def data_folder() -> Path:
     """$GENMED_DATA, which must exist, or data/ beside the chapters."""
     folder = runtime.path_setting("GENMED_DATA", "data")
     if _named() and not os.path.isdir(folder):
@@ -306,20 +298,11 @@ def _named() -> bool:
     return runtime.setting("GENMED_DATA") is not None
 
 
-def _shown(folder: Path, place: Path) -> str:
+def shown(folder: Path, place: Path) -> str:
     """A place in the data folder as notebooks print it, without the paths of this machine."""
     base = "$GENMED_DATA" if _named() else "data"
     inner = place.relative_to(folder).as_posix()
     return base if inner == "." else f"{base}/{inner}"
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, sorted; nothing for what is no folder."""
-    try:
-        return sorted(folder.iterdir()) if os.path.isdir(folder) else []
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror}). Make it readable."
-        raise DataError(f"{folder}: {reason}") from error
 
 
 # --- the readers ----------------------------------------------------------------------------------
@@ -377,7 +360,7 @@ def _films(split: str, size: int) -> tuple[ImageSet, str]:
         why = "these outputs are to be published"
         raise Absent(why, f"GENMED_PUBLIC is set: {why}, and films of patients must not be. Unset "
                           "it, or GENMED_PUBLIC=0, where nobody but you will see them.")
-    folder = _data_folder()
+    folder = data_folder()
     place = find_database(folder)
     if place is None:
         where = "$GENMED_DATA" if _named() else "data/"
@@ -389,7 +372,7 @@ def _films(split: str, size: int) -> tuple[ImageSet, str]:
     mine = films.splits == SPLITS.index(split)
     source = OWN_FILMS if films.own else "database"
     data = ImageSet(films.images[mine], films.labels[mine], CXR_CLASSES, source)
-    return data, _what_films(films, _shown(folder, place))
+    return data, _what_films(films, shown(folder, place))
 
 
 def _what_films(films: Films, where: str) -> str:
@@ -408,13 +391,13 @@ def _what_films(films: Films, where: str) -> str:
 
 
 def _mnist(split: str) -> tuple[ImageSet, str]:
-    folder = _data_folder()
+    folder = data_folder()
     files, where = _find_mnist(folder)
     return _read_mnist(files, split), f"MNIST images from {where}"
 
 
 def _cifar(split: str) -> tuple[ImageSet, str]:
-    place, where = _find_cifar(_data_folder())
+    place, where = _find_cifar(data_folder())
     return _read_cifar(place, split), f"birds and cats of CIFAR-10 from {where}"
 
 
@@ -435,7 +418,7 @@ def _find_mnist(folder: Path) -> tuple[Files, str]:
     found = [(place, _mnist_files(place)) for place in _mnist_places(folder)]
     place, files = max(found, key=lambda item: len(item[1]))  # the first of the fullest
     if len(files) == len(MNIST_MD5):
-        return files, _shown(folder, place)
+        return files, shown(folder, place)
     raw, where = ((None, "GENMED_OFFLINE forbids the download")
                   if runtime.setting("GENMED_OFFLINE") else _download_mnist(folder))
     if raw is not None:
@@ -444,7 +427,7 @@ def _find_mnist(folder: Path) -> tuple[Files, str]:
         name = next(name for name in MNIST_MD5 if name not in files)
         raise DataError(f"{place / name}: missing, unlike others of MNIST's four files, and "
                         f"{where}. Put it there, too.")
-    others = [path.name for path in _entries(folder) if "mnist" in path.name.lower()]
+    others = [path.name for path in entries(folder) if "mnist" in path.name.lower()]
     why = f"no MNIST files, and {where}" + "".join(f"; {name} is not read" for name in others[:1])
     raise Absent(f"{why}; for MNIST see data/README.md",
                  f"{folder / 'MNIST' / 'raw'}: MNIST is not there ({why}). Put the four files "
@@ -456,7 +439,7 @@ def _find_mnist(folder: Path) -> tuple[Files, str]:
 def _mnist_places(folder: Path) -> list[Path]:
     """Folders in which MNIST's files may lie: MNIST/raw, MNIST, raw or the folder itself."""
     def inside(place: Path, name: str) -> list[Path]:
-        return [path for path in _entries(place) if path.name.lower() == name]
+        return [path for path in entries(place) if path.name.lower() == name]
 
     outer = inside(folder, "mnist")
     raw = [path for place in (*outer, folder) for path in inside(place, "raw")]
@@ -469,7 +452,7 @@ def _mnist_files(place: Path) -> Files:
     Unpacked or as .gz; with a dot before idx, as some archives have it; in a folder of its name.
     """
     found: Files = {}
-    for path in _entries(place):  # "x" comes before "x.gz"
+    for path in entries(place):  # "x" comes before "x.gz"
         name = path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
         if os.path.isdir(path):
             path = path / path.name
@@ -483,9 +466,10 @@ def _read_mnist(files: Files, split: str) -> ImageSet:
     part = "t10k" if split == "test" else "train"
     names = [f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"]
     paths = [files[name] for name in names]
-    contents = [_read_bytes(path) for path in paths]
-    images = _parse_idx(contents[0], paths[0], dims=3)
-    labels = _parse_idx(contents[1], paths[1], dims=1)
+    contents = [read_bytes(path, _again(path)) for path in paths]
+    images, labels = (
+        parse_idx(content, path, dims, remedy=_again(path), of=" of MNIST", sides=(28, 28))
+        for content, path, dims in zip(contents, paths, (3, 1), strict=True))
     if len(images) != len(labels):
         counts = f"{len(labels):,} labels for {len(images):,} images"
         raise DataError(f"{paths[1]}: {counts}. {_again(paths[1])}")
@@ -504,50 +488,6 @@ def _train_or_val(n: int, split: str, aside: int) -> torch.Tensor:
     return torch.from_numpy(np.sort(chosen))
 
 
-def _read_bytes(path: Path) -> bytearray:
-    """Contents of a file, unpacked if it is a .gz -> bytearray."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            return bytearray(file.read())
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = f"truncated, or not a gzip file ({error})"
-        raise DataError(f"{path}: {reason}. {_again(path)}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Make it readable.") from error
-
-
-def _parse_idx(content: bytearray, path: Path, dims: int) -> torch.Tensor:
-    """Contents of an idx file of unsigned bytes with `dims` axes -> uint8 tensor.
-
-    torchvision's reader asserts, without a message, and cannot read what is not on disk.
-    """
-    start = 4 * (dims + 1)
-    magic = bytes(content[:4])
-    shape = struct.unpack(f">{dims}I", content[4:start].ljust(4 * dims, b"\0"))
-    if magic[:3] != b"\0\0\x08":
-        what = f"{_looks_like(content)}, not an idx file of MNIST"
-        raise DataError(f"{path}: {what}. {_again(path)}")
-    promised = start + math.prod(shape)
-    if magic[3] != dims or (dims == 3 and shape[1:] != (28, 28) and len(content) >= start):
-        wanted = "28x28 images" if dims == 3 else "labels"
-        what = f"an idx file, but not of {wanted} (files swapped?)"
-        raise DataError(f"{path}: {what}. {_again(path)}")
-    if len(content) != promised:
-        raise DataError(
-            f"{path}: {len(content):,} bytes where its header promises {promised:,}: "
-            f"truncated, perhaps by an interrupted download or copy. {_again(path)}"
-        )
-    return torch.frombuffer(content, dtype=torch.uint8, offset=start).view(shape)
-
-
-def _looks_like(content: bytearray) -> str:
-    """What a file that is not ours seems to be, in words."""
-    head = bytes(content[:64]).lstrip().lower()
-    if not head:
-        return "an empty file"
-    return next((name for mark, name in FOREIGN.items() if head.startswith(mark)), "a foreign file")
-
-
 def _again(path: Path) -> str:
     return f"Copy it anew, or move it out of {path.parent}, and it is downloaded again."
 
@@ -558,15 +498,15 @@ def _again(path: Path) -> str:
 def _find_cifar(folder: Path) -> tuple[Path, str]:
     """Where CIFAR-10's batches lie, a folder or the archive, and its name; raises Absent."""
     names = [name for name, _ in [*CIFAR10.train_list, *CIFAR10.test_list]]
-    outer = [path for path in _entries(folder) if path.name.lower() in ("cifar10", "cifar-10")]
+    outer = [path for path in entries(folder) if path.name.lower() in ("cifar10", "cifar-10")]
     for base in (folder, *outer):
         place, archive = base / CIFAR10.base_folder, base / CIFAR10.filename
         if os.path.isdir(place):
             if missing := [name for name in names if not os.path.lexists(place / name)]:
                 raise DataError(f"{place / missing[0]}: missing. {_again(place)}")
-            return place, _shown(folder, place)
+            return place, shown(folder, place)
         if os.path.lexists(archive):
-            return archive, _shown(folder, archive)
+            return archive, shown(folder, archive)
     fetched, where = ((None, "GENMED_OFFLINE forbids the download")
                       if runtime.setting("GENMED_OFFLINE") else _download_cifar(folder))
     if fetched is not None:
@@ -602,7 +542,7 @@ def _read_cifar(place: Path, split: str) -> ImageSet:
 def _cifar_contents(place: Path, names: Sequence[str]) -> list[bytes]:
     """Contents of CIFAR-10's batches of these names, from their folder or from the archive."""
     if os.path.isdir(place):
-        return [bytes(_read_bytes(place / name)) for name in names]
+        return [bytes(read_bytes(place / name, _again(place / name))) for name in names]
     try:
         with tarfile.open(place) as archive:
             members = [archive.extractfile(f"{CIFAR10.base_folder}/{name}") for name in names]
@@ -627,7 +567,7 @@ def _download_cifar(folder: Path) -> tuple[Path | None, str]:
         _within(CIFAR_PATIENCE, download_and_extract_archive, CIFAR10.url, scratch.name, None,
                 CIFAR10.filename, CIFAR10.tgz_md5, True)
         fetched = Path(scratch.name) / CIFAR10.base_folder
-        _entries(fetched)[0]  # it is there
+        entries(fetched)[0]  # it is there
     except Exception:  # whatever closed the way, the embedded drawings are the answer
         scratch.cleanup()
         return None, "the download failed"
@@ -680,7 +620,7 @@ def _copy_missing(source: Path, target: Path) -> bool:
         target.mkdir(parents=True, exist_ok=True)
         if any(os.path.isdir(target / name) for name in MNIST_MD5):
             return False
-        for path in _entries(source):
+        for path in entries(source):
             if not os.path.lexists(target / path.name):
                 path.rename(target / path.name)
     except (OSError, DataError):

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 READ = {".png", ".jpg", ".jpeg"}
 # pictures that are not read, but counted and named among what is left out
 OTHER = {".bmp", ".dcm", ".dicom", ".gif", ".heic", ".jp2", ".nii", ".tif", ".tiff", ".webp"}
+COLOUR = 8  # levels by which the channels of a grey picture saved in colour may differ
 DEPTHS = (8, 10, 12, 14, 16)  # bits in which detectors and archives keep grey values
 
 
@@ -49,16 +50,39 @@ def grey8(image: Image.Image) -> Image.Image:
     spans 128 of the 256 levels or more. What is transparent lies on black. Raises Unusable for 16
     bits in each of several channels, of which Pillow would keep eight.
     """
-    deep = any("16" in str(tile[3]) for tile in getattr(image, "tile", []))
-    image.load()
+    image = _loaded(image)
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image).astype(np.int64)))
-    if deep:
-        raise Unusable("16 bits in each of several channels; save it as 16-bit grey")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     return image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L")
+
+
+def rgb8(image: Image.Image) -> Image.Image:
+    """An open image of any mode -> the same decoded, in 8-bit red, green and blue (mode "RGB").
+
+    Grey of 16 bits is scaled as `grey8` says. Raises Unusable as that does.
+    """
+    image = _loaded(image)
+    return (grey8(image) if image.mode.startswith("I") else image).convert("RGB")
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """An open image decoded, what is transparent on black; Unusable where Pillow would halve it."""
+    deep = any("16" in str(tile[3]) for tile in getattr(image, "tile", []))
+    image.load()
+    if deep and not image.mode.startswith("I"):
+        raise Unusable("16 bits in each of several channels; save it as 16-bit grey")
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+
+
+def in_colour(image: Image.Image) -> bool:
+    """Whether an image shows colour. A few are grey pictures saved so: channels that agree."""
+    if image.mode.startswith(("I", "L", "1")):
+        return False
+    channels = np.asarray(image.convert("RGB")).astype(np.int16)
+    return bool((channels.max(2) - channels.min(2)).mean() > COLOUR)
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from genmed_core import cache, data, imagefiles, metrics, radiographs, runtime
+from genmed_core.collection import assign_splits, patients
 from genmed_core.data import CXR_CLASSES, DataError, class_counts, cxr
-from genmed_core.radiographs import FOLDER, assign_splits, patients
+from genmed_core.radiographs import FOLDER
 
 REAL = os.environ.get("GENMED_DATA")  # before the fixture below hides it
 FOLDERS = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from genmed_core.collection import classes_in
 from genmed_core.errors import DataError
 from genmed_core.imagefiles import Unusable, grey8, image_files, read_image
 
@@ -112,11 +113,7 @@ def _list(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     # a class of the database: its masks are no samples
     if not flat and (folder / "images").is_dir():
         return [(path, 0) for path in image_files(folder / "images")], []
-    found = {}
-    for inside in sorted(folder.iterdir()):
-        if inside.is_dir() and not inside.name.startswith("."):
-            images = inside / "images"
-            found[inside.name] = image_files(images if images.is_dir() else inside)
+    found = classes_in(folder)
     classes = [name for name, files in found.items() if files]
     if flat and classes:
         raise AuditError(f"{folder}: holds images ({flat[0].name}) beside folders of images "
