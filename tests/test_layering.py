@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["errors", "runtime", "cache", "imagefiles", "collection", "idx", "kernels", "synthetic",
-          "radiographs", "data", "own", "nets",
+          "radiographs", "data", "own", "pyhealth", "nets",
           "diffusion", "flow_matching", "progress", "history", "checkpoints", "train", "metrics", "audit",
           "hallucinations", "plots", "widgets", "exercises", "chapters", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib
