@@ -10,7 +10,7 @@ ifeq "$(filter renew clean,$(MAKECMDGOALS))" ""
 $(if $(ELSEWHERE),$(error this $(VENV) was made for $(ELSEWHERE), and would run the code there. `make renew` installs it anew for this place))
 endif
 
-.PHONY: setup torch_anew renew lab notebooks book publish pdf student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
+.PHONY: setup torch_anew renew lab notebooks book publish pdf assets student instructor grade test lint unit chapters site parity test-gpu bench bench-gpu bench-strokes study scoreboard weights pins clean
 
 # TORCH=cpu leaves the CUDA libraries out, TORCH=auto takes what this machine's driver can use: both from PyTorch's own
 # index, whose builds the pins hold as well. What was asked for is remembered; another answer gets PyTorch anew
@@ -56,6 +56,10 @@ publish:
 # the book, or CHAPTERS="4 5" of it, typeset from the stored outputs: _build/genmed.pdf; needs Chromium
 pdf: setup
 	$(RUN) jupyter_book_config/pdf.py $(if $(COURSE),--course "$(COURSE)") $(CHAPTERS)
+
+# for slides: figures with captions, each slider as a page, and a deck of each chapter, or CHAPTERS="4 5": _build/assets
+assets: setup
+	$(RUN) jupyter_book_config/assets.py $(CHAPTERS)
 
 # the book for a class, CHAPTERS="4 5" of it: _build/student.zip without solutions, _build/instructor.zip with them;
 # PACKAGE="genmed @ git+https://..." is what students give pip
