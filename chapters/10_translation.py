@@ -64,9 +64,9 @@ print(runtime.machine())
 #
 # A film of few photons is a noisy film. Call it $y$, and the film that many photons would have made of the same
 # patient in the same moment $x$. On phantoms we have both: patients who never were, half of them with a **nodule**, a
-# ball of tissue in a lung, one and a half to three and a half centimetres across, filmed at a quarter of the full dose
-# and without any noise. ([The page on the X-rays](xrays.md) says how they are drawn. "Full dose" is set so low that
-# noise shows at 64 pixels, each of which averages over many of a real detector's.)
+# ball of tissue in a lung, one and a half to three and a half centimetres across, filmed at a quarter of the full
+# dose and without any noise. ([The page on the X-rays](xrays.md) says how they are drawn. "Full dose" is set so low
+# that noise shows at 64 pixels.)
 
 # %%
 train_set, val_set, test_set = (pairs(n, "dose", seed=seed) for n, seed in ((400, 1), (80, 3), (200, 2)))
@@ -131,7 +131,7 @@ plots.show_rows({"truth x": truth[ill], "quarter dose y": low[ill], "y − x, ×
 #
 # - (a) $12$ as well: both losses have the same best guess wherever errors are symmetric on average.
 # - (b) $40$: absolute errors are known for keeping things sharp.
-# - (c) Nothing: the nodule is gone from all ten films.
+# - (c) Nothing: all ten look healthy there, the three who have a nodule too.
 # - (d) $40$ for some of the ten, nothing for the others.
 #
 # <details class="hint"><summary>Hint 1</summary>
@@ -581,15 +581,14 @@ fig
 # %% [markdown]
 # **Figure 10.3.** Decibels against likeness to true films, for all outputs but the film itself, which is far outside.
 # The upper left corner is bad in both; the lower right one, true to the patient and to the look of films, nobody
-# reaches. The best restorers lie on the right; two paths start from them, to outputs that look more like films.
+# reaches.
 
 # %% [markdown]
 # That is the trade-off of Blau and Michaeli with points of our own: in figure 10.3 every step along the road from the
 # mean to a draw gains likeness and pays in decibels. The critic's first step is free, for the restorer by absolute
-# errors was not at the best that can be had; the second is not; the last loses both, as the white noise of the cheat
-# does. Here the critic's path lies below the road: our road is not the best there is. The mean is the
-# best answer to "how bright is this pixel", a draw to "what could this patient look like", and a reader who wants to
-# find nodules has asked a third question.
+# errors was not at the best that can be had; the second is not; the last loses both. The mean is the best answer to
+# "how bright is this pixel", a draw to "what could this patient look like", and a reader who wants to find nodules
+# has asked a third question.
 
 # %% [markdown]
 # ## Erased and invented
@@ -652,17 +651,14 @@ harms = {name: harm(x) for name, x in outputs.items()}
 table_of_harm(harms)
 
 # %% [markdown]
-# The film itself is the worst in decibels and the only one that leaves the contrast of nodules as it is: noise adds and
-# takes away alike, on average. Every restorer takes some of it off, the median filter too, which knows nothing of
-# nodules: smoothing does it, and so does every mean over what may be there. Likeness does not tell who harms: diffusion
-# looks most like true films and keeps as much contrast as the others in the median, but it has erased the most nodules,
-# for a draw adds chance of its own to each. All intervals overlap, and with eleven erased nodules at most nothing finer
-# should be read here.
+# The film itself leaves the contrast of nodules as it is: noise adds and takes away alike. Every restorer takes some
+# of it off, the median filter too: smoothing does it, and so does every mean over what may be there. Likeness does
+# not tell who harms: diffusion looks most like true films and has erased the most nodules, for a draw adds chance of
+# its own to each. But all intervals overlap.
 
 # %% [markdown]
-# All of this was one training. The chapter's cells were run with three seeds, of initialisations, orders and noise, on
-# the same films (`make study STUDY=translation`): means ± standard deviations, and shares of nodules with the interval
-# of one set of them, since every training meets the same nodules.
+# All of this was one training. With three seeds, on the same films (`make study STUDY=translation`): means ± standard
+# deviations, and shares of nodules with the interval of one set of them.
 #
 # |  | PSNR, dB | SSIM | Fréchet distance | nodules erased | nodules invented |
 # | --- | ---: | ---: | ---: | ---: | ---: |
@@ -674,9 +670,8 @@ table_of_harm(harms)
 # | pix2pix | 35.41 ± 0.33 | 0.989 ± 0.001 | 0.07 ± 0.02 | 5.1 % (1.7 to 11.4) | 0.0 % (0.0 to 3.6) |
 # | diffusion | 33.93 ± 0.04 | 0.984 ± 0.000 | 0.05 ± 0.00 | 10.4 % (5.0 to 17.8) | 2.3 % (0.2 to 7.0) |
 #
-# In each training the two restorers without a critic lie nearest to the truth, then comes pix2pix, and diffusion is the
-# furthest in decibels. Both look more like films than the other two; in two trainings diffusion most, in the third
-# pix2pix by a hair.
+# In each training the two restorers without a critic lie nearest to the truth, then comes pix2pix, then diffusion;
+# these two look more like films.
 
 # %% [markdown]
 # ## Nineteen answers to one film
@@ -720,11 +715,11 @@ plots.show_rows({"truth": known[:4], "mean of draws": centre[:4], "spread, × 25
 # their mean, both twenty-five times enlarged.
 
 # %% [markdown]
-# In figure 10.4 the draws differ most in the lungs and at edges, and least in heart and belly, where films are smooth.
-# Errors are only a little larger where the draws differ (3.5 grey levels against 2.4), and some of the broadest lie
-# under the diaphragm, where the draws agree. The mean of the draws is about as good as least squares, as it should be.
-# But too few truths lie between them: the draws agree with each other more than with the truth. What the network itself
-# gets wrong it gets wrong in all of its draws, and no spread tells of that.
+# In figure 10.4 the draws differ most in the lungs and at edges, and least in heart and belly, where films are
+# smooth. Errors are only a little larger where the draws differ (3.5 grey levels against 2.4), and some of the
+# broadest lie under the diaphragm, where the draws agree. And too few truths lie between them: the draws agree with
+# each other more than with the truth. What the network itself gets wrong it gets wrong in all of its draws, and no
+# spread tells of that.
 #
 # The repair is that of chapter 9's latents: **stretch the draws about their mean**, by the factor that puts nine
 # truths in ten between them *on the validation films*, and then see whether it holds on the test films.
@@ -770,11 +765,10 @@ for dose in (0.125, 0.25, 0.5):
           f"with it {psnr(y + a * (x_hat - y), x):.2f} dB")
 
 # %% [markdown]
-# At the dose it believes in, the restorer makes its correction in full. On noisier films it takes the rest of the noise
-# for anatomy and leaves it in; on cleaner ones it takes anatomy for noise and corrects too much. (How much a restorer
-# trained at the right dose would gain we have not tried.) Exercise 10.8 says in closed form what a wrong belief costs.
-# So before a restorer meets patients it is the simulation that has to be validated, and no number from the simulation
-# does that.
+# At the dose it believes in, the restorer makes its correction in full. On noisier films it takes the rest of the
+# noise for anatomy and leaves it in; on cleaner ones it takes anatomy for noise and corrects too much. Exercise 10.8
+# says in closed form what a wrong belief costs. So before a restorer meets patients it is the simulation that has to
+# be validated, and no number from the simulation does that.
 
 # %% [markdown]
 # ## Lungs without ribs
@@ -869,11 +863,11 @@ prior = step.ema_model.eval().requires_grad_(False)
 #
 # $$ x_0 = x' + r_t^2 A^\top \big(r_t^2 A A^\top + \sigma^2 I\big)^{-1} \big(y - A x' - \sigma n\big). \tag{10.8} $$
 #
-# For our three $A$, $A A^\top = c I$, and the inverse is a division. Then put noise of the next, lower level on $x_0$,
-# and begin again. Early steps may be wrong, for the noise is always fresh. That is *decoupled annealing* (Zhang and
-# others 2025) with an exact step. *Diffusion posterior sampling* (Chung and others 2023) instead follows the gradient
-# of $\|y - A \hat x_0(x_t)\|^2$ through the network: it works for any smooth $A$, needs a backward pass a step, and has
-# a step size to be tuned.
+# For our three $A$, $A A^\top = c I$, and the inverse is a division. Then put noise of the next, lower level on
+# $x_0$, and begin again. Early steps may be wrong, for the noise is always fresh. That is *decoupled annealing*
+# (Zhang and others 2025) with an exact step. *Diffusion posterior sampling* (Chung and others 2023) instead follows
+# the gradient of $\|y - A \hat x_0(x_t)\|^2$ through the network: it works for any smooth $A$, and needs a backward
+# pass a step and a step size.
 
 # %%
 KEEP = torch.ones(1, 1, 32, 32, device=device)
@@ -979,11 +973,11 @@ Markdown("\n".join("| " + " | ".join(row) + " |" for row in (heading, ("---",) +
 # %% [markdown]
 # Errors are in grey levels of 255, for the block inside the block. The *prior's draw* is the control: the same
 # sampler, with a measurement that says nothing. Its nineteen draws are as wide as all chests, so that most truths lie
-# between them as well: coverage alone proves nothing, coverage with a small error does. One network has answered three
-# questions that it was never trained for, and nearer to the truth than a median filter, a smooth filling and bicubic
-# interpolation; the mean of the draws is nearer than one draw, by about what (10.3) says; and what the draws
-# leave of $y$ is about as large as the noise, as it should be. In each row the truth lies between the draws about as
-# often as the nine times in ten that are asked for. Twelve patients are few, and nothing was stretched here.
+# between them as well: coverage alone proves nothing, coverage with a small error does. One network has answered
+# three questions that it was never trained for, nearer to the truth than simple filters; the mean of the draws is
+# nearer than one draw, by about what (10.3) says; what the draws leave of $y$ is about as large as the noise, and the
+# truth lies between them about as often as the nine times in ten asked for. Twelve patients are few, and nothing was
+# stretched here.
 
 # %% mystnb={"image": {"alt": "Three problems, two patients each: truth, measurement, two draws, mean, spread"}}
 def two_of_each(choose):
@@ -1001,9 +995,8 @@ plots.show_rows({"truth": two_of_each(lambda y, x: unseen), "measured": two_of_e
 # times finer. Truth, measurement, two draws, mean of nineteen and their spread, eight times enlarged.
 
 # %% [markdown]
-# In figure 10.6 the spread of the second problem is dark all around the block: there the film has spoken. Move through
-# nineteen draws of one such film. What changes is what the film did not say; a reader who is shown one of them cannot
-# know which part that is.
+# In figure 10.6 the spread of the second problem is dark all around the block: there the film has spoken. Move
+# through nineteen draws of one such film. What changes is what the film did not say.
 
 # %%
 block = inverse["a block filled in"][1][:, 0].cpu() / 2 + 0.5
@@ -1134,15 +1127,14 @@ for name, said_ill in called.items():
 # | recounted, a tenth of B's ill | 0.738 (0.680 to 0.796) | 75 % | 0.841 ± 0.016 | 0.33 ± 0.05 | 0.69 ± 0.04 |
 # | adversarial, a tenth of B's ill | 0.676 (0.574 to 0.777) | 18 % | 0.809 ± 0.009 | 0.54 ± 0.12 | 0.50 ± 0.11 |
 #
-# *Greys matched* is the simplest translation: one rising curve for all films of B, which gives them A's distribution of
-# greys, and no network. It closes the gap; no row is better. *Recounted* closes it at equal shares as well. The
-# adversarial encoder closes 72 %, but it started from *recounted*, and the critic only took from that. *Translated*, by
-# a network taught without pairs by a critic of films, more than half of the healthy are called ill.
+# *Greys matched* is the simplest translation: one rising curve for all films of B, which gives them A's distribution
+# of greys, and no network. It closes the gap; no row is better. *Recounted* closes it at equal shares as well. The
+# adversarial encoder closes 72 %, but it started from *recounted*, and the critic only took from that. *Translated*,
+# more than half of the healthy are called ill.
 #
-# Then the shares. Half of A's patients are ill. Where a tenth of B's are, a perfect agreement of the sets would read at
-# most 60 % of B's patients rightly; the adversarial encoder reads 50 %, against 70 % after adapting to equal shares and
-# 91 % without any adaptation. In each of the three trainings it calls more of the healthy ill than after equal shares,
-# by fourteen to thirty in a hundred. The recounted statistics suffer a little, the curve does not. Nothing in the
+# Then the shares. Half of A's patients are ill. Where a tenth of B's are, a perfect agreement of the sets would read
+# at most 60 % of B's patients rightly; the adversarial encoder reads 50 %, against 70 % after adapting to equal
+# shares and 91 % without any adaptation. The recounted statistics suffer a little, the curve does not. Nothing in the
 # adapted encoder warns of it: one has to know how many are ill at B.
 
 # %% [markdown]
@@ -1166,16 +1158,14 @@ for name, said_ill in called.items():
 #
 # $$ P(\text{invented}) - P(\text{erased}) = r - p. \tag{10.11} $$
 #
-# At least $|r - p|$ of the patients must be changed. Cohen and others (2018) trained
-# such translations on sets with different shares of tumours, and counted tumours that appeared and vanished.
+# At least $|r - p|$ of the patients must be changed.
 #
 # **What the cycle asks for.** The cycle loss is zero for every pair of maps that undo one another. With any one-to-one
 # map $\pi$ of B's films, $G' = \pi G$ and $H' = H \pi^{-1}$ have the same sets and the same cycle loss, and every film
 # shows another patient. Only the identity loss objects.
 #
-# How far do the losses carry? Let A hold the films of healthy patients and B those of other patients, each with a dense
-# opacity in one lung, so that $p = 0$ and $r = 1$. In all else the films are alike. They have 32 pixels a side, for
-# speed.
+# How far do the losses carry? Let A hold the films of healthy patients and B those of other patients, each with a
+# dense opacity in one lung, so that $p = 0$ and $r = 1$. In all else the films are alike.
 
 # %%
 SIDE, HEAP, OTHERS = 32, 400, 200
@@ -1282,10 +1272,10 @@ made_ill, cleared = through("G", well), through("H", sick)
 made_ill_and_back, cleared_and_back = through("H", made_ill), through("G", cleared)
 
 # %% [markdown]
-# Now the truth comes in. Two hundred other patients were filmed twice, healthy and with their opacity; the networks
-# have seen none of them. $H$ gets the sick films, and (10.5), taken over the place of the opacity, says what share of
-# it is left. $G$ gets the healthy films: where a patch of 3 by 3 pixels in the lungs rises by more than half of what an
-# opacity adds as a rule, it has painted one. The controls are the films themselves.
+# Two hundred other patients were filmed twice, healthy and with their opacity. $H$ gets the sick films, and (10.5),
+# taken over the place of the opacity, says what share of it is left. $G$ gets the healthy films: where a patch of 3
+# by 3 pixels in the lungs rises by more than half of what an opacity adds as a rule, it has painted one. The controls
+# are the films themselves.
 
 # %%
 def in_place(x):
@@ -1343,10 +1333,10 @@ plots.show_rows({"healthy": well, "G: made ill": made_ill, "H: and back": made_i
 
 # %% [markdown]
 # In figure 10.8 it works, up to a point, and no pair was ever shown. (One training; these patients had no part in
-# choosing its settings.) $G$ paints opacities into more than half of the healthy patients: it was trained for that, and
-# each of them is invented. $H$ takes more than half of the opacity off in about as many, and the last row shows that it
-# goes for the right place. That *all* be changed, as (10.11) asks, is not reached. The lungs are altered elsewhere, by
-# three grey levels, and by more in healthy films, which the identity loss asks to leave alone.
+# choosing its settings.) $G$ paints opacities into more than half of the healthy patients: it was trained for that,
+# and each of them is invented. $H$ takes more than half of the opacity off in about as many, in the right place. That
+# *all* be changed, as (10.11) asks, is not reached. The lungs are altered elsewhere, by three grey levels, and by
+# more in healthy films, which the identity loss asks to leave alone.
 #
 # Most of the sick return with an opacity, and in about a quarter of those its densest place lies outside their own. Yet
 # the cycle loss, a mean over all pixels, is small.
@@ -1399,16 +1389,34 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # can see. Nothing is hidden here, as far as noise and blur can tell, and nothing need be, for there and back is far
 # from exact in so short a training.
 #
+# **When shares differ.** Cohen and others (2018) saw tumours come and go with the shares of ill patients in two
+# heaps. So test (10.11) on heaps that differ in more: B's scanner films darker. None of A's patients have an opacity,
+# of B's 0, 25 or 50 %. Critics see shares, for they score a film beside mean and deviation of eight films' features.
+# Two hundred other patients, three trainings each, intervals over both (`make study STUDY=unpaired_shares`):
+#
+# |  | made ill by G | painted by G | erased by H |
+# | --- | ---: | ---: | ---: |
+# | 0 % of B ill | 19 % (11 to 28) | 7 % (0 to 16) | 3 % (0 to 8) |
+# | 25 % of B ill | 34 % (21 to 46) | 13 % (0 to 37) | 27 % (17 to 38) |
+# | 50 % of B ill | 50 % (38 to 63) | 21 % (16 to 26) | 57 % (41 to 73) |
+#
+# *Made ill*: a classifier finds an opacity after $G$. Of true healthy films of B it calls 12 % ill, of
+# opacities it finds 91 %. *Painted* asks for a place brighter than in the patient's true film by half of a
+# usual opacity. *Erased*: less than half is left after $H$.
+#
+# With nobody ill in B, $G$ makes 19 % ill, hardly more than the classifier's own error; at a share of a half 50 %, as
+# (10.11) asks: half of the 91 % and half of the 12 %. $H$ erases 57 % of opacities instead of 3 %, for A has none.
+# Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted* meet.
+#
 # In practice: ask how many are ill in either heap, (10.11), and count lesions on films where the truth is known.
-# `python -m genmed_core.hallucinations` counts erased and invented ones in two folders of partners with equal names, of
-# true films and of made ones: by a detector instead of (10.5), for nobody has a patient's film without the lesion.
+# `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector, for nobody has
+# a patient's film without the lesion.
 
 # %% [markdown]
 # ## Wipe, weigh, draw
 #
-# Three sliders. The first wipes the truth over an output: move the edge across a nodule. The second raises the
-# critic's weight. The third draws again and again from the same film; beside the draw stands its difference to the
-# mean of all draws, eight times enlarged. What stays is what the film said.
+# Three sliders: wipe the truth over an output, raise the critic's weight, draw again and again from one film; beside
+# the draw stands its difference to the mean of all draws, eight times enlarged. What stays is what the film said.
 
 # %%
 def two(x):
@@ -1550,9 +1558,10 @@ sheet.check("10.4", pix2pix)
 # </details>
 
 # %% [markdown]
-# **Exercise 10.5 (derive ★★). On the way from the mean to a draw.** A pixel's posterior has the variance `variance`,
-# and $x_w = \mu + w\,(x' - \mu)$ lies the share `w` of the way from its mean to a draw $x'$. Return the expected
-# squared error of $x_w$, and the variance of $x_w$ about $\mu$. The true variance is missed by how much?
+# **Exercise 10.5 (derive ★★). On the way from the mean to a draw.** A pixel's posterior has the mean $\mu$ and the
+# variance `variance`. Truth $x$ and draw $x'$ come from it independently, and $x_w = \mu + w\,(x' - \mu)$ lies the
+# share `w` of the way from mean to draw. Return two numbers: the expected squared error $\mathbb{E}(x - x_w)^2$, and
+# the variance of $x_w$.
 #
 # <details class="hint"><summary>Hint 1</summary>
 #
@@ -1970,8 +1979,7 @@ sheet.summary()
 #   problems.* ICLR 2023.
 # - C. Chu, A. Zhmoginov, M. Sandler. *CycleGAN, a master of steganography.* NeurIPS 2017 workshop, arXiv:1712.02950.
 # - J. P. Cohen, M. Luck, S. Honari. *Distribution matching losses can hallucinate features in medical image
-#   translation.* MICCAI 2018. Trained without pairs on sets that differ in how many are ill, translations add tumours
-#   or take them away.
+#   translation.* MICCAI 2018.
 # - D. Freirich, T. Michaeli, R. Meir. *A theory of the distortion-perception tradeoff in Wasserstein space.* NeurIPS
 #   2021.
 # - P. Isola, J.-Y. Zhu, T. Zhou, A. A. Efros. *Image-to-image translation with conditional adversarial networks.*

@@ -148,7 +148,7 @@ def _(on_true, on_restored, x_hat, x, weight):
 
 @sheet.function("10.5", "derive", 2, "On the way from the mean to a draw",
                 cases=lambda g: {"variance": between(g, 0.2, 3.0), "w": between(g, 0.1, 0.9)},
-                returns=("error", "spread"))
+                returns=("error", "variance of x_w"))
 def on_the_way(variance, w):
     """From 2,001 equally likely values of a normal law, all pairs of truth and draw."""
     grid = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(2001).double() + 0.5) / 2001)
@@ -163,7 +163,7 @@ def _(variance, w):
     return variance * (1 + w), w**2 * variance
 
 
-@on_the_way.mistake("Your spread is w times the variance. A factor comes out of a variance squared.")
+@on_the_way.mistake("Your variance of x_w is w times the posterior's. A factor comes out of a variance squared.")
 def _(variance, w):
     return variance * (1 + w**2), w * variance
 
