@@ -1,10 +1,12 @@
 """The sliders of a chapter that has been run, kept beside its notebook, so that a page has them without running it.
 
-What a notebook's widgets hold (weights, frames, where the sliders stand) lies in figures/widgets/NAME.json.xz. Their
-scripts are left out: they are taken from genmed_core when a page is made. The file knows the code that it was made by.
+What a notebook's widgets hold (weights, frames, where the sliders stand) lies in figures/widgets/NAME.json.xz: a line
+of JSON, then their bytes. Their scripts are left out, and the network of our reader of digits: both are taken from
+genmed_core when a page is made. The file knows the code that it was made by.
 """
 
 import base64
+import copy
 import hashlib
 import importlib
 import json
@@ -19,6 +21,9 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 VERSION = {"version_major": 2, "version_minor": 0}
 SCRIPTS = ("_esm", "_css")
+READER = ["weights", 0]  # where a pad has the network of our reader of digits
+FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9}
+FOR_BYTES = ({"lc": 0}, {"lc": 0, "lp": 1, "pb": 1})  # of any kind; float16, whose every second byte is alike
 
 
 def path_for(notebook: Path) -> Path:
@@ -46,7 +51,7 @@ def store(notebook: nbformat.NotebookNode, place: Path) -> None:
     Names are counted, not drawn, so that the same widgets make the same file.
     """
     models = notebook.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
-    text = json.dumps({name: _without_scripts(model) for name, model in models.items()}, sort_keys=False)
+    text = json.dumps(models, sort_keys=False)
     new = {name: f"{number:032x}" for number, name in enumerate(models)}
     for name, number in new.items():
         text = text.replace(name, number)
@@ -54,33 +59,52 @@ def store(notebook: nbformat.NotebookNode, place: Path) -> None:
         model = output["data"][VIEW]["model_id"]
         output["metadata"].setdefault("genmed", {})["widget"] = new[model]
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(compressed({"code_sha256": code_sha256(notebook), "models": json.loads(text)}))
+    place.write_bytes(compressed(code_sha256(notebook), json.loads(text)))
 
 
-def compressed(file: dict) -> bytes:
-    """A file of kept sliders, in the shorter of two forms.
-
-    In hexadecimal, weights that two sliders share look alike wherever they begin; base64 hides that, and suits PNGs.
-    """
-    forms = []
-    for encoding in ("base64", "hex"):
-        for model in file["models"].values():
-            _recode(model, encoding)
-        forms.append(lzma.compress(f"{json.dumps(file)}\n".encode(), preset=9))
-    return min(forms, key=len)
-
-
-def _recode(model: dict, encoding: str) -> None:
-    """Bring a model's bytes to "base64" or "hex"."""
-    for buffer in model.get("buffers", []):
-        read = {"base64": base64.b64decode, "hex": bytes.fromhex}[buffer["encoding"]](buffer["data"])
-        buffer |= {"encoding": encoding, "data": read.hex() if encoding == "hex" else base64.b64encode(read).decode()}
+def compressed(code: str, models: dict[str, dict]) -> bytes:
+    """A file of kept sliders: bytes as they are, for a text of them hides from LZMA how often each comes."""
+    models, parts = copy.deepcopy(models), []
+    for model in models.values():
+        _leave_out(model)
+        for buffer in model.get("buffers", []):
+            parts.append(base64.b64decode(buffer.pop("data")))
+            buffer["size"] = len(parts[-1])
+            del buffer["encoding"]
+    line = json.dumps({"code_sha256": code, "models": models}).encode()
+    whole = b"\n".join([line + b" " * (len(line) % 2 == 0), b"".join(parts)])  # float16 begins at even places
+    return min((lzma.compress(whole, filters=[FILTER | settings]) for settings in FOR_BYTES), key=len)
 
 
-def _without_scripts(model: dict) -> dict:
-    state = {key: value for key, value in model["state"].items()
-             if key not in SCRIPTS or not _is_ours(model["state"])}
-    return dict(model) | {"state": state}
+def _leave_out(model: dict) -> None:
+    """Take out what genmed_core has: scripts, and our reader, which is the first of every pad's readings."""
+    state = model["state"]
+    if not _is_ours(state):
+        return
+    for key in SCRIPTS:
+        state.pop(key, None)
+    if _has_reader(state):
+        state["readings"][0]["programs"] = []
+        model["buffers"] = [b for b in model["buffers"] if b["path"] != READER]
+
+
+def _bring_back(model: dict) -> None:
+    """What `_leave_out` took, as genmed_core has it today."""
+    state = model["state"]
+    if not _is_ours(state):
+        return
+    state |= _scripts(state["_anywidget_id"])
+    if _has_reader(state):
+        from genmed_core.widgets import Reader
+
+        (name, program), = Reader().programs.items()
+        state["readings"][0]["programs"] = [[name, program.graph]]
+        network = {"path": READER, "encoding": "base64", "data": base64.b64encode(program.weights).decode()}
+        model["buffers"].insert(0, network)
+
+
+def _has_reader(state: dict) -> bool:
+    return any(reading["kind"] == "reader" for reading in state.get("readings", [])[:1])
 
 
 def _is_ours(state: dict) -> bool:
@@ -99,36 +123,62 @@ def restore(notebook: nbformat.NotebookNode, place: Path) -> None:
 
 def kept(place: Path) -> dict[str, dict]:
     """The models of a file of kept sliders, by their names, with their scripts."""
-    models = json.loads(lzma.decompress(place.read_bytes()))["models"]
+    models = _read(place)["models"]
     for model in models.values():
-        _recode(model, "base64")
-        if _is_ours(model["state"]):
-            model["state"] |= _scripts(model["state"]["_anywidget_id"])
+        _bring_back(model)
     return models
 
 
-def page_with(text: str, folder: Path) -> nbformat.NotebookNode | None:
-    """A page in Markdown as a notebook that shows a chapter's widget where `<!-- live CHAPTER CLASS -->` stands.
+def _read(place: Path) -> dict:
+    """A file of kept sliders, its bytes in base64, as Jupyter has them."""
+    line, _, parts = lzma.decompress(place.read_bytes()).partition(b"\n")
+    file, at = json.loads(line), 0
+    for model in file["models"].values():
+        for buffer in model.get("buffers", []):
+            size = buffer.pop("size")
+            buffer |= {"encoding": "base64", "data": base64.b64encode(parts[at:at + size]).decode()}
+            at += size
+    return file
 
-    None where nothing stands there, or where the chapter beside the page keeps no such widget.
+
+def page_with(text: str, folder: Path) -> nbformat.NotebookNode | None:
+    """A page in Markdown as a notebook that shows chapters' widgets where `<!-- live CHAPTER CLASS -->` lines stand.
+
+    None where none stand there, or where no chapter beside the page keeps such a widget.
     """
-    asked = re.search(r"<!-- live (\w+) (\w+) -->\n", text)
-    place = path_for(folder / f"{asked[1]}.ipynb") if asked else None
-    if place is None or not place.exists():
-        return None
-    models = kept(place)
-    found = [name for name, model in models.items() if model["state"].get("_anywidget_id", "").endswith(f".{asked[2]}")]
+    asked = re.search(r"(<!-- live \w+ \w+ -->\n)+", text)
+    wanted = re.findall(r"live (\w+) (\w+)", asked[0]) if asked else []
+    found = [_first(path_for(folder / f"{chapter}.ipynb"), kind, place) for place, (chapter, kind) in enumerate(wanted)]
+    found = [(name, models) for name, models in found if models]
     if not found:
         return None
-    wanted = [found[0], models[found[0]]["state"]["layout"].removeprefix("IPY_MODEL_")]
-    output = nbformat.v4.new_output("display_data", {VIEW: VERSION | {"model_id": found[0]}})
+    outputs = [nbformat.v4.new_output("display_data", {VIEW: VERSION | {"model_id": name}}) for name, _ in found]
+    tags = {"tags": ["remove-input", "opening"]}
     cells = [nbformat.v4.new_markdown_cell(text[:asked.start()]),
-             nbformat.v4.new_code_cell("...", outputs=[output], metadata={"tags": ["remove-input"]}),
+             nbformat.v4.new_code_cell("...", outputs=outputs, metadata=tags),
              nbformat.v4.new_markdown_cell(text[asked.end():])]
-    state = {STATE: VERSION | {"state": {name: models[name] for name in wanted}}}
+    state = {STATE: VERSION | {"state": {name: model for _, models in found for name, model in models.items()}}}
     return nbformat.v4.new_notebook(cells=cells, metadata={
         "widgets": state, "mystnb": {"execution_mode": "off"}, "kernelspec": {"name": "python3", "display_name": ""},
         "language_info": {"name": "python"}})
+
+
+def _first(place: Path, kind: str, number: int) -> tuple[str, dict[str, dict]]:
+    """A chapter's first widget of a class, under a name of its own -> that name, and it and its layout, or nothing.
+
+    It opens with two sliders, the others behind a fold, and with no picture to begin from.
+    """
+    models = kept(place) if place.exists() else {}
+    name = next((n for n, m in models.items() if m["state"].get("_anywidget_id", "").endswith(f".{kind}")), None)
+    if name is None:
+        return "", {}
+    model, layout = models[name], models[models[name]["state"]["layout"].removeprefix("IPY_MODEL_")]
+    new, new_layout = f"{number:016x}{1:016x}", f"{number:016x}{0:016x}"
+    model["state"] |= {"layout": f"IPY_MODEL_{new_layout}", "unfolded": 2}
+    for buffer in model.get("buffers", []):
+        if buffer["path"] == ["image"]:
+            buffer["data"] = ""
+    return new, {new_layout: layout, new: model}
 
 
 def _scripts(name: str) -> dict[str, str]:
@@ -144,6 +194,6 @@ def problem(notebook: nbformat.NotebookNode, place: Path) -> str | None:
         return None
     if not place.exists():
         return f"has no kept sliders ({place.parent.name}/{place.name})"
-    if json.loads(lzma.decompress(place.read_bytes()))["code_sha256"] != code_sha256(notebook):
+    if _read(place)["code_sha256"] != code_sha256(notebook):
         return f"has other code than its kept sliders ({place.parent.name}/{place.name})"
     return None

@@ -9,6 +9,7 @@ GENMED_SITE_UNTIL, in seconds since 1970: on a slow machine CI would run out of 
 
 import base64
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -42,6 +43,9 @@ import pages as finished  # noqa: E402
 pytestmark = pytest.mark.xdist_group("tiny")  # with -n 2, the tiny book in one process and the whole in another
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
+
+AXE = "4.10.3"  # of axe-core, from npm, which reads pages as a screen reader's user meets them; and its sum
+AXE_SHA512 = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
 
 # No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
 # and how the frames become pictures; MathJax and the widgets' style sheets hold data: images and fonts.
@@ -130,6 +134,20 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The text of axe-core, checked against its pinned sum."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        builder.npm(["pack", "--loglevel=error", "--ignore-scripts", f"--pack-destination={folder}", f"axe-core@{AXE}"])
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        skip_loudly(f"axe-core could not be fetched: {problem}")
+    tarball = (folder / f"axe-core-{AXE}.tgz").read_bytes()
+    assert base64.b64encode(hashlib.sha512(tarball).digest()).decode() == AXE_SHA512
+    builder.unpack(tarball, {"axe.min.js": ["axe.js"]}, folder)
+    return (folder / "axe.js").read_text(encoding="utf-8")
+
+
 def serve(pages, chromium):
     if not (pages / "_static" / "vendor" / "html-manager.js").exists():
         skip_loudly("the site's JavaScript could not be bundled (npm or its registry is out of reach)")
@@ -157,7 +175,8 @@ def stored(tmp_path_factory, chromium):
     jupytext.write(jupytext.read(chapter), chapter.with_suffix(".py"), fmt="py:percent")
     chapter.unlink()
     notebooks.build(chapter.with_suffix(".py"))
-    intro = tiny_book.INTRO.replace("It has", "<!-- live 01_sliders DiffusionExplorer -->\n\nIt has")
+    live = "<!-- live 01_sliders DiffusionExplorer -->\n"
+    intro = tiny_book.INTRO.replace("It has", f"{2 * live}\nIt has")
     (folder / "chapters" / "intro.md").write_text(intro, encoding="utf-8")
     yield from serve(build(folder, "--source", str(folder / "chapters"), "--execute", "off"), chromium)
 
@@ -442,9 +461,23 @@ def test_stored_outputs_have_every_slider_and_the_first_page_draws(stored, tiny)
     pages[0].wait_for_timeout(500)
     assert (canvas(pages[0]) != before).any()
     first = stored.open("intro.html")
-    assert first.locator(".genmed-panel").count() == 1
-    first.wait_for_function("() => document.querySelectorAll('.genmed-film canvas')[1].ariaLabel.includes('drawn')")
+    panels = first.locator(".genmed-panel")
+    assert panels.count() == 2
+    for k in range(2):
+        panel = panels.nth(k)
+        panel.locator("canvas[data-seconds]").wait_for()  # drawn by itself, to the end
+        assert panel.get_by_role("slider").count() == 2
+        panel.get_by_text("More sliders").click()
+        assert panel.get_by_role("slider").count() > 4
+    boxes = [panels.nth(k).bounding_box() for k in range(2)]
+    assert boxes[0]["y"] == boxes[1]["y"] and boxes[1]["x"] > boxes[0]["x"] + boxes[0]["width"]
     assert stored.trouble == []
+    calm = stored.open("intro.html", reduced_motion="reduce")
+    calm.wait_for_timeout(1500)
+    assert calm.locator("canvas[data-seconds]").count() == 0
+    calm.get_by_role("button", name="Play").first.click()
+    calm.locator("canvas[data-seconds]").wait_for()
+    assert calm.locator("canvas[data-seconds]").count() == 1
 
 
 # --- what is not published -----------------------------------------------------------------------------------------
@@ -644,11 +677,32 @@ def test_page(book, name):
     check_phone(book, f"{name}.html")
 
 
+@of_the_book
+@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
+def test_a_page_is_light(book_pages, name):
+    """Sliders, their networks and their pictures included."""
+    assert (book_pages / f"{name}.html").stat().st_size < 3_000_000
+
+
 def program_of(model):
     """The decoder that a page carries, back from its bytes."""
     state = model["state"]
     data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
     return Program(state["graph"], base64.b64decode(data)), state
+
+
+@of_the_book
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["intro", *[name for name in CHAPTERS if name != "capstone"]])
+def test_panels_have_no_serious_fault(book, axe, name, scheme):
+    """Pads, laboratories and all others, in the page's own colours, by axe-core."""
+    page = book.open(f"{name}.html", color_scheme=scheme, reduced_motion="reduce")
+    page.add_script_tag(content=axe)
+    found = page.evaluate("() => axe.run({ include: ['.genmed-panel'] }, { resultTypes: ['violations'] })")
+    page.context.close()
+    serious = [f"{fault['id']}: {node['html'][:200]}" for fault in found["violations"] for node in fault["nodes"]
+               if fault["impact"] in ("serious", "critical")]
+    assert not serious, "\n".join(serious)
 
 
 @of_the_book

@@ -4,8 +4,7 @@ And what only they have: a start that fits beside pure noise, the textbook's rul
 """
 
 import base64
-import json
-import lzma
+import sys
 
 import pytest
 import torch
@@ -19,6 +18,9 @@ from genmed_core import diffusion, nets, plots, widgets
 from genmed_core.widgets import sampling
 from genmed_core.widgets.panel import Panel
 
+sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+import stored_widgets  # noqa: E402
+
 SCHEDULES = {"07_simple_diffusion": diffusion.Schedule.simple(), "08_ddpm": diffusion.Schedule.cosine(),
              "09_ldm_cxr": diffusion.Schedule.cosine()}
 CHANGED = {"07_simple_diffusion": {"rule": 1, "prior": 1}, "08_ddpm": {"class": 7, "eta": 1.0},
@@ -27,11 +29,9 @@ CHANGED = {"07_simple_diffusion": {"rule": 1, "prior": 1}, "08_ddpm": {"class": 
 
 def kept_state(chapter):
     """What a chapter's file keeps of its DiffusionExplorer, its buffers in place."""
-    place = ROOT / "chapters" / "figures" / "widgets" / f"{chapter}.json.xz"
-    models = json.loads(lzma.decompress(place.read_bytes()))["models"].values()
+    models = stored_widgets.kept(ROOT / "chapters" / "figures" / "widgets" / f"{chapter}.json.xz").values()
     model, = (m for m in models if m["state"].get("_anywidget_id", "").endswith("DiffusionExplorer"))
-    decode = {"base64": base64.b64decode, "hex": bytes.fromhex}
-    buffers = {buffer["path"][0]: decode[buffer["encoding"]](buffer["data"]) for buffer in model["buffers"]}
+    buffers = {buffer["path"][0]: base64.b64decode(buffer["data"]) for buffer in model["buffers"]}
     return {name: value for name, value in (model["state"] | buffers).items()
             if not name.startswith("_") and name not in ("layout", "tabbable", "tooltip", "home")}
 

@@ -10,8 +10,9 @@ import jupytext
 import nbformat
 import pytest
 import torch
+from ipywidgets import embed
 
-from genmed_core.widgets import LatentExplorer
+from genmed_core.widgets import Copy, LatentExplorer, Pad
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -198,6 +199,28 @@ def test_our_widgets_are_kept_without_their_scripts_and_get_those_of_today(tmp_p
     stored_widgets.restore(notebook, tmp_path / "w.json.xz")
     (back,) = notebook.metadata.widgets[stored_widgets.STATE]["state"].values()
     assert back["state"]["_esm"] == explorer._esm and back["state"]["_css"] == explorer._css
+
+
+def test_a_pad_is_kept_without_our_reader_and_gets_it_back(tmp_path):
+    pad = Pad(Copy(torch.nn.Identity(), torch.rand(5, 1, 28, 28)))
+    saved = embed.dependency_state([pad], drop_defaults=False)[pad.model_id]
+    assert saved["buffers"][0]["path"] == stored_widgets.READER
+    saved["state"]["layout"] = ""
+    file = stored_widgets.compressed("", {"a": saved})
+    assert len(file) < 0.1 * len(pad.weights[0])
+    (tmp_path / "w.json.xz").write_bytes(file)
+    (back,) = stored_widgets.kept(tmp_path / "w.json.xz").values()
+    assert back["buffers"] == saved["buffers"]
+    assert back["state"]["readings"] == json.loads(json.dumps(saved["state"]["readings"]))
+
+
+def test_what_sliders_hold_is_light_in_the_repository():
+    """Networks under 6 MB: all that is kept, less its pictures, which LZMA leaves as they are."""
+    places = [*(ROOT / "chapters" / "figures" / "widgets").glob("*.json.xz")]
+    buffers = [b for place in places for model in stored_widgets.kept(place).values() for b in model.get("buffers", [])]
+    pictures = sum(len(data) for data in {b["data"] for b in buffers if b["path"][0] == "frames"}) * 3 // 4
+    whole = sum(place.stat().st_size for place in places)
+    assert whole - pictures < 6_000_000 and whole < 8_000_000
 
 
 @pytest.mark.parametrize("change, words", [

@@ -3,12 +3,14 @@
 No browser here: the JavaScript runs in node. test_book.py drives the real pages.
 """
 
+import io
 from pathlib import Path
 
 import engine_node
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import genmed_core  # noqa: F401  (before torch)
@@ -131,6 +133,18 @@ def test_explorer_moves_its_sliders():
     assert explorer.decode(torch.randn(5, 6)).shape == (5, 7, 7)
 
 
+def test_a_byte_for_a_weight_moves_a_picture_by_little():
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(8, 200), nn.SiLU(), nn.Linear(200, 784)).eval()
+    with torch.no_grad():
+        decoder[2].weight.mul_(8)  # a picture in black and white
+    byte, half, z = LatentExplorer(decoder), LatentExplorer(decoder, int8=False), torch.randn(40, 8)
+    assert len(byte.weights) < 0.55 * len(half.weights)
+    want, off = expected(decoder, z).view(-1, 28, 28), 255 * (byte.decode(z) - half.decode(z)).abs()
+    assert 0 < off.mean() < 0.5 and off.max() < 26
+    assert 255 * (half.decode(z) - want).abs().max() < 1
+
+
 @pytest.mark.parametrize("join", ["add", "concat", "one-hot"])
 def test_conditional_explorer(join):
     embedding = nn.Embedding(3, 6 if join == "add" else 2)
@@ -184,6 +198,21 @@ def test_frames_side_by_side_and_in_colour():
     slider = FrameSlider(rows, captions=["left", "right"], play=False)
     left, right = slider.frame(2)
     assert left.shape == (4, 4) and right.shape == (4, 4, 3) and (left[0, 0], right[0, 0, 0]) == (20, 21)
+
+
+def test_a_plot_is_kept_in_few_colours_on_white():
+    rng, ramp = np.random.default_rng(0), np.linspace(0, 250, 90)
+    plot = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None], 128, np.where(ramp < 84, 0, 255)), -1)
+    plot[..., :3] += rng.integers(0, 6, (90, 90, 3))
+    plot = plot.astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(plot, "RGBA").save(file, "PNG")
+    slider = FrameSlider([file.getvalue()], play=False)
+    kept = slider.frame().astype(int)
+    assert kept.shape == (90, 90, 3) and len(np.unique(kept.reshape(-1, 3), axis=0)) <= 64
+    assert (kept[:, :30] == 255).all(), "what is transparent is white"
+    assert np.abs(kept - plot[..., :3])[:, 60:].mean() < 12
+    assert slider.nbytes < 0.5 * len(file.getvalue())
 
 
 def test_grid_picks_row_and_column():

@@ -52,7 +52,7 @@ class DiffusionExplorer(Panel):
     prior: a function from standard normal x, and y, to x_T, where pure noise is no fair start; a
     slider compares the two.  textbook=True has a slider for the printed rule of chapter 7.
     class, seed, steps, eta, guidance and window are where the sliders begin; order: see
-    `sampling.sample`.  int8: a byte a weight, half of float16.
+    `sampling.sample`.  int8: a byte a weight, half of float16; see `compile_network` for its price.
     device: where the modules of a function are; a module is copied to the CPU.
     The noise is made by counting (`sampling.noise`), so a seed is the same picture on any page.
     """
@@ -88,7 +88,7 @@ class DiffusionExplorer(Panel):
                  textbook: bool = False, image: Any = None, redraw: bool | None = None,
                  label: int = 0, seed: int = 0, steps: int = 25, eta: float = 0.0,
                  guidance: float = 1.0, window: tuple[int, int] | None = None, order: int = 1,
-                 int8: bool = False, device: torch.device | str = "cpu", size: int = 168,
+                 int8: bool = True, device: torch.device | str = "cpu", size: int = 168,
                  caption: str = "", alt: str = "Picture drawn from noise") -> None:
         positive(size=size)
         _check(predicts, order, clip, data_range)

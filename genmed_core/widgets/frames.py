@@ -15,6 +15,7 @@ from PIL import Image
 from genmed_core.widgets.panel import Panel, Slider, positive
 
 MAX_FRAME_BYTES = 1_500_000
+COLOURS = 64  # of a picture in colour: a plot's, with its soft edges
 MAX_FLOAT = 20  # no picture on the scale 0..1 gets there, however noisy
 
 
@@ -54,11 +55,26 @@ def _picture(frame: Any) -> np.ndarray:
 
 
 def _png(frame: Any) -> bytes:
+    """One frame as PNG, one in colour in COLOURS colours at most."""
     if isinstance(frame, bytes):
-        return frame
+        picture = Image.open(io.BytesIO(frame))
+        if picture.mode not in ("RGB", "RGBA"):
+            return frame
+    else:
+        picture = Image.fromarray(_picture(frame))
     file = io.BytesIO()
-    Image.fromarray(_picture(frame)).save(file, "PNG", optimize=True)
+    _few_colours(picture).save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def _few_colours(picture: Image.Image) -> Image.Image:
+    """The same picture with a palette, where its colours fit into one or are brought into one."""
+    if picture.mode == "L":
+        return picture
+    if picture.mode == "RGBA":
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def _encode(frames: Iterable) -> tuple[list[bytes], int]:
@@ -87,13 +103,15 @@ class Frames(Panel):
     frames: one a combination of places, the last slider's places next to each other.  A frame is
     (H, W), (1, H, W) or (H, W, 3), bytes 0..255 of any integer type or floats on the scale 0..1
     (clipped), or the bytes of a PNG; or a list of such pictures, shown side by side under
-    `captions`.  start: where each slider stands, counted as in a list.  width of one picture in px.
+    `captions`.  Pictures in colour are kept in COLOURS colours.
+    start: where each slider stands, counted as in a list.  width of one picture in px.
     play: milliseconds a step where a button moves the first slider by itself, 0 for no button.
     ValueError where the frames take over MAX_FRAME_BYTES as PNG.
     """
 
     view = traitlets.Unicode("frames").tag(sync=True)
-    frames = traitlets.List().tag(sync=True)
+    frames = traitlets.List().tag(sync=True)  # each picture once
+    order = traitlets.List().tag(sync=True)  # which of them stands at each place and column
     columns = traitlets.Int(1).tag(sync=True)
     captions = traitlets.List().tag(sync=True)
     interval = traitlets.Int(0).tag(sync=True)
@@ -103,6 +121,7 @@ class Frames(Panel):
                  play: int = 0) -> None:
         positive(width=width)
         pngs, columns = _encode(frames)
+        once = list(dict.fromkeys(pngs))
         places = math.prod(len(slider.labels) for slider in sliders)
         if len(pngs) // columns != places:
             raise ValueError(f"the sliders have {places} places, and there are "
@@ -111,8 +130,9 @@ class Frames(Panel):
         if captions and len(captions) != columns:
             raise ValueError(f"{len(captions)} captions for {columns} pictures side by side")
         values = [slider.place(k) for slider, k in zip(sliders, start, strict=True)]
-        super().__init__(sliders=list(sliders), values=values, frames=pngs, columns=columns,
-                         captions=captions, width=width, caption=caption, interval=play)
+        super().__init__(sliders=list(sliders), values=values, frames=once, columns=columns,
+                         order=[once.index(png) for png in pngs], captions=captions,
+                         width=width, caption=caption, interval=play)
 
     @property
     def nbytes(self) -> int:
@@ -139,8 +159,9 @@ class Frames(Panel):
         for slider, place, value in zip(self.sliders, places, self.values, strict=True):
             place = int(value) if place is None else slider.place(place)
             index = index * len(slider.labels) + place
-        pngs = self.frames[index * self.columns:(index + 1) * self.columns]
-        return [Image.open(io.BytesIO(png)) for png in pngs]
+        shown = self.order[index * self.columns:(index + 1) * self.columns]
+        opened = [Image.open(io.BytesIO(self.frames[k])) for k in shown]
+        return [p.convert("RGB") if p.mode == "P" else p for p in opened]
 
 
 class FrameSlider(Frames):

@@ -99,6 +99,7 @@ class Panel(anywidget.AnyWidget):
     values = traitlets.List().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
     width = traitlets.Int(168).tag(sync=True)
+    unfolded = traitlets.Int(0).tag(sync=True)  # how many sliders are seen at first, 0 for all
     home = traitlets.Dict().tag(sync=True)  # the traits of PLACE as they began
 
     def __init__(self, **state: Any) -> None:

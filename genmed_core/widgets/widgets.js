@@ -36,6 +36,7 @@ function watch(model, traits, callback) {
 function framesView(model, place) {
   const urls = model.get("frames").map((png) => URL.createObjectURL(new Blob([png], { type: "image/png" })));
   const captions = model.get("captions"), columns = model.get("columns"), sliders = model.get("sliders");
+  const order = model.get("order") ?? urls.map((_, k) => k); // kept sliders of an earlier run may have none
   place.classList.add("genmed-frames");
   const images = Array.from({ length: columns }, (_, k) => {
     const image = element("img", { draggable: false });
@@ -48,7 +49,7 @@ function framesView(model, place) {
     const frame = sliders.reduce((index, slider, i) => index * slider.labels.length + values[i], 0);
     const words = sliders.map((slider, i) => `${slider.name} ${said(slider, values[i])}`);
     images.forEach((image, k) => {
-      image.src = urls[frame * columns + k];
+      image.src = urls[order[frame * columns + k]];
       image.alt = [captions[k], ...words].filter(Boolean).join(", ");
     });
     place.dataset.place = frame;
@@ -124,11 +125,15 @@ function render({ model, el }) {
     model.set("values", model.get("values").map((old, k) => (k === i ? value : old)));
     model.save_changes();
   }));
-  const controls = element("div", { className: "genmed-controls" },
-                           element("div", { className: "genmed-sliders" }, ...rows.flatMap((row) => row.parts)));
+  const table = (some) => element("div", { className: "genmed-sliders" }, ...some.flatMap((row) => row.parts));
+  const unfolded = model.get("unfolded") || rows.length; // the others wait behind a fold
+  const controls = element("div", { className: "genmed-controls" }, table(rows.slice(0, unfolded)));
   const buttons = element("div", { className: "genmed-buttons" }, ...(view.buttons ?? []));
   controls.append(buttons);
   if (view.below) controls.append(...view.below);
+  if (unfolded < rows.length) {
+    controls.append(element("details", {}, element("summary", { textContent: "More sliders" }), table(rows.slice(unfolded))));
+  }
   const caption = model.get("caption");
   if (caption) controls.append(element("p", { className: "genmed-caption", textContent: caption }));
   const panel = element("div", { className: "genmed-panel" }, place, controls);
