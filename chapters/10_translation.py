@@ -1399,6 +1399,8 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # | 0 % of B ill | 19 % (11 to 28) | 7 % (0 to 16) | 3 % (0 to 8) |
 # | 25 % of B ill | 34 % (21 to 46) | 13 % (0 to 37) | 27 % (17 to 38) |
 # | 50 % of B ill | 50 % (38 to 63) | 21 % (16 to 26) | 57 % (41 to 73) |
+# | 50 % of B ill, no cycle loss | 50 % (33 to 66) | 31 % (3 to 59) | 50 % (43 to 56) |
+# | 50 % of B ill, no identity loss | 51 % (40 to 62) | 28 % (23 to 34) | 55 % (29 to 81) |
 #
 # *Made ill*: a classifier finds an opacity after $G$. Of true healthy films of B it calls 12 % ill, of
 # opacities it finds 91 %. *Painted* asks for a place brighter than in the patient's true film by half of a
@@ -1407,6 +1409,7 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # With nobody ill in B, $G$ makes 19 % ill, hardly more than the classifier's own error; at a share of a half 50 %, as
 # (10.11) asks: half of the 91 % and half of the 12 %. $H$ erases 57 % of opacities instead of 3 %, for A has none.
 # Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted* meet.
+# Without the cycle or the identity loss it is no different within the intervals: neither guards.
 #
 # In practice: ask how many are ill in either heap, (10.11), and count lesions on films where the truth is known.
 # `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector, for nobody has

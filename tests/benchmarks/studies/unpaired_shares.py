@@ -15,8 +15,10 @@ is the floor and the most that can be found. Painted: a patch of 3 x 3 pixels in
 above that patient's true film of B by more than half of what an opacity adds as a rule, a stricter ruler. Erased: of an
 opacity in a film of B less than half is left in its place after H.
 
-A seed is that of initialisations and of all that is drawn in training. Settings were chosen with seed 0 on 100 other
-patients; an interval adds the doubt about test patients (bootstrap) to that about three trainings (Student's t).
+In trials whose films were turned but not shifted, critics learned 400 films by heart, and G painted blotches at a
+share of 0 too: the row at 0 is the control of all others. A seed is that of initialisations and of all that is drawn
+in training. Settings were chosen with seed 0 on 100 other patients; an interval adds the doubt about test patients
+(bootstrap) to that about three trainings (Student's t).
 """
 
 import hashlib
