@@ -1801,9 +1801,9 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # | trained on, pairs at random | 1 | 54.82 | 5.49 | 2.33 | 1.54 |
 # | trained on, its own pairs | 1 | 5.12 | 2.92 | 2.29 | 1.91 |
 #
-# In one pass reflow is 5.12 floors away, the control 54.82. In ten the control is nearer: a reflowed network learns its
-# teacher's digits, errors and all, not the data. Its pairs hold the guidance, so it is asked once a pass where the
-# others are asked twice.
+# In one pass reflow is more than ten times nearer than the control. In ten the control is the nearer: a reflowed
+# network learns its teacher's digits, errors and all, not the data. Its pairs hold the guidance, so it is asked once a
+# pass where the others are asked twice.
 
 # %% [markdown]
 # ### Slider: how many steps
