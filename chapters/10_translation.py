@@ -1406,12 +1406,13 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # opacities it finds 91 %. *Painted* asks for a place brighter than in the patient's true film by half of a
 # usual opacity. *Erased*: less than half is left after $H$.
 #
-# With nobody ill in B, $G$ makes 19 % ill, hardly more than the classifier's own error; at a share of a half 50 %, as
+# With nobody ill in B, $G$ makes 19 % ill, hardly more than the classifier's own error; at one half 50 %, as
 # (10.11) asks: half of the 91 % and half of the 12 %. $H$ erases 57 % of opacities instead of 3 %, for A has none.
-# Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted* meet.
-# Without the cycle or the identity loss it is no different within the intervals: neither guards.
+# Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted*, our
+# first measure, meet; *made ill* was added after a look at validation patients. Without the cycle or the identity
+# loss it is no different: neither guards.
 #
-# In practice: ask how many are ill in either heap, (10.11), and count lesions on films where the truth is known.
+# In practice: ask how many are ill in either heap, and count lesions on films where the truth is known.
 # `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector, for nobody has
 # a patient's film without the lesion.
 
