@@ -5,7 +5,7 @@
 
 Straight paths: chapter 9's cells train its autoencoder, its denoiser and its reader of films; then its denoiser is
 trained once more, in as many steps, with two lines of its loss replaced: the path and the target. 300 films are drawn
-in 4, 10 and 25 passes, with the chapter's guidance (a guided pass counts once) and its repair of the spread, and judged
+in 4 and 10 passes, with the chapter's guidance (a guided pass counts once) and its repair of the spread, and judged
 as in `pixel_diffusion.py`. Either network can be asked by the chapter's sampler of second order, for what a network of
 one path says can be read on the other; the straight one by Euler's steps as well, with chapter 11's shift.
 
@@ -29,7 +29,7 @@ from flow_matching import SHIFT, changed
 from torch import Tensor, nn
 
 FILE = _films.CHAPTERS / "figures" / "latents.json"
-SAMPLES, PASSES, GUIDANCE, CODES, WIDTH, PER_PLACE = 300, (4, 10, 25), 5.0, 512, 4, (2,)
+SAMPLES, PASSES, GUIDANCE, CODES, WIDTH, PER_PLACE = 300, (4, 10), 5.0, 512, 4, (2,)
 STRAIGHT = {
     "z_t = diffusion.q_sample(z0, t, eps, schedule)": "z_t = flow_matching.interpolate(z0, eps, 1 - (t + 1) / T)",
     'diffusion.target(z0, eps, t, schedule, predicts="v")': "flow_matching.velocity_target(z0, eps)"}
