@@ -77,14 +77,14 @@ lint: setup
 	$(RUN) -m mypy
 
 unit: setup
-	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore tests/test_book.py --ignore tests/benchmarks -n 2 --dist loadfile
+	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore-glob '*book.py' --ignore tests/benchmarks -n 2 --dist loadfile
 
 # ends in a table of minutes, memory and promises; CHAPTERS="4 5" of them, or CHANGED=origin/main what differs from there
 chapters: setup
 	$(RUN) jupyter_book_config/run_chapters.py $(CHAPTERS) $(if $(CHANGED),--changed $(CHANGED))
 
 site: setup
-	$(RUN) -m pytest -q tests/test_book.py -n 2 --dist loadgroup
+	$(RUN) -m pytest -q tests/test_book.py tests/test_whole_book.py -n 2 --dist loadfile
 
 # the chapters' own training steps: compiled as eager, bfloat16 near float32 (a minute or two for each)
 parity: setup

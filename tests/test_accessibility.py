@@ -1,6 +1,6 @@
 """Every button and slider has a name, and a slider says its value in words: as Chromium tells a screen reader.
 
-The panels stand alone here (widget_page.py); test_book.py asks the same of the built pages.
+The panels stand alone here (widget_page.py); test_whole_book.py asks the same of the built pages.
 """
 
 import io

@@ -1,159 +1,34 @@
-"""The built pages in a real browser: the sliders move the pictures, with no kernel and no other host.
+"""A tiny book in a real browser: the sliders move the pictures, with no kernel and no other host.
 
-The pages are served from this machine under CONTENT_POLICY; whatever asks for another host is blocked and counted
-as a failure. The tiny book needs no training and holds every kind of slider; after it come the real chapters, from
-their stored outputs and kept sliders. Without Chromium these tests are skipped, and say so; without npm and a network
-the scripts cannot be bundled, which is said as well. Real chapters are left out as well when the tests begin after
-GENMED_SITE_UNTIL, in seconds since 1970: on a slow machine CI would run out of time.
+It needs no training and holds every kind of slider. The chapters' own pages follow in test_whole_book.py.
 """
 
-import base64
-import functools
-import hashlib
-import http.server
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from pathlib import Path
 from textwrap import dedent
 
 import jupytext
 import nbformat
 import numpy as np
 import pytest
-import test_accessibility
+import site_pages
 import tiny_book
 import torch
+from site_pages import PATIENCE, ROOT, build, canvas, check_page, check_phone, serve, skip_loudly
 
 import genmed_core  # noqa: F401  (before torch)
-from genmed_core.widgets import LatentExplorer, Program
+from genmed_core.widgets import LatentExplorer
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import build as builder  # noqa: E402
 import course  # noqa: E402
 import notebooks  # noqa: E402
 import pages as finished  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("tiny")  # with -n 2, the tiny book in one process and the whole in another
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
-PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
-
-AXE = "4.10.3"  # of axe-core, from npm, which reads pages as a screen reader's user meets them; and its sum
-AXE_SHA512 = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
-
-# No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
-# and how the frames become pictures; MathJax and the widgets' style sheets hold data: images and fonts.
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'self'")
-CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-                  "--disable-background-networking", "--disable-component-update"]
-
-
-def skip_loudly(reason):
-    print(f"\n{'!' * 80}\nBROWSER TESTS SKIPPED: {reason}\n{'!' * 80}", file=sys.__stderr__, flush=True)
-    pytest.skip(reason)
-
-
-def build(out, *options):
-    """Build a book into out; returns the folder of its pages."""
-    command = [sys.executable, str(ROOT / "jupyter_book_config" / "build.py"), "--out", str(out), *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
-    return out / "_build" / "html"
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def end_headers(self):
-        self.send_header("Content-Security-Policy", CONTENT_POLICY)
-        super().end_headers()
-
-    def log_message(self, *arguments):
-        pass
-
-
-class Site:
-    """A folder of pages, served on this machine and opened in Chromium; `trouble` collects what went wrong."""
-
-    def __init__(self, folder, browser):
-        self.folder, self.browser, self.trouble = folder, browser, []
-        handler = functools.partial(Handler, directory=str(folder))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.server.server_port}/"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    def open(self, name, **settings):
-        """Open a page and wait until its formulas and sliders are there."""
-        page = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings).new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda m: self.trouble.append(f"console: {m.text}") if m.type == "error" else None)
-        page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
-        page.on("response", lambda r: self.trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.context.route("**/*", self.guard)
-        page.goto(self.address + name)
-        page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true) ?? true")
-        page.wait_for_function("""() => [...document.querySelectorAll('script[type$="widget-view+json"]')].every(
-            (tag) => tag.previousElementSibling?.querySelector("[class^=genmed-], .jupyter-widgets"))""")
-        page.wait_for_function("""() => [...document.querySelectorAll(".genmed-panel")].every(
-            (panel) => panel.querySelector("canvas, img, svg") && panel.querySelector("input, button"))""")
-        return page
-
-    def guard(self, route):
-        if route.request.url.startswith(self.address):
-            route.continue_()
-        else:
-            self.trouble.append(f"asks another host: {route.request.url}")
-            route.abort()
-
-    def widget_state(self, name):
-        """The widgets that a page carries, by id."""
-        html = (self.folder / name).read_text(encoding="utf-8")
-        state = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', html, re.S)
-        return json.loads(state[1])["state"] if state else {}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        skip_loudly("no Chromium on this machine; on Debian: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """The text of axe-core, checked against its pinned sum."""
-    folder = tmp_path_factory.mktemp("axe")
-    try:
-        builder.npm(["pack", "--loglevel=error", "--ignore-scripts", f"--pack-destination={folder}", f"axe-core@{AXE}"])
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        skip_loudly(f"axe-core could not be fetched: {problem}")
-    tarball = (folder / f"axe-core-{AXE}.tgz").read_bytes()
-    assert base64.b64encode(hashlib.sha512(tarball).digest()).decode() == AXE_SHA512
-    builder.unpack(tarball, {"axe.min.js": ["axe.js"]}, folder)
-    return (folder / "axe.js").read_text(encoding="utf-8")
-
-
-def serve(pages, chromium):
-    if not (pages / "_static" / "vendor" / "html-manager.js").exists():
-        skip_loudly("the site's JavaScript could not be bundled (npm or its registry is out of reach)")
-    site = Site(pages, chromium)
-    yield site
-    site.close()
+chromium = site_pages.chromium
 
 
 @pytest.fixture(scope="module")
@@ -181,26 +56,7 @@ def stored(tmp_path_factory, chromium):
     yield from serve(build(folder, "--source", str(folder / "chapters"), "--execute", "off"), chromium)
 
 
-@pytest.fixture(scope="module")
-def book_pages():
-    if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
-        skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
-    return build(ROOT / "_build" / "test")
-
-
-@pytest.fixture(scope="module")
-def book(book_pages, chromium):
-    yield from serve(book_pages, chromium)
-
-
 # --- what the browser shows ----------------------------------------------------------------------------------------
-
-
-def canvas(page, k=0):
-    """The grey values of the k-th decoded picture on the page."""
-    values = page.locator("canvas[data-ms]").nth(k).evaluate("""(c) => [c.height, c.width,
-        ...c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)]""")
-    return np.array(values[2:]).reshape(values[0], values[1])
 
 
 def handle(page, panel, slider):
@@ -224,35 +80,6 @@ def same_picture(shown, wanted):
     """The canvas has 256 greys; the float16 weights and the browser's arithmetic may cost one more."""
     difference = np.abs(shown - 255 * np.asarray(wanted)).max()
     assert difference <= 1.6, f"the picture in the browser is {difference:.1f} grey levels off"
-
-
-def check_page(site, name, *, formulas):
-    """Whatever holds for every page."""
-    site.trouble.clear()
-    page = site.open(name)
-    text = page.locator("main").inner_text()
-    assert "Traceback (most recent call last)" not in text
-    assert page.locator("mjx-merror").count() == 0, "a formula has an error"
-    if formulas:
-        assert page.locator("mjx-container").count() > 0, "no formula was rendered"
-    bare = page.evaluate("""() => [...document.querySelectorAll("main img, main canvas")]
-        .filter((e) => !e.closest("[aria-hidden=true]"))
-        .filter((e) => { const text = (e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim();
-            return !text || /\\.(png|jpe?g|svg)$/.test(text); }).map((e) => e.outerHTML)""")
-    assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
-    if page.locator(".genmed-panel").count():
-        test_accessibility.check_named(page)
-    page.context.close()
-    assert not site.trouble, "\n".join(site.trouble)
-
-
-def check_phone(site, name, **settings):
-    """At 390 px nothing pushes the page sideways; code and tables scroll by themselves."""
-    page = site.open(name, viewport={"width": 390, "height": 844}, **settings)
-    wide = page.evaluate("""() => ["html", ".bd-article-container", ".bd-article"].map((s) => document.querySelector(s))
-        .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => `${e.className || e.tagName} ${e.scrollWidth}`)""")
-    page.context.close()
-    assert not wide, f"wider than the screen: {wide}"
 
 
 # --- the tiny book -------------------------------------------------------------------------------------------------
@@ -659,145 +486,3 @@ def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
     sphinx = builder.configuration("off", builder.vendor(), course.read())["sphinx"]["config"]
     assert "will not work offline" in capsys.readouterr().err
     assert "mathjax_path" not in sphinx and any(name.startswith("https://") for name in sphinx["nb_ipywidgets_js"])
-
-
-# --- the real chapters ---------------------------------------------------------------------------------------------
-
-
-def of_the_book(test):
-    """The whole book, in a process of its own beside the tiny one's."""
-    missing = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
-    return pytest.mark.xdist_group("book")(missing(test))
-
-
-@of_the_book
-@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
-def test_page(book, name):
-    check_page(book, f"{name}.html", formulas=True)
-    check_phone(book, f"{name}.html")
-
-
-@of_the_book
-@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
-def test_a_page_is_light(book_pages, name):
-    """Sliders, their networks and their pictures included."""
-    assert (book_pages / f"{name}.html").stat().st_size < 3_000_000
-
-
-def program_of(model):
-    """The decoder that a page carries, back from its bytes."""
-    state = model["state"]
-    data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
-    return Program(state["graph"], base64.b64decode(data)), state
-
-
-@of_the_book
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["intro", *[name for name in CHAPTERS if name != "capstone"]])
-def test_panels_have_no_serious_fault(book, axe, name, scheme):
-    """Pads, laboratories and all others, in the page's own colours, by axe-core."""
-    page = book.open(f"{name}.html", color_scheme=scheme, reduced_motion="reduce")
-    page.add_script_tag(content=axe)
-    found = page.evaluate("() => axe.run({ include: ['.genmed-panel'] }, { resultTypes: ['violations'] })")
-    page.context.close()
-    serious = [f"{fault['id']}: {node['html'][:200]}" for fault in found["violations"] for node in fault["nodes"]
-               if fault["impact"] in ("serious", "critical")]
-    assert not serious, "\n".join(serious)
-
-
-@of_the_book
-@pytest.mark.parametrize("name", [name for name in CHAPTERS if name != "capstone"])
-def test_every_question_answers_on_the_page(book, name):
-    """Predictions and choices, with no kernel: a number typed, a letter pressed."""
-    book.trouble.clear()
-    page = book.open(f"{name}.html")
-    questions = page.locator(".genmed-question")
-    assert questions.count() >= 2
-    for k in range(questions.count()):
-        question = questions.nth(k)
-        if question.get_by_role("textbox").count():
-            question.get_by_role("textbox").fill("-123456")
-        question.get_by_role("button").last.click()
-        assert re.match(r"[✓✗] \d+\.\d+ is ", question.get_by_role("status").inner_text())
-    page.context.close()
-    assert not book.trouble, "\n".join(book.trouble)
-
-
-@of_the_book
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_every_slider_moves_its_picture(book, name):
-    """Each panel's last slider, by keyboard; a diffusion model's seed."""
-    book.trouble.clear()
-    models = book.widget_state(f"{name}.html").values()
-    pictures = [model for model in models if model["state"].get("view")]
-    page = book.open(f"{name}.html")
-    panels = page.locator(".genmed-panel:has(input[type=range])")
-    assert panels.count() >= 1, "a chapter without a slider"
-    assert panels.count() <= len(pictures)
-    for k in range(panels.count()):
-        seed = panels.nth(k).get_by_role("slider", name="seed", exact=True)
-        (seed if seed.count() else panels.nth(k).locator("input[type=range]").last).focus()
-        shown = """(p) => [...p.querySelectorAll("canvas, img, svg")].map(
-            (e) => e.toDataURL?.() ?? e.src ?? e.outerHTML).join()"""
-        seen = {panels.nth(k).evaluate(shown)}
-        for key in ("Home", "ArrowRight", "ArrowRight", "End"):
-            page.keyboard.press(key)
-            page.wait_for_timeout(250)
-            seen.add(panels.nth(k).evaluate(shown))
-        for _ in range(PATIENCE // 500):  # a network may have to arrive and run before there is a picture
-            if len(seen) >= 2:
-                break
-            page.wait_for_timeout(500)
-            seen.add(panels.nth(k).evaluate(shown))
-        assert len(seen) >= 2, f"panel {k} of {name} does not move"
-    page.context.close()
-    assert not book.trouble, "\n".join(book.trouble)
-
-
-@of_the_book
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_every_pad_answers_to_a_digit(book, name):
-    """All networks of a pad run on the built page: what they say changes from one ready digit to another."""
-    book.trouble.clear()
-    page = book.open(f"{name}.html")
-    pads = page.locator(".genmed-panel:has(.genmed-desk)")
-    if not pads.count():
-        pytest.skip("no pad on this page")
-    for k in range(pads.count()):
-        pad, said = pads.nth(k), []
-        pad.scroll_into_view_if_needed()
-        for digit in (1, 7):
-            pad.locator(".genmed-desk select").select_option(index=1 + digit)
-            for _ in range(PATIENCE // 200):
-                words = pad.locator(".genmed-note[role=status]").inner_text()
-                if words and words not in said:
-                    break
-                page.wait_for_timeout(200)
-            said.append(words)
-        assert said[0] != said[1], said
-        assert not [words for words in said if "do not run" in words], said
-    page.context.close()
-    assert not book.trouble, "\n".join(book.trouble)
-
-
-@of_the_book
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_decoded_pictures_equal_the_trained_decoder(book, name):
-    models = book.widget_state(f"{name}.html").values()
-    decoders = [program_of(model) for model in models if model["state"].get("view") == "decoder"]
-    if not decoders:
-        pytest.skip("no decoder runs on this page")
-    page = book.open(f"{name}.html")
-    shown = [canvas(page, k) for k in range(page.locator("canvas[data-ms]").count())]
-    page.context.close()
-    wanted = []
-    for program, state in decoders:
-        z = torch.tensor(state["base"])
-        z[state["dims"]] = torch.tensor(state["values"][-len(state["dims"]):])
-        if state["embedding"]:
-            e = torch.tensor(state["embedding"])[state["values"][0]]
-            z = z + e if state["how"] == "add" else torch.cat([z, e])
-        wanted.append(255 * program.run(z=z[None])[0][0].numpy())
-    for k, picture in enumerate(shown):
-        off = min(np.abs(picture - w).max() for w in wanted if w.shape == picture.shape)
-        assert off <= 1.6, f"picture {k} is {off:.1f} grey levels from what the decoder makes"

@@ -1,0 +1,153 @@
+"""Built pages in a real browser, for test_book.py and test_whole_book.py: served from this machine, or not at all.
+
+The pages are served under CONTENT_POLICY; whatever asks for another host is blocked and counted as a failure. Without
+Chromium the tests are skipped, and say so; without npm and a network the scripts cannot be bundled, which is said as
+well.
+"""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_accessibility
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
+
+# No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
+# and how the frames become pictures; MathJax and the widgets' style sheets hold data: images and fonts.
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'self'")
+CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+                  "--disable-background-networking", "--disable-component-update"]
+
+
+def skip_loudly(reason):
+    print(f"\n{'!' * 80}\nBROWSER TESTS SKIPPED: {reason}\n{'!' * 80}", file=sys.__stderr__, flush=True)
+    pytest.skip(reason)
+
+
+def build(out, *options):
+    """Build a book into out; returns the folder of its pages."""
+    command = [sys.executable, str(ROOT / "jupyter_book_config" / "build.py"), "--out", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    return out / "_build" / "html"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def end_headers(self):
+        self.send_header("Content-Security-Policy", CONTENT_POLICY)
+        super().end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Site:
+    """A folder of pages, served on this machine and opened in Chromium; `trouble` collects what went wrong."""
+
+    def __init__(self, folder, browser):
+        self.folder, self.browser, self.trouble = folder, browser, []
+        handler = functools.partial(Handler, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server.server_port}/"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def open(self, name, **settings):
+        """Open a page and wait until its formulas and sliders are there."""
+        page = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda m: self.trouble.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.trouble.append(f"exception: {error}"))
+        page.on("response", lambda r: self.trouble.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        page.context.route("**/*", self.guard)
+        page.goto(self.address + name)
+        page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true) ?? true")
+        page.wait_for_function("""() => [...document.querySelectorAll('script[type$="widget-view+json"]')].every(
+            (tag) => tag.previousElementSibling?.querySelector("[class^=genmed-], .jupyter-widgets"))""")
+        page.wait_for_function("""() => [...document.querySelectorAll(".genmed-panel")].every(
+            (panel) => panel.querySelector("canvas, img, svg") && panel.querySelector("input, button"))""")
+        return page
+
+    def guard(self, route):
+        if route.request.url.startswith(self.address):
+            route.continue_()
+        else:
+            self.trouble.append(f"asks another host: {route.request.url}")
+            route.abort()
+
+    def widget_state(self, name):
+        """The widgets that a page carries, by id."""
+        html = (self.folder / name).read_text(encoding="utf-8")
+        state = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', html, re.S)
+        return json.loads(state[1])["state"] if state else {}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        skip_loudly("no Chromium on this machine; on Debian: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def serve(pages, chromium):
+    if not (pages / "_static" / "vendor" / "html-manager.js").exists():
+        skip_loudly("the site's JavaScript could not be bundled (npm or its registry is out of reach)")
+    site = Site(pages, chromium)
+    yield site
+    site.close()
+
+
+def canvas(page, k=0):
+    """The grey values of the k-th decoded picture on the page."""
+    values = page.locator("canvas[data-ms]").nth(k).evaluate("""(c) => [c.height, c.width,
+        ...c.getContext("2d").getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 0)]""")
+    return np.array(values[2:]).reshape(values[0], values[1])
+
+
+def check_page(site, name, *, formulas):
+    """Whatever holds for every page."""
+    site.trouble.clear()
+    page = site.open(name)
+    text = page.locator("main").inner_text()
+    assert "Traceback (most recent call last)" not in text
+    assert page.locator("mjx-merror").count() == 0, "a formula has an error"
+    if formulas:
+        assert page.locator("mjx-container").count() > 0, "no formula was rendered"
+    bare = page.evaluate("""() => [...document.querySelectorAll("main img, main canvas")]
+        .filter((e) => !e.closest("[aria-hidden=true]"))
+        .filter((e) => { const text = (e.getAttribute("alt") || e.getAttribute("aria-label") || "").trim();
+            return !text || /\\.(png|jpe?g|svg)$/.test(text); }).map((e) => e.outerHTML)""")
+    assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
+    if page.locator(".genmed-panel").count():
+        test_accessibility.check_named(page)
+    page.context.close()
+    assert not site.trouble, "\n".join(site.trouble)
+
+
+def check_phone(site, name, **settings):
+    """At 390 px nothing pushes the page sideways; code and tables scroll by themselves."""
+    page = site.open(name, viewport={"width": 390, "height": 844}, **settings)
+    wide = page.evaluate("""() => ["html", ".bd-article-container", ".bd-article"].map((s) => document.querySelector(s))
+        .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => `${e.className || e.tagName} ${e.scrollWidth}`)""")
+    page.context.close()
+    assert not wide, f"wider than the screen: {wide}"
