@@ -1816,7 +1816,8 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # In one pass reflow is more than ten times nearer than the control. In ten the control is the nearer: a reflowed
 # network learns its teacher's digits, errors and all, not the data. Its pairs hold the guidance, so it is asked once a
 # pass where the others are asked twice.
-#
+
+# %% [markdown]
 # **On latents.** [Chapter 9](09_ldm_cxr.ipynb)'s denoiser, trained once more in as many steps with path and target
 # changed, and asked by that chapter's sampler or by Euler's steps (`make study STUDY=latents`, one seed):
 #
