@@ -8,9 +8,10 @@ function svg(tag, settings = {}, ...children) {
   return made;
 }
 
-/** A drawing of width by height units that shrinks with its place, and says in words what it shows. */
+/** A drawing of width by height units that shrinks with its place, and says in words what it shows, once it does. */
 function chart(width, height, label) {
-  const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const made = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
+                            "aria-label": label || "Nothing to show yet" });
   made.classList.add("genmed-chart");
   return made;
 }
