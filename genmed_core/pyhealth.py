@@ -6,11 +6,9 @@ PyHealth has split, as an `ImageSet`, and phantoms, or samples of a model, as a 
 Nothing of PyHealth is imported; tests/test_pyhealth.py holds both to its release 1.1.6.
 """
 
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 import torch
@@ -22,26 +20,6 @@ from genmed_core.errors import DataError
 from genmed_core.imagefiles import read_image
 
 COLUMNS = ("FILE NAME", "FORMAT", "SIZE", "URL")  # of Kaggle's sheets, in their order
-# what a spreadsheet must hold beside its one sheet
-SCHEMAS = "http://schemas.openxmlformats.org"
-PARTS = {
-    "[Content_Types].xml": f'<Types xmlns="{SCHEMAS}/package/2006/content-types">'
-    '<Default Extension="rels" '
-    'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    + "".join(
-        f'<Override PartName="/xl/{name}.xml" ContentType="application/vnd.openxmlformats-'
-        f'officedocument.spreadsheetml.{kind}+xml"/>'
-        for name, kind in (("workbook", "sheet.main"), ("sheet", "worksheet"))) + "</Types>",
-    "_rels/.rels": f'<Relationships xmlns="{SCHEMAS}/package/2006/relationships"><Relationship '
-    f'Id="r1" Type="{SCHEMAS}/officeDocument/2006/relationships/officeDocument" '
-    'Target="xl/workbook.xml"/></Relationships>',
-    "xl/workbook.xml": f'<workbook xmlns="{SCHEMAS}/spreadsheetml/2006/main" '
-    f'xmlns:r="{SCHEMAS}/officeDocument/2006/relationships"><sheets>'
-    '<sheet name="Sheet1" sheetId="1" r:id="r1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{SCHEMAS}/package/2006/relationships">'
-    f'<Relationship Id="r1" Type="{SCHEMAS}/officeDocument/2006/relationships/worksheet" '
-    'Target="sheet.xml"/></Relationships>',
-}
 
 
 def from_samples(samples: Iterable[Mapping[str, Any]], size: int = 64) -> ImageSet:
@@ -83,15 +61,18 @@ def write_root(sets: ImageSet | Sequence[ImageSet], root: str | Path) -> Path:
 
     sets: with the classes of `data.cxr`. Files are named after their source (Phantom-00001.png), so
     that nobody takes them for the database's: `data.cxr` calls them films of your own. Returns the
-    folder. Raises DataError where something lies there, ValueError for other classes.
+    folder. Raises DataError where something lies there, ValueError for other classes,
+    ModuleNotFoundError without openpyxl, which PyHealth needs to read them.
     """
     root, sets = Path(root).expanduser(), [sets] if isinstance(sets, ImageSet) else sets
     if entries(root):
         raise DataError(f"{root}: holds {inside(root)} already. Name another folder.")
-    rows: dict[str, list[str]] = {name: [] for name in CXR_CLASSES}
     for images in sets:
         if images.classes != CXR_CLASSES:
             raise ValueError(f"classes must be those of data.cxr, not {images.classes}")
+    workbook = _workbook()
+    rows: dict[str, list[str]] = {name: [] for name in CXR_CLASSES}
+    for images in sets:
         for image, label in zip(images.images, images.labels.tolist()):
             of_class = rows[CXR_CLASSES[label]]
             # PyHealth writes names of Normal so: the first letter large, the others small
@@ -101,8 +82,11 @@ def write_root(sets: ImageSet | Sequence[ImageSet], root: str | Path) -> Path:
             Image.fromarray(image[0].numpy()).save(place / f"{of_class[-1]}.png")
     side = "*".join(map(str, sets[0].images.shape[2:]))
     for name, files in rows.items():
-        table = [COLUMNS, *((file, "PNG", side, "simulated") for file in files)]
-        _write_sheet(table, root / f"{_folder(name)}.metadata.xlsx")
+        sheets = workbook()
+        for row in (COLUMNS, *((file, "PNG", side, "simulated") for file in files)):
+            sheets.active.append(row)
+        root.mkdir(parents=True, exist_ok=True)
+        sheets.save(root / f"{_folder(name)}.metadata.xlsx")
     return root
 
 
@@ -111,14 +95,11 @@ def _folder(name: str) -> str:
     return name.replace("Lung Opacity", "Lung_Opacity")
 
 
-def _write_sheet(rows: Sequence[Sequence[str]], path: Path) -> None:
-    """Rows of words as a spreadsheet, which pandas reads with openpyxl."""
-    cells = ("".join(f'<c t="inlineStr"><is><t>{escape(word)}</t></is></c>' for word in row)
-             for row in rows)
-    table = "".join(f"<row>{row}</row>" for row in cells)
-    sheet = (f'<worksheet xmlns="{SCHEMAS}/spreadsheetml/2006/main">'
-             f"<sheetData>{table}</sheetData></worksheet>")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as book:
-        for name, text in (PARTS | {"xl/sheet.xml": sheet}).items():
-            book.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+def _workbook() -> type:
+    """openpyxl's class of spreadsheets.  ModuleNotFoundError without it."""
+    try:
+        from openpyxl import Workbook
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("PyHealth's sheets are written, and read by it, with openpyxl: "
+                                  "pip install openpyxl") from error
+    return Workbook

@@ -1,10 +1,10 @@
 """Films to and from PyHealth: by the rule of its release 1.1.6, and with that release where it is installed."""
 
 import importlib.util
-import zipfile
-from xml.etree import ElementTree
+import sys
 
 import numpy as np
+import openpyxl
 import pytest
 import torch
 from PIL import Image
@@ -37,8 +37,7 @@ def pixels(*sets):
 
 def sheet(path):
     """Rows of a spreadsheet's one sheet."""
-    root = ElementTree.fromstring(zipfile.ZipFile(path).read("xl/sheet.xml"))
-    return [["".join(cell.itertext()) for cell in row] for row in root[0]]
+    return [list(row) for row in openpyxl.load_workbook(path).active.values]
 
 
 def test_phantoms_become_a_root_of_pyhealth_and_come_back(films, tmp_path, monkeypatch, capsys):
@@ -79,10 +78,18 @@ def test_samples_that_are_no_films_are_named(sample, words):
         pyhealth.from_samples([{"path": torch.zeros(1, 9, 9), "label": "COVID"} | sample])
 
 
-def test_other_classes_are_refused(tmp_path):
+def test_without_openpyxl_it_is_asked_for(films, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install openpyxl"):
+        pyhealth.write_root(films, tmp_path / "root")
+    assert not (tmp_path / "root").exists(), "nothing is left half written"
+
+
+def test_other_classes_are_refused(films, tmp_path):
     digits = ImageSet(torch.zeros(1, 1, 9, 9, dtype=torch.uint8), torch.tensor([0]), ("0",), "strokes")
     with pytest.raises(ValueError, match="classes must be those of data.cxr, not"):
-        pyhealth.write_root(digits, tmp_path / "root")
+        pyhealth.write_root([films, digits], tmp_path / "root")
+    assert not (tmp_path / "root").exists(), "nothing is left half written"
 
 
 # --- with the released package ----------------------------------------------------------------------------
