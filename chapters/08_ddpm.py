@@ -571,8 +571,8 @@ fig
 # Without guidance, who guesses the noise ends with every seed more than twice as far from real digits as who guesses
 # $v$; and both state the same bound on the likelihood. The bound hardly sees it: few of its bits lie in the steps
 # with much noise, where the shape of a digit is decided and where, by figure 8.3, $L_{\text{simple}}$ weighs an error
-# of the image next to nothing. The guess of the image draws as well as $v$ does, but its bound collapses: in the last
-# steps, with little noise, the bound asks for a precision that this target never taught.
+# of the image next to nothing. The guess of the image, of one seed, draws about as well as $v$, but its bound
+# collapses: in the last steps, with little noise, the bound asks for a precision that this target never taught.
 #
 # ## The model: a U-Net that knows the time
 #

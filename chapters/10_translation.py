@@ -1410,7 +1410,7 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # (10.11) asks: half of the 91 % and half of the 12 %. $H$ erases 57 % of opacities instead of 3 %, for A has none.
 # Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted*, our
 # first measure, meet; *made ill* was added after a look at validation patients. Without the cycle or the identity
-# loss it is no different: neither guards.
+# loss no difference shows: neither guards.
 #
 # In practice: ask how many are ill in either heap, and count lesions on films where the truth is known.
 # `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector, for nobody has

@@ -36,7 +36,7 @@ function watch(model, traits, callback) {
 function framesView(model, place) {
   const urls = model.get("frames").map((png) => URL.createObjectURL(new Blob([png], { type: "image/png" })));
   const captions = model.get("captions"), columns = model.get("columns"), sliders = model.get("sliders");
-  const order = model.get("order") ?? urls.map((_, k) => k); // kept sliders of an earlier run may have none
+  const order = model.get("order");
   place.classList.add("genmed-frames");
   const images = Array.from({ length: columns }, (_, k) => {
     const image = element("img", { draggable: false });
