@@ -4,8 +4,9 @@
     make study STUDY=bars ARGS="01 --seeds 0 1 2"    other seeds
     make study STUDY=bars ARGS=--table               only the table
 
-A chapter's cells are run in a process of their own for each seed. What stands in chapters/figures/bars.json is kept and
-not run again, so a study that was stopped goes on; a chapter whose code has changed since begins anew.
+A chapter's cells are run in a process of their own for each seed; the scoreboard and its readers take the models and
+samples that this leaves in runs/. What stands in chapters/figures/bars.json is kept and not run again, so a study that
+was stopped goes on; a chapter whose code has changed since begins anew.
 
 The chance of a false alarm is that of a new run's value lying beyond the bar, by Student's t for a new value beside n
 that were seen, t = (bar - mean) / (sd sqrt(1 + 1/n)); the smallest loss caught is how far the mean must move towards
@@ -19,13 +20,12 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from statistics import mean, stdev
 
 from scipy import stats
 
-from genmed_core import chapters
+from genmed_core import chapters, runtime
 
 ROOT = Path(__file__).resolve().parents[3]
 STORED = ROOT / "chapters" / "figures" / "bars.json"
@@ -51,10 +51,11 @@ def code_of(path: Path) -> str:
 
 def run_seed(path: Path, seed: int) -> tuple[str, list[dict]]:
     """A chapter's data and what its promises record, run with a seed.  Raises where the chapter fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"GENMED_SEED": str(seed), "GENMED_RUNS": folder}
-        subprocess.run([sys.executable, __file__, "--one", str(path)], env=environment, check=True)
-        content = json.loads((Path(folder) / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
+    source = os.environ.get("GENMED_DATA_SOURCE", "auto")
+    folder = runtime.runs_dir() / "scoreboard" / f"{path.stem}-{source}-{seed}"  # its models and samples serve there
+    environment = os.environ | {"GENMED_SEED": str(seed), "GENMED_RUNS": str(folder)}
+    subprocess.run([sys.executable, __file__, "--one", str(path)], env=environment, check=True)
+    content = json.loads((folder / "results" / f"{path.stem}.json").read_text(encoding="utf-8"))
     return content["source"], content["records"]
 
 
