@@ -265,7 +265,7 @@ plots.show_curves(pulls, x_label="distance θ of fakes from reals, standard devi
 #
 # At eight standard deviations (figure 4.3) the saturating loss whispers; the non-saturating one pulls in proportion to
 # the distance. Least squares starves as well: a *perfect* regression is as flat as a perfect classifier far from the
-# reals. In practice it helps because a network with a linear output seldom gets that flat.
+# reals. No trained network is that perfect, so in practice it may still help.
 #
 # The remedy has a price. Along the perfect discriminator the non-saturating gradient is that of
 # $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r, p_g)$, which is $2\,\mathrm{KL}(m \| p_r)$ (exercise 4.9). It charges
@@ -468,8 +468,8 @@ plots.show_grid(x_book[:40], columns=20, title="the book's GAN: the first forty 
 # **Convolutions.** The generator's noise becomes 64 small maps of $7 \times 7$, which are enlarged twice; the
 # discriminator, which here returns the score $s$ itself and is then called a **critic**, shrinks a picture in the same
 # way. Batch normalisation only in the generator, LeakyReLU throughout. DCGAN enlarged by fractionally strided
-# convolutions; ours compute four times as many channels and rearrange them into pixels (`PixelShuffle`), which is
-# cheaper here. The output is a tanh, so for this section **pixels lie in $[-1, 1]$**. Both networks are shared with the
+# convolutions; ours compute four times as many channels and rearrange them into pixels (`PixelShuffle`). The
+# output is a tanh, so for this section **pixels lie in $[-1, 1]$**. Both networks are shared with the
 # next two chapters, so they live in the core:
 
 # %%
@@ -492,12 +492,12 @@ Markdown("```python\n" + inspect.getsource(nets.DigitGenerator) + "\n\n" + inspe
 # opponents. Rate `2e-3`, constant for half of the training, then falling linearly to zero.
 #
 # **An average of generators.** The players circle around each other; the average of $G$'s weights over the last few
-# hundred steps (decay `0.998`; Yazıcı and others 2019) is steadier than any one of them. Samples are drawn from the
-# average, `ema_model`.
+# hundred steps (decay `0.998`; Yazıcı and others 2019) should be steadier than any one of them. Samples are drawn from
+# the average, `ema_model`.
 #
 # The losses are the non-saturating ones from above, as `softplus` of scores. One batch of fakes serves both players:
-# $D$ learns from it, then $G$ is told what the new $D$ thinks of the same fakes. The batch is small, 32: in a minute,
-# many small steps beat few large ones.
+# $D$ learns from it, then $G$ is told what the new $D$ thinks of the same fakes. The batch is small, 32, so that a
+# minute holds many steps.
 
 # %%
 SIGMA, GAMMA = 0.05, 0.1
@@ -677,8 +677,8 @@ for name, f in features.items():
 final = metrics.sample_report(x_ours, test_set, held_out=val_set)
 
 # %% [markdown]
-# Hardly: the three differ by a few per cent, for towards the end $G$ stands nearly still. But never draw a single
-# picture in training mode: it would be normalised by its own mean and variance.
+# Hardly: the three differ by a few per cent, as one would expect of a $G$ that nearly stands still at the end. But
+# never draw a single picture in training mode: it would be normalised by its own mean and variance.
 #
 # ## Which changes matter
 #
@@ -803,10 +803,11 @@ Markdown("\n".join(["| kept | FD, validation | FD / floor, test | precision | re
                     "|---|---:|---:|---:|---:|---:|", *lines]))
 
 # %% [markdown]
-# Keeping half of the drawings already takes away half of the distance. Validation images say where to stop, and test
-# images agree: at one in four or so, for with fewer kept the few that score highest come to stand for all. Precision
-# and coverage rise towards their floors. Recall falls a little, and cannot rise much: a judge can only choose among
-# what is drawn, so what $G$ never draws stays missing. Taken as it is, without calibration, the score helps less.
+# Keeping half of the drawings already takes away nearly half of the distance. Validation images say where to stop, and
+# test images agree: at about one in three, below which nothing more is gained. We keep one in four, where the distance is
+# hardly larger. Precision and coverage rise towards their floors. Recall falls a little, and cannot rise much: a judge
+# can only choose among what is drawn, so what $G$ never draws stays missing. Taken as it is, without calibration, the
+# score helps less.
 #
 # The price: four pictures are drawn and judged for each that is kept.
 
@@ -992,7 +993,7 @@ fig
 # Play such a game yourself; both networks are trained on this page, in your browser. The arrows are the push that each
 # fake feels, the background is $D$, and the meter counts modes as the table below does. Give the plain game two or
 # three thousand steps, then choose *GAN with R1*, the same game with a penalty on $D$'s slope, and begin anew. Press *G
-# only*: which way do all fakes go? Press *D only*: the background turns into the best $D$ of figure 4.1, which
+# only*: which way do all fakes go? Press *D only*: the background turns into the best $D$, (4.2), which
 # *Background: the best D* draws exactly. And take another start before you believe what one of them shows.
 
 # %%
@@ -1053,12 +1054,12 @@ lines = [f"| {name} | {', '.join(map(str, covered[name]))} | {sum(c == 8 for c i
 Markdown("\n".join(["| points | modes in five games | all eight | points on a mode |", "|---|---|---:|---:|", *lines]))
 
 # %% [markdown]
-# The same generator's loss ends in three ways. The plain game leaves modes out in all five games and has points on the
-# lines between the others. Without momentum it finds all eight in two of them. With the penalty it finds all eight in
-# every game, momentum and all. So collapse is neither a lack of room in $G$ nor the fault of the generator's loss: it
-# lies in how the game is played. In figure 4.9 the plain game's $D$ even knows the missing modes, for they are dark;
-# but fakes follow the slope where they stand, and it does not lead there. The circle, which is near every mode and on
-# none, does not pass.
+# The same generator's loss ends in two ways. The plain game leaves modes out in all five games and has points on the
+# lines between the others. Without momentum it finds all eight in one of them, which five games cannot tell from none.
+# With the penalty it finds all eight in every game, momentum and all. So collapse is neither a lack of room in $G$ nor
+# the fault of the generator's loss: it lies in how the game is played. In figure 4.9 the plain game's $D$ even knows
+# the missing modes, for they are dark; but fakes follow the slope where they stand, and it does not lead there. The
+# circle, which is near every mode and on none, does not pass.
 #
 # ### On digits
 #
