@@ -570,10 +570,10 @@ plots.show_grid(class_by_style(generators["eleven classes, weight 1"]), columns=
 # exactly: the generator reproduces each class *cut off* where another becomes more likely.
 #
 # That is the direction of the fault, not its full size: digits are seldom ambiguous, so the exact solution would lose
-# only the odd 4. What we saw is the game as networks play it. $q$ is never exactly 1 and can always be raised by moving
-# away from the other classes. The classifier is learned within the first steps and pulls steadily from then on, while
-# the real-or-fake score changes with every move of the opponent. And no term says that the generator has stopped
-# listening to $z$: both look at one drawing at a time.
+# only the odd 4. What we saw is the game as networks play it, and for that we have reasons, no proof. $q$ is never
+# exactly 1 and can always be raised by moving away from the other classes. The classifier is learned within the first
+# steps and pulls steadily from then on, while the real-or-fake score changes with every move of the opponent. And no
+# term says that the generator has stopped listening to $z$: both look at one drawing at a time.
 #
 # ### A mend: turn the class term down
 #
@@ -666,9 +666,9 @@ try_form("label as input", "label as input")
 table()
 
 # %% [markdown]
-# No collapse, but many drawings are misread: this network finds out slowly what its second channel is for. Now ours:
-# one output per class, for four times as many steps. On the way we keep a copy after as many steps as the short runs
-# had, so that it can be held against them.
+# No collapse, but many drawings are misread: after so few steps this network does not quite know what its second
+# channel is for. Now ours: one output per class, for four times as many steps. On the way we keep a copy after as many
+# steps as the short runs had, so that it can be held against them.
 
 # %%
 early = {}
@@ -765,9 +765,9 @@ table()
 # %% [markdown]
 # FD notices missing quality and missing variety at once, and does not say which; one real digit for each class scores
 # about a hundred floors. Keeping a quarter of the drawings gains little or nothing here, where in [chapter
-# 4](04_gan.ipynb) it took away more than half of the distance. There recall was near its floor and many drawings were
-# no digits, which a judge can throw away. Here nearly all are read as asked and what is missing is variety: no judge
-# can choose what is not drawn.
+# 4](04_gan.ipynb) it took away half of the distance. There recall was near its floor and many drawings were no digits,
+# which a judge can throw away. Here nearly all are read as asked and what is missing is variety: no judge can choose
+# what is not drawn.
 #
 # The short runs differ from ours in their steps. Below all forms have *equal* steps (1,000), batch, networks and
 # schedule; mean and standard deviation of three seeds (`make study STUDY=cgan_forms` repeats it):
@@ -801,10 +801,10 @@ fig
 # %% [markdown]
 # **Figure 5.6.** Two measures of the generators of this chapter; dashed, real digits.
 #
-# Take the left panel of figure 5.6 by itself. Three bars reach the dashed line of real digits: the cheat's, that of a
-# collapsed generator, and ours. Nothing there tells them apart, and the surest way to be read as asked is to draw the
-# most legible picture every time. **Read accuracy alone does not miss collapse, it rewards it.** In the right panel the
-# three lie far apart. It needs the left one too: badly drawn digits are varied.
+# Take the left panel of figure 5.6 by itself. Three bars reach the dashed line of real digits, or nearly: the cheat's,
+# that of a collapsed generator, and ours. Nothing there tells them apart, and the surest way to be read as asked is to
+# draw the most legible picture every time. **Read accuracy alone does not miss collapse, it rewards it.** In the right
+# panel the three lie far apart. It needs the left one too: badly drawn digits are varied.
 #
 # One caution about our own measure. Diversity sees how far apart drawings are, not how many different ones there are: a
 # cheat with ten real digits for each class would reach 0.9 (exercise 5.14), and stray drawings raise it. Recall is
@@ -876,8 +876,8 @@ explorer
 # radiologists hesitate.
 #
 # *The rare class collapses first, and unseen.* A disease that makes up one image in fifty has one gradient in fifty.
-# Asking for it more often helps (exercise 5.16), but then the discriminator learns the same few films by heart and
-# drives the generator towards copies. An average hides this: 0.9 over ten classes is possible with one class at zero.
+# Asking for it more often helps (exercise 5.16), but then the discriminator may learn the same few films by heart and
+# drive the generator towards copies. An average hides this: 0.9 over ten classes is possible with one class at zero.
 # Report every class by itself, with the number of real images behind it.
 
 # %%
@@ -1384,7 +1384,7 @@ sheet.check("5.14", prediction_5_14)
 #
 # $1 - 1/m$, so that ten stored pictures give $0.9$. Few pictures scatter around it, since *which* ones are owned
 # matters. Recall exposes the cheat, and so do the distances to the nearest training image, if the stored ones are from
-# there. Read the other way, a diversity of $0.22$, as that of our collapsed generator, is that of $m = 1.3$: between
+# there. Read the other way, a diversity of $0.25$, as that of our collapsed generator, is that of $m = 1.3$: between
 # one and two pictures for each class.
 #
 # ```python
@@ -1665,7 +1665,7 @@ print(f"cosine of the two gradients on the embedding: {cosine:+.2f}; length of D
 
 # %% [markdown]
 # What one player's step gives to the embedding, the other's takes back. $D$'s gradient is much the shorter one, but
-# Adam divides by the size of the gradients it has seen, so both players move the embedding equally far.
+# Adam divides by the size of the gradients it has seen, so both players move the embedding about equally far.
 #
 # ## References
 #

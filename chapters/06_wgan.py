@@ -718,7 +718,7 @@ for name, (touched, near, sliced, slope, score) in ladder.items():
 # scores may be larger still, but its sigmoid hides that.) Rung 3, clipping, ends that at once, at a price: hardly any
 # slope is left, and only an optimiser that rescales its gradients, as Adam and RMSProp do, can learn from so faint a
 # signal. The points spread out but find no centre. At such weights rung 4 changes little. Rung 5 is the book's full
-# list. Its rate is meant for a hundred times as many steps; here the generator has come about half the way. The last
+# list. Its rate is meant for a hundred times as many steps; here the generator is still on its way. The last
 # row keeps the list and raises bound and rate to what a short game can use.
 #
 # ## What clipping does to a critic
@@ -940,8 +940,8 @@ fig
 # Now the gaps of all three games lie close to one line (figure 6.6, right), the GAN's included, and the scale is
 # about right too: a gap that equals $W$ is at least $\pi/2$ times the sliced distance. So the theorem holds, of a
 # critic near its best, whoever drew the points. A critic in a game is a meter as far as it keeps up: after its first
-# few hundred steps, and with several steps to each of the generator's. Over whole games the clipped critic, with its
-# five, is the best of the three.
+# few hundred steps, where the three are alike. Over whole games the clipped critic, which takes five steps to each of
+# the generator's, is the best of the three.
 #
 # ## Digits
 #
@@ -1127,9 +1127,10 @@ fig
 #
 # The meter fails in an instructive way (figure 6.8). That of the book's clipped list, the best on the ring, says
 # little here. And WGAN-GP's? While the rates are constant, gap and Fréchet distance are loosely related at best. Then
-# the rates begin to fall (dotted line), and the gap *rises*, while the digits go on improving. What rises is the
-# critic's skill: its steps get finer, and the generator runs away more slowly. Who reads the loss alone stops at the
-# wrong moment. The gaps of the fresh critics scatter, short as their training was, but go down with the distance.
+# the rates begin to fall (dotted line), and the gap *rises*, while the digits go on improving. So what rises is not the
+# distance; it must be the critic's skill, perhaps because its steps get finer and the generator runs away more slowly.
+# Who reads the loss alone stops at the wrong moment. The gaps of the fresh critics scatter, short as their training
+# was, but go down with the distance.
 #
 # ### Loss or limit?
 #
@@ -1151,11 +1152,11 @@ fig
 # either loss. On digits (6.8) nearly halves the distance of the Wasserstein loss, and to the cross-entropy it does
 # harm: a slope of 1 is not what that loss asks for.
 #
-# **What "Wasserstein" added.** Nothing that can be seen here. Without a limit it is the worse loss on both, for (6.9)
-# has no solution then. With (6.8) it comes as far on digits as the cross-entropy comes *alone*, in more time; whether
-# it holds more modes of the ring than the cross-entropy with the same penalty is unclear, and the cross-entropy with
-# (4.6) holds all of them in every game. So read a limit on the slope as the cure of collapse, and the earth mover's
-# distance as the reason why a limit makes sense.
+# **What "Wasserstein" added.** Nothing, if each loss may have the limit that suits it. Without a limit it is the worse
+# loss on both, for (6.9) has no solution then. With (6.8) it is the better one on digits, but comes only as far as the
+# cross-entropy comes *alone*, in more time; whether it holds more modes of the ring than the cross-entropy with the
+# same penalty is unclear, and the cross-entropy with (4.6) holds all of them in every game. So read a limit on the
+# slope as the cure of collapse, and the earth mover's distance as the reason why a limit makes sense.
 #
 # Others found as much. Lucic et al. (2018) compared seven kinds of GAN at equal budgets, and none was consistently
 # better than the non-saturating one; Fedus et al. (2018) put a gradient penalty on that one, and it helped; Stanczuk et
@@ -1898,8 +1899,9 @@ for s in (1.0, 0.5, 0.0):
           f"penalty {10 * share * (s - 1) ** 2:.2f} for λ = 10")
 
 # %% [markdown]
-# **"Five critic steps are needed."** For the meter, and with clipping, they help. With the penalty this chapter took
-# two on the ring and one on the digits. The ring again, with a single one:
+# **"Five critic steps are needed."** On the ladder they changed little. Over whole games the critic that takes them was
+# the best meter, but it is also the only clipped one. With the penalty this chapter took two on the ring and one on the
+# digits. The ring again, with a single one:
 
 # %%
 G_one, _, _ = play(RULES["WGAN-GP"]._replace(critic_steps=1), "WGAN-GP, one critic step", steps=GAME_STEPS, reports=2)
