@@ -19,20 +19,20 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from genmed_core import runtime
+from genmed_core import arguments, runtime
+from genmed_core.arguments import Range
 from genmed_core.kernels import cuda_graphs
 
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("posterior", "beta")
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Steps = Tensor | int  # int64 (B,), or one step for the whole batch
-Range = tuple[float, float]
 Function = Callable[..., tuple[Tensor, ...]]  # of tensors
 Device = torch.device | str
 
@@ -55,7 +55,7 @@ class Schedule:
         beta = torch.as_tensor(beta, dtype=torch.float64)
         alpha = 1 - beta if alpha is None else torch.as_tensor(alpha, dtype=torch.float64)
         _check_betas(beta, alpha)
-        _check_number("prior_std", prior_std, positive=True)
+        arguments.number("prior_std", prior_std, positive=True)
         alpha_bar = alpha.cumprod(0)
         noise = [0.0]
         for a, b in zip(alpha.tolist(), beta.tolist()):
@@ -73,14 +73,14 @@ class Schedule:
     @classmethod
     def linear(cls, T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Schedule":
         """Betas that rise in a straight line, meant for T = 1000.  Ho et al. 2020, sec. 4."""
-        _check_whole("T", T, 1)
+        arguments.whole("T", T)
         return cls(torch.linspace(beta_start, beta_end, T, dtype=torch.float64))
 
     @classmethod
     def cosine(cls, T: int = 1000, s: float = 0.008) -> "Schedule":
         """alpha_bar falls as a squared cosine.  Nichol and Dhariwal 2021, eq. 17."""
-        _check_whole("T", T, 1)
-        _check_number("s", s, 0, 1)
+        arguments.whole("T", T)
+        arguments.number("s", s, 0, 1)
         time = torch.arange(T + 1, dtype=torch.float64) / T
         alpha_bar = torch.cos((time + s) / (1 + s) * math.pi / 2) ** 2
         return cls((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999))
@@ -93,8 +93,8 @@ class Schedule:
         alpha = alpha_bar = 1, since the image keeps its full size: 1 - alpha_bar, DDPM's variance
         of the noise, is 0, and noise_var = t sigma^2 replaces it. x_T is from N(0, T sigma^2).
         """
-        _check_whole("T", T, 1)
-        _check_number("sigma", sigma, positive=True)
+        arguments.whole("T", T)
+        arguments.number("sigma", sigma, positive=True)
         beta = torch.full((T,), float(sigma) ** 2, dtype=torch.float64)
         return cls(beta, torch.ones_like(beta), prior_std=math.sqrt(T) * sigma)
 
@@ -189,7 +189,7 @@ def target(x0: Tensor, eps: Tensor, t: Steps, schedule: Schedule, *,
     v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0.  Salimans and Ho 2022, sec. 4.
     """
     t = _checked(t, x0, schedule, eps=eps)
-    _check_choice("predicts", predicts, PREDICTS)
+    arguments.choice("predicts", predicts, PREDICTS)
     if predicts == "eps":
         return eps
     if predicts == "x0":
@@ -207,7 +207,7 @@ def predict(output: Tensor, x_t: Tensor, t: Steps, schedule: Schedule, *, predic
     Ho et al. 2020, eq. 15 (eps); Salimans and Ho 2022, sec. 4 and app. D (v).
     """
     t = _checked(t, x_t, schedule, output=output)
-    _check_choice("predicts", predicts, PREDICTS)
+    arguments.choice("predicts", predicts, PREDICTS)
     _, _, alpha_bar, v = schedule._at(t)
     a, s = _over(alpha_bar.sqrt(), x_t), _over(v.sqrt(), x_t)  # x_t = a x0 + s eps
     if predicts == "eps":
@@ -219,7 +219,7 @@ def predict(output: Tensor, x_t: Tensor, t: Steps, schedule: Schedule, *, predic
         x0_hat = (a * x_t - s * output) / total
         eps_hat = (s * x_t + a * output) / total
     if clip is not None:
-        low, high = _range("clip", clip)
+        low, high = arguments.ordered("clip", clip)
         x0_hat = x0_hat.clamp(low, high)
         eps_hat = (x_t - a * x0_hat) / s
     return x0_hat, eps_hat
@@ -236,7 +236,7 @@ def reverse_variance(t: Steps, schedule: Schedule, variance: str = "posterior") 
     posterior's at t = 1, for the decoder of the bound, as in the code of Nichol and Dhariwal 2021.
     """
     t = _steps(t, schedule)
-    _check_choice("variance", variance, VARIANCES)
+    arguments.choice("variance", variance, VARIANCES)
     t_var = t.clamp(min=min(1, schedule.T - 1))
     beta, _, _, v = schedule._at(t_var)
     _, _, _, v_prev = schedule._at(t_var - 1)
@@ -272,7 +272,7 @@ def ddim_step(x_t: Tensor, t: Steps, t_prev: Tensor | int, eps_hat: Tensor, sche
     """
     t = _checked(t, x_t, schedule, eps_hat=eps_hat, noise=noise)
     t_prev = _checked(t_prev, x_t, schedule, name="t_prev", lowest=-1)
-    _check_number("eta", eta, 0, 1)
+    arguments.number("eta", eta, 0, 1)
     if runtime.readable(t) and bool((t_prev >= t).any()):
         raise ValueError("t_prev must be below t for every image")
     x0_hat, eps_hat = predict(eps_hat, x_t, t, schedule, clip=clip)
@@ -302,8 +302,8 @@ def spaced_timesteps(T: int, steps: int) -> Tensor:
 
     A single step is T-1.  Song et al. 2021 (DDIM), sec. 4.2.
     """
-    _check_whole("T", T, 1)
-    _check_whole("steps", steps, 1, T)
+    arguments.whole("T", T)
+    arguments.whole("steps", steps, 1, T)
     if steps == 1:
         return torch.tensor([T - 1])
     gaps = steps - 1
@@ -322,10 +322,10 @@ def stratified_timesteps(B: int, T: int, *, spread: float | None = None,
     spread: draw logit-normal steps instead, log(t / (T - t)) ~ N(0, spread^2), more of them in the
     middle the smaller it is.  Esser et al. 2024 (scaling rectified flow transformers), sec. 3.1.
     """
-    _check_whole("B", B, 1)
-    _check_whole("T", T, 1)
+    arguments.whole("B", B)
+    arguments.whole("T", T)
     if spread is not None:
-        _check_number("spread", spread, positive=True)
+        arguments.number("spread", spread, positive=True)
     offset = _draw((), device, generator, torch.rand, torch.float64)
     stratum = torch.arange(B, device=offset.device, dtype=torch.float64) / B
     position = (offset + stratum) % 1
@@ -348,7 +348,7 @@ def guided(model: Model, x_t: Tensor, t: Tensor, y: Tensor | None, guidance: flo
         raise ValueError(f"null={null}: this network's label for 'no label' is {known}")
     if guidance is None:
         return _output(model, x_t, t, y)
-    _check_number("guidance", guidance)
+    arguments.number("guidance", guidance)
     if y is None:
         raise ValueError("guidance needs labels: pass y")
     if guidance == 1:
@@ -381,7 +381,7 @@ def sample(model: Model, shape: Sequence[int], schedule: Schedule, *, steps: int
     as a CUDA graph; where that cannot be, say so and run eagerly.  Song et al. 2021, sec. 4.2.
     """
     times = spaced_timesteps(schedule.T, steps).tolist()
-    _check_number("eta", eta, 0, 1)
+    arguments.number("eta", eta, 0, 1)
     device = _device(model, schedule, device)
     schedule = schedule.to(device)
     x = _start(shape, x_T, schedule, device, generator)
@@ -520,8 +520,8 @@ def discretised_gaussian(x: Tensor, mean: Tensor, std: Tensor, *, data_range: Ra
     that the masses sum to 1. Exact far into the tails, where a difference of two CDFs would be 0.
     Ho et al. 2020, eq. 13.
     """
-    low, high = _range("data_range", data_range)
-    _check_whole("levels", levels, 2)
+    low, high = arguments.ordered("data_range", data_range)
+    arguments.whole("levels", levels, 2)
     half = (high - low) / (levels - 1) / 2
     x, mean, std = x.double(), mean.double(), std.double()
     lower = torch.where(x <= low + half, -math.inf, (x - half - mean) / std)
@@ -634,7 +634,7 @@ def _start(shape: Sequence[int], x_T: Tensor | None, schedule: Schedule, device:
     if not isinstance(shape, Sequence) or len(shape) == 0:
         raise ValueError(f"shape={shape!r}: give the sizes of the images, (B, C, H, W)")
     for size in shape:
-        _check_whole("each size in shape", size, 1)
+        arguments.whole("each size in shape", size)
     if x_T is None:
         return schedule.prior_std * _draw(shape, device, generator)
     is_float = isinstance(x_T, Tensor) and x_T.is_floating_point()
@@ -657,31 +657,3 @@ def _labels(y: Tensor | None, B: int, model: Model, device: Device) -> Tensor | 
         raise ValueError(f"y holds {y.min()}..{y.max()}: labels go from 0 to {null - 1}; "
                          "leave y out to draw without a label")
     return y.to(device, torch.int64)
-
-
-def _check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
-    if torch.compiler.is_compiling():
-        return
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        limits = f"{least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}={value!r}: give a whole number, {limits}")
-
-
-def _check_number(name: str, value: float, low: float = -math.inf, high: float = math.inf, *,
-                  positive: bool = False) -> None:
-    number = isinstance(value, Real) and math.isfinite(value)
-    if not number or not low <= value <= high or (positive and value <= 0):
-        limits = "above 0" if positive else f"from {low} to {high}"
-        raise ValueError(f"{name}={value!r}: give a finite number {limits}")
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}: choose from {', '.join(choices)}")
-
-
-def _range(name: str, pair: Range) -> Range:
-    if not isinstance(pair, Sequence) or len(pair) != 2 or not pair[0] < pair[1]:
-        raise ValueError(f"{name}={pair!r}: give (low, high) with low < high, such as (-1, 1)")
-    return pair

@@ -18,7 +18,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from genmed_core import diffusion, runtime
+from genmed_core import arguments, diffusion, runtime
 
 PREDICTS = ("eps", "x0", "v", "velocity")
 PATHS = ("straight", "preserving")
@@ -69,7 +69,7 @@ def target(x: Tensor, eps: Tensor, t: Time, *, predicts: str = "velocity") -> Te
 
     On either path: v is Salimans and Ho's (2022) at the same signal-to-noise ratio.
     """
-    diffusion._check_choice("predicts", predicts, PREDICTS)
+    arguments.choice("predicts", predicts, PREDICTS)
     a, s = _weights(t, x, "preserving", eps=eps)
     return {"eps": eps, "x0": x, "v": a * eps - s * x, "velocity": x - eps}[predicts]
 
@@ -82,7 +82,7 @@ def predict(output: Tensor, x_t: Tensor, t: Time, *, predicts: str = "velocity",
     the same signal-to-noise ratio (`time_of_step`). Raises ValueError where the pair cannot be
     read: from eps at t = 0, from x0 at t = 1.
     """
-    diffusion._check_choice("predicts", predicts, PREDICTS)
+    arguments.choice("predicts", predicts, PREDICTS)
     a, s = _weights(t, x_t, path, output=output)  # x_t = a x0 + s eps
     if predicts in ("eps", "x0"):
         divisor, end = (a, "t = 0: begin later") if predicts == "eps" else (s, "t = 1: end sooner")
@@ -146,7 +146,7 @@ def from_diffusion(model: diffusion.Model, schedule: diffusion.Schedule, *,
     Beyond steps 0 and T - 1, where it was not trained, the velocity is read as at the nearer one.
     Euler's steps then are DDIM's.
     """
-    diffusion._check_choice("predicts", predicts, diffusion.PREDICTS)
+    arguments.choice("predicts", predicts, diffusion.PREDICTS)
     last, first = time_of_step(torch.tensor([schedule.T - 1.0, 0.0]), schedule).tolist()
 
     def velocity(x_t: Tensor, t: Time, y: Tensor | None = None) -> Tensor:
@@ -164,7 +164,7 @@ def from_network(model: diffusion.Model, T: int = 1000) -> Velocity:
     So a network made for steps k = 0..T-1 keeps its sense of time: k is large where noise is.
     Between the steps it is told a real number.
     """
-    diffusion._check_whole("T", T, 1)
+    arguments.whole("T", T)
 
     def velocity(x_t: Tensor, t: Time, y: Tensor | None = None) -> Tensor:
         return _output(model, x_t, (T * (1 - _times(t, x_t)) - 1).clamp(min=0), y)
@@ -173,13 +173,13 @@ def from_network(model: diffusion.Model, T: int = 1000) -> Velocity:
 
 
 def guided(velocity: Velocity, y: Tensor, *, null: int, guidance: float | None = None,
-           between: diffusion.Range = (0.0, 1.0)) -> Velocity:
+           between: arguments.Range = (0.0, 1.0)) -> Velocity:
     """Classifier-free guidance to labels y (B,) at between[0] <= t < between[1]: velocity(x_t, t).
 
     u(null) + guidance * (u(y) - u(null)); elsewhere, and for guidance None or 1, u(y). t must be
     one number for the whole batch.  Ho and Salimans 2022 (guidance = 1 + w); Zheng et al. 2023.
     """
-    low, high = diffusion._range("between", between)
+    low, high = arguments.ordered("between", between)
 
     def of_labels(x_t: Tensor, t: Time) -> Tensor:
         t = _times(t, x_t)
@@ -191,7 +191,7 @@ def guided(velocity: Velocity, y: Tensor, *, null: int, guidance: float | None =
 
 def clipped(velocity: Velocity, low: float = -1.0, high: float = 1.0) -> Velocity:
     """The velocity(x_t, t) towards x_t + (1 - t) u held to [low, high]; at t = 1 it is u itself."""
-    low, high = diffusion._range("(low, high)", (low, high))
+    low, high = arguments.ordered("(low, high)", (low, high))
 
     def towards_range(x_t: Tensor, t: Time) -> Tensor:
         u, left = velocity(x_t, t), _over(1 - _times(t, x_t), x_t)
@@ -209,8 +209,8 @@ def times(steps: int, shift: float = 1.0) -> Tensor:
     shift > 1 makes them denser at the noisy end: the noise level s = 1 - t becomes
     shift s / (1 + (shift - 1) s).  Esser et al. 2024 (scaling rectified flow), eq. 23.
     """
-    diffusion._check_whole("steps", steps, 1)
-    diffusion._check_number("shift", shift, positive=True)
+    arguments.whole("steps", steps)
+    arguments.number("shift", shift, positive=True)
     s = 1 - torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     return 1 - shift * s / (1 + (shift - 1) * s)
 
@@ -224,7 +224,7 @@ def ode_sample(velocity: Velocity, start: Tensor, times: Tensor, method: str = "
     velocities and errs by O(1 / K); "heun" asks for 2 K, but never ahead at t = 1, and errs by
     O(1 / K^2) (Karras et al. 2022, alg. 1). callback(t, x) sees every x, the first and the last.
     """
-    diffusion._check_choice("method", method, METHODS)
+    arguments.choice("method", method, METHODS)
     x, stops = start, _stops(times)
     for t, after in zip(stops, stops[1:]):
         if callback is not None:
@@ -249,7 +249,7 @@ def log_likelihood(velocity: Velocity, x: Tensor, times: Tensor, *, probes: int 
     """
     signs = None
     if probes is not None:
-        diffusion._check_whole("probes", probes, 1)
+        arguments.whole("probes", probes)
         draw = diffusion._draw((probes, *x.shape), x.device, generator, torch.rand)
         signs = torch.where(draw < 0.5, -1.0, 1.0).to(x.dtype)
     stops = _stops(times.flip(0))
@@ -305,7 +305,7 @@ def _times(t: Time, x: Tensor) -> Tensor:
 
 def _weights(t: Time, x: Tensor, path: str, **like_x: Tensor) -> tuple[Tensor, Tensor]:
     """The weights (B, 1, ...) of data and of noise in x_t, after a look at shapes and types."""
-    diffusion._check_choice("path", path, PATHS)
+    arguments.choice("path", path, PATHS)
     if not x.is_floating_point():
         raise TypeError(f"data must be float, got {x.dtype}: convert uint8 with x.float() / 255")
     for name, tensor in like_x.items():

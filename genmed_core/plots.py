@@ -8,7 +8,7 @@ or (N, H, W): floats, of which [0, 1] is shown and the rest cut, or whole number
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence, Sized
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +17,8 @@ import torch
 from matplotlib.figure import Figure as _Figure
 from matplotlib.rcsetup import cycler
 from PIL import Image
+
+from genmed_core import arguments
 
 # Okabe & Ito 2008: told apart with every common kind of colour blindness
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442"]
@@ -107,8 +109,7 @@ def _page(pictures: Sequence[np.ndarray | None], size: Sequence[int], rows: int,
           gap: int = 1) -> np.ndarray:
     """Pictures of one size in reading order; None leaves a place blank."""
     for name, value, least in (("rows", rows, 1), ("columns", columns, 1), ("gap", gap, 0)):
-        if not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name}={value!r}: give a whole number, {least} or more")
+        arguments.whole(name, value, least)
     h, w = size
     shape = rows * (h + gap) - gap, columns * (w + gap) - gap
     page = np.full(shape, BLANK, dtype=np.float32)

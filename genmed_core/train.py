@@ -9,13 +9,12 @@ import math
 import signal
 import threading
 from collections.abc import Callable
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from genmed_core import runtime
+from genmed_core import arguments, runtime
 from genmed_core.checkpoints import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from genmed_core.history import History
 from genmed_core.kernels import TrainStep, shares
@@ -51,8 +50,8 @@ def fit(step: TrainStep, steps: int, *, title: str = "training", reports: int = 
     in losses, weights or moments, CheckpointError for a file that cannot be used or replaced.
     """
     __tracebackhide__ = True
-    _check_count("steps", steps)
-    _check_count("reports", reports)
+    arguments.whole("steps", steps)
+    arguments.whole("reports", reports)
     step.history, step.total = step.history or History(), steps
     file = None if checkpoint is None else Checkpoint(checkpoint)
     if file is not None:
@@ -77,11 +76,6 @@ def fit(step: TrainStep, steps: int, *, title: str = "training", reports: int = 
             if callback is not None:
                 callback(step, means)
     return step.history
-
-
-def _check_count(name: str, value: int) -> None:
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name}={value!r}: give a whole number, 1 or more")
 
 
 def _interval(step: TrainStep, n: int, interrupt: "_Interrupt",

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from genmed_core import metrics
-from genmed_core.metrics import checks, images
+from genmed_core import arguments, metrics
+from genmed_core.metrics import images
 
 DISTANCES = [metrics.frechet_distance, metrics.kernel_distance, metrics.precision_recall, metrics.density_coverage]
 
@@ -122,7 +122,7 @@ def test_arguments_at_their_limits_work():
     assert metrics.kernel_distance(X, X, subsets=1, subset_size=2)[1] == 0
     assert metrics.class_coverage(Y, share=1)["classes"] == 0
     assert metrics.similarity(PICTURES[:2], pairs=1) < 1
-    checks.at_least("k", torch.tensor([3]).numpy()[0], 3)  # numpy's whole numbers are whole
+    arguments.whole("k", torch.tensor([3]).numpy()[0], 3)  # numpy's whole numbers are whole
 
 
 def test_random_pairs_never_hold_an_image_twice():

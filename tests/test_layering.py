@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["errors", "runtime", "cache", "imagefiles", "collection", "idx", "kernels", "synthetic",
+LAYERS = ["errors", "arguments", "runtime", "cache", "imagefiles", "collection", "idx", "kernels", "synthetic",
           "radiographs", "data", "own", "pyhealth", "nets",
           "diffusion", "flow_matching", "progress", "history", "checkpoints", "train", "metrics", "audit",
           "hallucinations", "plots", "widgets", "exercises", "chapters", "distributed"]

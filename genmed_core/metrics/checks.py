@@ -1,14 +1,6 @@
-"""Looks at arguments, before a measure gives a silent wrong number."""
-
-import numbers
+"""Looks at features and labels, before a measure gives a silent wrong number."""
 
 import torch
-
-
-def at_least(name: str, value: int, least: int) -> None:
-    """ValueError unless `value` is a whole number, `least` or more."""
-    if not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name}={value!r}: give a whole number, {least} or more")
 
 
 def one_each(name: str, labels: torch.Tensor, n: int, thing: str) -> None:

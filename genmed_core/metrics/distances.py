@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from genmed_core import arguments
 from genmed_core.metrics import checks
 
 
@@ -53,8 +54,8 @@ def kernel_distance(
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    checks.at_least("subsets", subsets, 1)
-    checks.at_least("subset_size", subset_size, 2)
+    arguments.whole("subsets", subsets)
+    arguments.whole("subset_size", subset_size, 2)
     real, fake = checks.feature_pair(real, fake, least=4)
     subset_size = min(subset_size, len(real), len(fake))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # the chapter's draws stay

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from genmed_core import arguments
 from genmed_core.data import ImageSet
 from genmed_core.metrics import checks
 
@@ -56,7 +57,7 @@ def similarity(
     contrast counts 0.  Wang et al. 2003, eq. 7; as a measure of variety Odena et al. 2017, section
     4.2; torchmetrics.
     """
-    checks.at_least("pairs", pairs, 1)
+    arguments.whole("pairs", pairs)
     x = as_images(images).cpu()
     if labels is None:
         groups = [torch.arange(len(x))]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
+from genmed_core import arguments
 from genmed_core.kernels import bernoulli_nll  # the training loss and the measure are one function
-from genmed_core.metrics import checks
 
 
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -35,8 +35,8 @@ def iwae_bound(
     samples at a time -> bound (B,). samples=1 is the ELBO with a sampled KL.  Burda et al. 2016,
     eq. 8.
     """
-    checks.at_least("samples", samples, 1)
-    checks.at_least("chunk", chunk, 1)
+    arguments.whole("samples", samples)
+    arguments.whole("chunk", chunk)
     mu, logvar = encode(x)
     zero = torch.zeros_like(mu)
     log_weights = []

@@ -6,8 +6,7 @@ from typing import Protocol
 
 import torch
 
-from genmed_core import runtime
-from genmed_core.metrics import checks
+from genmed_core import arguments, runtime
 from genmed_core.metrics.images import Images, as_images
 from genmed_core.metrics.variety import class_shares
 from genmed_core.metrics.weights import load_weights
@@ -36,7 +35,7 @@ class DigitReader:
     @torch.no_grad()
     def features(self, x: torch.Tensor, batch_size: int = 100) -> torch.Tensor:
         """What it sees just before it decides: x (N, 1, 28, 28) -> (N, 128) float32."""
-        checks.at_least("batch_size", batch_size, 1)
+        arguments.whole("batch_size", batch_size)
         layout = torch.channels_last  # twice as fast on a CPU; small batches stay in its cache
         network = digit_classifier(str(x.device)).to(memory_format=layout)
         parts = [torch.empty(0, 128, device=x.device)]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from genmed_core import arguments
 from genmed_core.metrics import checks
 from genmed_core.metrics.distances import frechet_distance
 from genmed_core.metrics.images import Images, as_images, pixels
@@ -54,7 +55,7 @@ def real_reference(
     which are of the training set's writers, it is what a perfect model of the training data would
     score. reader: what looks at images, ours of digits unless given.
     """
-    checks.at_least("n", n, LEAST)
+    arguments.whole("n", n, LEAST)
     parts = [real] if held_out is None else [real, held_out]
     sizes = [len(pixels(part)) for part in parts]
     needed = 2 * n if held_out is None else n

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from genmed_core import runtime
-from genmed_core.metrics import checks
+from genmed_core import arguments, runtime
 from genmed_core.metrics.images import Images, pixels
 
 
@@ -18,7 +17,7 @@ def mean_over(
 
     images: ImageSet or uint8 (N, 1, H, W); x is float in [0, 1] on `device` -> float, or (k,).
     """
-    checks.at_least("batch_size", batch_size, 1)
+    arguments.whole("batch_size", batch_size)
     data = pixels(images)
     if not len(data):
         raise ValueError("no images to take a mean over")

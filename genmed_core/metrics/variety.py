@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from genmed_core import arguments
 from genmed_core.metrics import checks
 
 
@@ -19,7 +20,7 @@ def precision_recall(real: torch.Tensor, fake: torch.Tensor, k: int = 3) -> tupl
     around its points that reach to the k-th nearest neighbour.  Kynkaanniemi et al. 2019, eqs. 1
     and 2.
     """
-    checks.at_least("k", k, 1)
+    arguments.whole("k", k)
     real, fake = checks.feature_pair(real, fake, least=k + 1)
     apart = torch.cdist(real, fake)  # (N, M)
     precision = (apart <= _radii(real, k)[:, None]).any(0)
@@ -34,7 +35,7 @@ def density_coverage(real: torch.Tensor, fake: torch.Tensor, k: int = 5) -> tupl
     a stray fake cannot enlarge anything. For sets of one source density is 1 and coverage 1 - 2^-k
     on average (N = M).  Naeem et al. 2020, eqs. 6 and 7.
     """
-    checks.at_least("k", k, 1)
+    arguments.whole("k", k)
     real, fake = checks.feature_pair(real, fake, least=k + 1)
     inside = torch.cdist(real, fake) <= _radii(real, k)[:, None]  # (N, M)
     density = inside.sum().item() / (k * len(fake))
