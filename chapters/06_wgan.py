@@ -861,9 +861,9 @@ fig
 # Hold a critic on either leash yourself; both networks are trained on this page. Give the clipped one a thousand steps:
 # the points spread into a cloud, no nearer to the centres than a circle is. *Clip weights at* 0.01, press *Restart*,
 # and train again: the background, the critic, turns into a slanted plane, one slope for everybody, and the arrows, what
-# it tells the points, all but vanish. At 1 the arrows grow long, and the gain swings up and down before it settles.
-# Then choose *WGAN with gradient penalty*: after as many steps the points lie on the ring, and the critic has grown an
-# arm towards each centre. One game proves nothing, as the table shows: *New start* plays others.
+# it tells the points, all but vanish. Then choose *WGAN with gradient penalty*: after as many steps the points lie on
+# the ring, and the critic has grown an arm towards each centre. One game proves nothing, as the table shows: *New
+# start* plays others.
 
 # %%
 laboratory = widgets.Laboratory(data="ring", model="wgan-clip", caption="A critic on a leash, trained on this page")
@@ -1064,10 +1064,9 @@ for name, r in scored.items():
 # %% [markdown]
 # ### A digit before the critic
 #
-# Draw a digit: it scores among the real ones, and above most of the samples, though the critic never met your hand. A
-# face or a scribble falls below nearly all real digits. And a plain cross? It too beats most of the samples. The critic
-# has learned what its generator's drawings lack, clean strokes; which strokes make a digit, it was never asked. Nor is
-# its score a probability: by (6.6) only differences count.
+# Draw a digit: it scores among the real ones, and above most of the samples, though the critic never met your hand. But
+# a plain cross beats most of the samples too. The critic has learned what its generator's drawings lack, clean strokes;
+# which strokes make a digit, it was never asked. Nor is its score a probability: by (6.6) only differences count.
 
 # %%
 pad = widgets.Pad(widgets.Score(critics["digits"], val_set.images / 255, drawings), start=2,
