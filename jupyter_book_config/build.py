@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,6 +34,7 @@ import nbformat
 import notebooks
 import pages
 import stored_widgets
+import strips
 import yaml
 
 from genmed_core import runtime
@@ -139,30 +140,32 @@ def vendor() -> Path | None:
 # --- the pages' sources -------------------------------------------------------------------------------------
 
 
-def table_of_contents(given: course.Course, picked: Sequence[str]) -> tuple[dict, list[Path]]:
+def table_of_contents(given: course.Course, picked: Sequence[str], alone: bool = False) -> tuple[dict, list[Path]]:
     """What Jupyter Book takes for the order of pages, with the picked chapters only; and the files of the pages.
 
-    Pages written in Markdown stay in every book.
+    Pages written in Markdown stay in every book, unless chapters are picked and are to stand alone.
     """
     notebook_pages = [page for page in given.pages() if page.suffix == ".ipynb"]
     try:
         names = notebooks.pick([page.stem for page in notebook_pages], picked)
     except notebooks.ChapterError as problem:
         raise BookError(str(problem)) from None
-    kept = [page for page in given.pages() if page.suffix == ".md" or page.stem in names]
+    text = not (picked and alone)
+    kept = [page for page in given.pages() if (text and page.suffix == ".md") or page.stem in names]
     parts = [{"caption": part.heading, "chapters": [{"file": page.stem} for page in part.pages if page in kept]}
              for part in given.contents]
     return {"format": "jb-book", "root": "intro", "parts": [part for part in parts if part["chapters"]]}, kept
 
 
-def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str], edition: str, stored: bool) -> None:
+def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str], edition: str,
+                 sliders: Callable | None) -> None:
     """Copy one notebook, as the edition has it, with links to notebooks and pages of this book alone.
 
-    stored: with the sliders that were kept, since it is not run.
+    sliders: puts those that were kept into it, since it is not run.
     """
     notebook = nbformat.read(path, as_version=4)
-    if stored:
-        stored_widgets.restore(notebook, stored_widgets.path_for(path))
+    if sliders is not None:
+        sliders(notebook, stored_widgets.path_for(path))
     notebook = editions.of_notebook(notebook, edition)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -174,7 +177,7 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source: Path, target: Path, files: list[Path], edition: str, stored: bool) -> None:
+def copy_sources(source: Path, target: Path, files: list[Path], edition: str, sliders: Callable | None) -> None:
     """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -185,7 +188,7 @@ def copy_sources(source: Path, target: Path, files: list[Path], edition: str, st
     left_out = [page.stem for page in source.glob("*.md") if page not in files]
     for path in files:
         if path.suffix == ".ipynb":
-            copy_chapter(path, target, names, left_out, edition, stored)
+            copy_chapter(path, target, names, left_out, edition, sliders)
         else:
             text = editions.of_text(path.read_text(encoding="utf-8"), edition)
             text = editions.drop_links(text, names, left_out)
@@ -355,18 +358,19 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
           stills: bool = False) -> Path:
     """Build the book; returns the folder of its pages. BookError on any warning or failed notebook.
 
-    stills: with the sliders' still pictures in place of sliders, for paper.
+    stills: for paper, with pictures in place of sliders; picked chapters then stand alone with the introduction.
     """
     source, out = Path(source).resolve(), Path(out).resolve()
     work = workplace(source, out)
     preset("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
     given = course_of(source, course_file)
-    toc, files = table_of_contents(given, chapters)
+    toc, files = table_of_contents(given, chapters, alone=stills)
     executed = [path for path in files if path.suffix == ".ipynb"]
     found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
-    copy_sources(source, work / "sources", files, edition or given.edition, stored=execute == "off" and not stills)
+    sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
+    copy_sources(source, work / "sources", files, edition or given.edition, sliders)
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):

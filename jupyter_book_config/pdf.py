@@ -4,7 +4,8 @@
     python jupyter_book_config/pdf.py 1 04_gan            these chapters and the introduction
     python jupyter_book_config/pdf.py --course mine.yml   your own course
 
-Nothing is run: the stored outputs hold a still picture of each slider. Solutions go to the end of their chapter.
+Nothing is run: a slider becomes a strip of its pictures (strips.py), or the still that its notebook stores. Solutions
+go to the end of their chapter. A book of some chapters has them and the introduction alone.
 """
 
 import argparse
@@ -51,6 +52,8 @@ def chapter(page: Path, repository: str | None) -> Tag:
         link["href"] = within(str(link["href"]), name)
     for still in article.select("img[alt^='A still picture of the sliders']"):
         still.insert_after(where_it_moves(name, repository))
+    for strip in article.select("div.strip"):
+        strip.append(where_it_moves(name, repository))
     for details in article.select("details:not(.solution)"):
         details["open"] = ""
     solutions_last(article)
@@ -145,7 +148,7 @@ def typeset(page_file: Path, entries: Sequence[Entry]) -> bytes:
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.set_default_timeout(PATIENCE)
         page.emulate_media(media="print")
-        page.goto(page_file.as_uri())
+        page.goto(page_file.resolve().as_uri())
         page.wait_for_function("() => window.MathJax?.startup?.promise?.then(() => true) ?? true")
         page.evaluate("(width) => fitFormulas(width)", WIDTH)
         draft = printed(page)

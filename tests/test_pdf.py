@@ -112,6 +112,17 @@ def test_a_page_alone_prints_without_the_screens_parts_and_with_whole_formulas(p
     page.close()
 
 
+def test_a_book_of_some_chapters_is_the_introduction_and_they(pages):
+    """Without the hundred pages of reference that nobody asked for; their links become words."""
+    source = pages.parent.parent / "chapters"
+    (source / "names.md").write_text("# Names\n", encoding="utf-8")
+    given = builder.course.read(source / "course.yml", source)
+    given.contents[0].pages.append(source / "names.md")
+    assert builder.table_of_contents(given, ["1"], alone=True)[1] == [source / "01_codes.ipynb"]
+    assert source / "names.md" in builder.table_of_contents(given, [], alone=True)[1]
+    assert source / "names.md" in builder.table_of_contents(given, ["1"])[1]
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(builder.BookError, match="holds no book"):
         pdf.make(pages=tmp_path)
