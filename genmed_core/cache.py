@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from genmed_core import runtime
+from genmed_core.errors import first_line
 
 Tensors = dict[str, torch.Tensor]
 Notes = dict[str, str]
@@ -61,8 +62,7 @@ def _load(path: Path) -> tuple[Tensors, Notes] | None:
         if notes.pop("sum") != _checksum(tensors):
             raise ValueError("its checksum does not match")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        print(f"note: {path.name} in the cache is damaged ({reason}) and is made anew.")
+        print(f"note: {path.name} in the cache is damaged ({first_line(error)}) and is made anew.")
         return None
     return tensors, notes
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from genmed_core import runtime
+from genmed_core.errors import first_line
 from genmed_core.history import History
 from genmed_core.kernels import TrainStep, shares
 
@@ -118,7 +119,7 @@ def load_checkpoint(step: TrainStep, path: Path | str) -> None:
         step.history = History.from_state(saved["history"])
     except Exception as err:
         step.restore(before)
-        raise CheckpointError(f"{path} cannot be taken up ({str(err).splitlines()[0]}): "
+        raise CheckpointError(f"{path} cannot be taken up ({first_line(err)}): "
                               "name another checkpoint.") from err
     if shares.rank() > 0:
         step.state.noise.restart(step.count)  # the file holds the first process's

@@ -33,7 +33,6 @@ PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("posterior", "beta")
 Model = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Steps = Tensor | int  # int64 (B,), or one step for the whole batch
-Function = Callable[..., tuple[Tensor, ...]]  # of tensors
 Device = torch.device | str
 
 
@@ -142,16 +141,6 @@ def _note_what_is_left(beta: Tensor, left: float) -> None:
 
 
 # --- forward process and posterior ----------------------------------------------------------------
-
-
-def q_step(x_prev: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
-    """One step of noise, from x_{t-1} to x_t.
-
-    x_prev, eps (B, C, H, W); t (B,) int64 -> x_t (B, C, H, W).  Ho et al. 2020, eq. 2.
-    """
-    t = _checked(t, x_prev, schedule, eps=eps)
-    beta, alpha, _, _ = schedule._at(t)
-    return _over(alpha.sqrt(), x_prev) * x_prev + _over(beta.sqrt(), x_prev) * eps
 
 
 def q_sample(x0: Tensor, t: Steps, eps: Tensor, schedule: Schedule) -> Tensor:
@@ -393,7 +382,8 @@ def sample(model: Model, shape: Sequence[int], schedule: Schedule, *, steps: int
         return _ddim(x0_hat, eps_hat, t, t_prev, schedule, eta, noise), x0_hat
 
     with _evaluating(model):
-        take_step = _captured(step_down, device, keep=callback is not None) if graph else step_down
+        keep = callback is not None
+        take_step = cuda_graphs.replayed(step_down, device, keep=keep) if graph else step_down
         for t, t_prev in zip(times, times[1:] + [-1]):
             noisy = eta > 0 and t_prev >= 0  # none on the way to the clean image
             noise = _draw(shape, device, generator) if noisy else torch.zeros_like(x)
@@ -405,65 +395,17 @@ def sample(model: Model, shape: Sequence[int], schedule: Schedule, *, steps: int
     return x.clone() if graph else x
 
 
-def _captured(step_down: Function, device: Device, *, keep: bool) -> Function:
-    """`step_down` as a CUDA graph, captured at its first call; where that cannot be, itself.
-
-    A replay writes its results where the last one did; keep=True copies them, for a callback that
-    stores them.
-    """
-    if not _has_graphs(device):
-        print("note: a CUDA graph needs a CUDA GPU; sampling eagerly, which gives the same result.")
-        return step_down
-    replay: Function | None = None
-
-    def take_step(*tensors: Tensor) -> tuple[Tensor, ...]:
-        nonlocal replay
-        if replay is None:
-            try:
-                replay = _capture(step_down, tensors)
-            except Exception as err:  # whatever a student's model does that a graph cannot hold
-                why = (str(err).strip().splitlines() or [type(err).__name__])[0][:160]
-                print(f"note: this model cannot be captured ({why}); sampling eagerly, which gives "
-                      "the same result.")
-                replay = step_down
-        results = replay(*tensors)
-        return tuple(r.clone() for r in results) if keep else results
-
-    return take_step
-
-
-def _has_graphs(device: Device) -> bool:
-    return torch.device(device).type == "cuda"
-
-
-def _capture(function: Function, tensors: Sequence[Tensor]) -> Function:
-    """A function of tensors as a CUDA graph: copies its arguments in, replays, returns the results.
-
-    Random numbers that the model itself draws are those that it would have drawn uncaptured.
-    """
-    inputs = [tensor.clone() for tensor in tensors]
-    graph, outputs = cuda_graphs.capture(lambda: function(*inputs), inputs[0].device)
-
-    def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
-        for kept, new in zip(inputs, tensors):
-            kept.copy_(new)
-        graph.replay()
-        return outputs
-
-    return replay
-
-
 # --- variational bound ----------------------------------------------------------------------------
 
 
 def vlb_terms(model: Model, x0: Tensor, t: Steps, schedule: Schedule, *, y: Tensor | None = None,
               eps: Tensor | None = None, generator: torch.Generator | None = None,
-              predicts: str = "eps", clip: Range | None = None, variance: str = "posterior",
-              data_range: Range = (-1.0, 1.0), levels: int = 256) -> Tensor:
+              predicts: str = "eps", clip: Range | None = None,
+              variance: str = "posterior") -> Tensor:
     """The variational bound's term of step t, per image, in bits per dimension -> (B,) float64.
 
-    x0 (B, C, H, W), `levels` equally spaced values over data_range; t (B,) int64; eps: the noise in
-    x_t, drawn when None; variance: see `reverse_variance`. It is KL(q(x_{t-1} | x_t, x_0) ||
+    x0 (B, C, H, W), 256 equally spaced values from -1 to 1; t (B,) int64; eps: the noise in x_t,
+    drawn when None; variance: see `reverse_variance`. It is KL(q(x_{t-1} | x_t, x_0) ||
     p(x_{t-1} | x_t)) for t > 0, and -log p(x_0 | x_1) under the discretised Gaussian for t = 0. T
     times the mean over uniform t, plus `prior_bits`, estimates the whole bound.
     Ho et al. 2020, eqs 5 and 13.
@@ -480,7 +422,7 @@ def vlb_terms(model: Model, x0: Tensor, t: Steps, schedule: Schedule, *, y: Tens
     var_hat = _over(reverse_variance(t, schedule, variance), x0)
     kl = _gaussian_kl(mean, var, mean_hat, var_hat)
     std_hat = var_hat.sqrt()
-    log_p = discretised_gaussian(x0, mean_hat, std_hat, data_range=data_range, levels=levels)
+    log_p = discretised_gaussian(x0, mean_hat, std_hat)
     return torch.where(t > 0, _mean_bits(kl), _mean_bits(-log_p))
 
 
@@ -512,20 +454,17 @@ def bits_per_dim(model: Model, x0: Tensor, schedule: Schedule,
     return terms.sum(0) + prior_bits(x0, schedule), terms
 
 
-def discretised_gaussian(x: Tensor, mean: Tensor, std: Tensor, *, data_range: Range = (-1.0, 1.0),
-                         levels: int = 256) -> Tensor:
+def discretised_gaussian(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """log of the mass that N(mean, std^2) puts on the bin around x, in nats, elementwise, float64.
 
-    x holds `levels` equally spaced values over data_range; the two outer bins reach to infinity, so
-    that the masses sum to 1. Exact far into the tails, where a difference of two CDFs would be 0.
+    x holds 256 equally spaced values from -1 to 1; the two outer bins reach to infinity, so that
+    the masses sum to 1. Exact far into the tails, where a difference of two CDFs would be 0.
     Ho et al. 2020, eq. 13.
     """
-    low, high = arguments.ordered("data_range", data_range)
-    arguments.whole("levels", levels, 2)
-    half = (high - low) / (levels - 1) / 2
+    half = 1 / 255
     x, mean, std = x.double(), mean.double(), std.double()
-    lower = torch.where(x <= low + half, -math.inf, (x - half - mean) / std)
-    upper = torch.where(x >= high - half, math.inf, (x + half - mean) / std)
+    lower = torch.where(x <= half - 1, -math.inf, (x - half - mean) / std)
+    upper = torch.where(x >= 1 - half, math.inf, (x + half - mean) / std)
     flip = lower + upper > 0  # measure in the lower tail, where log Phi keeps its digits
     lower, upper = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
     log_upper = torch.special.log_ndtr(upper)

@@ -1,23 +1,22 @@
 """Which machine this is and how it is to be used: settings, device, threads, precision, seeds.
 
 Every setting is an environment variable with one line in SETTINGS, by which it is read.
-torch is imported inside the functions, because `configure_threads` has to run before it.
+torch is imported inside the functions, because `startup` has to run before it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import platform
 import random
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from genmed_core.errors import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -119,30 +118,6 @@ def path_setting(name: str, default: str | Path) -> Path:
     return root() / setting(name, default)
 
 
-def configure_threads() -> None:
-    """Let idle OpenMP threads sleep after a moment, not spin; GENMED_THREADS sets their number.
-
-    Spinning threads slow small models up to sixteen-fold when another process wants a core
-    (`make bench` measures it). But threads that sleep at once wake too late for small kernels:
-    ten thousand spins bridge the gap between two of them, and doubled the speed of chapter 8's step
-    on two free cores (1,190 images/s against 510), at no cost beside a busy process. Both are read
-    once, when torch starts its pool.
-    """
-    chosen = os.environ.get("OMP_WAIT_POLICY") or "PASSIVE"
-    late = "torch" in sys.modules and not os.environ.get("OMP_WAIT_POLICY")
-    os.environ["OMP_WAIT_POLICY"] = chosen
-    if chosen.upper() == "PASSIVE":
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: torch brings it on Linux
-    if threads := threads_asked():
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        import torch
-
-        torch.set_num_threads(threads)
-    if late:
-        print("note: torch was imported before genmed_core; import genmed_core first, or small "
-              "models can train several times slower on a busy machine.")
-
-
 def threads_asked() -> int | None:
     """The number in GENMED_THREADS, None where it is not set.
 
@@ -159,22 +134,6 @@ def threads_at_most() -> int:
     return min(_cores(), torch.get_num_threads())
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep large freed blocks for the next tensors, instead of returning them each time.
-
-    A batch of 1,024 digits is a block of 3 MB; mapped anew for every operation, its page faults
-    cost more than the arithmetic on it (`make bench`, "freed memory returned"). Does nothing where
-    the C library is another one.
-    """
-    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
-        return  # another allocator, or one that its owner has set
-    mallopt = ctypes.CDLL(None).mallopt
-    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
-    mallopt(M_TRIM_THRESHOLD, 1 << 30)
-    mallopt(M_TOP_PAD, 64 << 20)
-
-
 def device() -> torch.device:
     """The device to train on: GENMED_DEVICE if set, else a CUDA GPU if there is one, else CPU."""
     import torch
@@ -186,8 +145,7 @@ def device() -> torch.device:
         chosen = torch.device(wanted)
         torch.zeros(1, device=chosen).item()  # "meta" has a device, and no numbers
     except (RuntimeError, AssertionError) as err:
-        first_line = (str(err).splitlines() or ["not usable"])[0]
-        raise SettingError(f"GENMED_DEVICE={wanted!r} cannot be used here ({first_line}): "
+        raise SettingError(f"GENMED_DEVICE={wanted!r} cannot be used here ({first_line(err)}): "
                            f"give {SETTINGS['GENMED_DEVICE'].works}, or leave it unset.") from err
     return chosen
 
@@ -252,15 +210,6 @@ def root() -> Path:
         if (folder / "chapters").is_dir() and (folder / "genmed_core").is_dir():
             return folder
     return working
-
-
-def notice_another_clone() -> None:
-    """Say so where the environment of one clone runs the code of another: it was copied with it."""
-    here, own, working = Path(__file__).resolve().parent.parent, Path(sys.prefix).parent, Path.cwd()
-    a_clone = own in (working, *working.parents) and (own / "genmed_core").is_dir()
-    if a_clone and own.resolve() != here:
-        print(f"note: this runs the code in {here}, for which {sys.prefix} was made. "
-              f"For the code in {own}, run `make renew` there, or `python -m pip install -e .`.")
 
 
 def runs_dir() -> Path:
@@ -367,21 +316,3 @@ def machine() -> str:
     bf16 = "bf16" if has_fast_bf16(used) else "no fast bf16"
     torch_version = torch.__version__.split("+")[0]
     return f"{where}, {bf16}, torch {torch_version}, Python {platform.python_version()}"
-
-
-def usable_compiler_cache() -> None:
-    """Where TORCHINDUCTOR_CACHE_DIR cannot be written, let torch keep its cache elsewhere.
-
-    torch itself raises there, at the first optimiser, whether anything is compiled or not.
-    """
-    name = "TORCHINDUCTOR_CACHE_DIR"
-    wanted = os.environ.get(name)
-    if not wanted:
-        return
-    try:
-        Path(wanted).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=wanted).close()
-    except OSError as err:
-        del os.environ[name]
-        print(f"note: {name}={wanted!r} cannot be written ({err.strerror}); "
-              "torch.compile keeps what it compiles in its usual temporary folder.")

@@ -62,7 +62,7 @@ def course(step, start, *, mode, bf16, steps=100, launch=8, monkeypatch):
     Where not the losses but networks were compiled, the mode names them: "compile: G, D".
     """
     step.load_state_dict(start)  # also the learning rates, which a TrainStep takes over from its optimisers
-    options = {"batches": step.batches, "model": step.model, "schedule": step.schedule,
+    options = {"batches": step.batches, "model": step.model, "schedule": step.rates.schedule,
                "ema": step.average and step.average.decay}
     twin = kernels.TrainStep(step.updates, mode=mode, steps_per_launch=launch, threads=step.threads, **options)
     twin.load_state_dict(start)
@@ -101,7 +101,7 @@ def questions(step):
     Checks that are made on a processor only (by the core's `readable`, of classes by torch's one_hot) are left out.
     """
     state, listener = step.state_dict(), _Listener()
-    with (mock.patch.object(runtime, "readable", lambda x: False), step.noise_stream(), listener,
+    with (mock.patch.object(runtime, "readable", lambda x: False), step.state.noise.flow(), listener,
           mock.patch.object(torch.nn.functional, "one_hot", lambda y, n: torch.eye(n, dtype=torch.int64)[y])):
         for update in step.updates:
             loss, _ = update.loss_fn(step.batches.next())

@@ -11,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torchvision.datasets import CIFAR10
 
-from genmed_core import data, runtime
+from genmed_core import data, downloads, mnist_cifar, runtime
 from genmed_core.data import DataError, animals
 from genmed_core.synthetic.animals import (
     BLOCK,
@@ -150,11 +151,11 @@ def clean(monkeypatch, tmp_path):
     for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(runtime, "root", lambda: tmp_path)
-    monkeypatch.setattr(data.CIFAR10, "url", "http://127.0.0.1:9/" + data.CIFAR10.filename)
+    monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/" + CIFAR10.filename)
     monkeypatch.setattr(data, "ANIMAL_SPLITS", {"train": (24, 1), "val": (8, 2), "test": (12, 3)})
-    data._download_cifar.cache_clear()
+    downloads._once.cache_clear()
     yield
-    data._download_cifar.cache_clear()
+    downloads._once.cache_clear()
 
 
 @pytest.fixture
@@ -166,9 +167,9 @@ def batches(monkeypatch):
                  "labels": [i % 10 for i in range(PER_BATCH)]}
         files[name] = pickle.dumps(batch)
     sums = [[name, hashlib.md5(content).hexdigest()] for name, content in files.items()]
-    monkeypatch.setattr(data.CIFAR10, "train_list", sums[:5])
-    monkeypatch.setattr(data.CIFAR10, "test_list", sums[5:])
-    monkeypatch.setattr(data, "CIFAR_VAL", 10)
+    monkeypatch.setattr(CIFAR10, "train_list", sums[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", sums[5:])
+    monkeypatch.setattr(mnist_cifar, "CIFAR_VAL", 10)
     return files
 
 
@@ -177,7 +178,7 @@ def archive_of(files):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in files.items():
-            entry = tarfile.TarInfo(f"{data.CIFAR10.base_folder}/{name}")
+            entry = tarfile.TarInfo(f"{CIFAR10.base_folder}/{name}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
@@ -189,10 +190,10 @@ def placed(request, batches, tmp_path):
     base = tmp_path / "data" / ("CIFAR10" if "/" in request.param else "")
     base.mkdir(parents=True)
     if request.param == "archive":
-        place = base / data.CIFAR10.filename
+        place = base / CIFAR10.filename
         place.write_bytes(archive_of(batches))
         return place
-    place = base / data.CIFAR10.base_folder
+    place = base / CIFAR10.base_folder
     place.mkdir()
     for name, content in batches.items():
         (place / name).write_bytes(content)
@@ -233,7 +234,7 @@ def test_damaged_files_are_named_and_never_replaced_by_drawings(placed, damage, 
 
 
 def test_a_missing_batch_is_named(batches, tmp_path):
-    folder = tmp_path / "data" / data.CIFAR10.base_folder
+    folder = tmp_path / "data" / CIFAR10.base_folder
     folder.mkdir(parents=True)
     (folder / "data_batch_1").write_bytes(batches["data_batch_1"])
     with pytest.raises(DataError, match="data_batch_2: missing"):
@@ -260,9 +261,9 @@ def server(tmp_path, monkeypatch, batches):
     """Serves the archive on this machine -> its path there."""
     folder = tmp_path / "mirror"
     folder.mkdir()
-    path = folder / data.CIFAR10.filename
+    path = folder / CIFAR10.filename
     path.write_bytes(archive_of(batches))
-    monkeypatch.setattr(data.CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(path.read_bytes()).hexdigest())
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args):
@@ -274,7 +275,7 @@ def server(tmp_path, monkeypatch, batches):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(data.CIFAR10, "url", f"http://127.0.0.1:{httpd.server_port}/{path.name}")
+        monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{httpd.server_port}/{path.name}")
         yield path
         httpd.shutdown()
 
@@ -283,9 +284,9 @@ def test_a_download_is_kept(server, tmp_path, capsys):
     assert len(animals("train")) == 30
     out = capsys.readouterr().out
     assert "downloading CIFAR-10, 170 MB, once" in out and "from a fresh download" in out
-    assert [p.name for p in (tmp_path / "data").iterdir()] == [data.CIFAR10.base_folder]
+    assert [p.name for p in (tmp_path / "data").iterdir()] == [CIFAR10.base_folder]
     server.unlink()
-    data._download_cifar.cache_clear()
+    downloads._once.cache_clear()
     assert len(animals("test")) == 8 and "from data/cifar-10-batches-py" in capsys.readouterr().out
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from genmed_core import data, runtime
+from genmed_core import data, downloads, mnist_cifar, runtime
 from genmed_core.data import DataError, ImageSet, digits
 
 REAL = os.environ.get("GENMED_DATA")  # before the fixture below hides it
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = data.MNIST_MD5
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = mnist_cifar.MNIST_MD5
 TRAIN, VAL, TEST = 50, 10, 20  # images in the miniature MNIST of these tests
 
 
@@ -27,10 +27,10 @@ def clean(monkeypatch, tmp_path):
     for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(runtime, "root", lambda: tmp_path)
-    monkeypatch.setattr(data.MNIST, "mirrors", [])
-    data._download_mnist.cache_clear()
+    monkeypatch.setattr(downloads.MNIST, "mirrors", [])
+    downloads._once.cache_clear()
     yield
-    data._download_mnist.cache_clear()
+    downloads._once.cache_clear()
 
 
 def idx(array):
@@ -51,8 +51,8 @@ def miniature():
 def small(monkeypatch):
     """A miniature MNIST whose checksums `data` accepts -> {name: contents}."""
     files = miniature()
-    monkeypatch.setattr(data, "MNIST_MD5", {k: hashlib.md5(v).hexdigest() for k, v in files.items()})
-    monkeypatch.setattr(data, "MNIST_VAL", VAL)
+    monkeypatch.setattr(mnist_cifar, "MNIST_MD5", {k: hashlib.md5(v).hexdigest() for k, v in files.items()})
+    monkeypatch.setattr(mnist_cifar, "MNIST_VAL", VAL)
     return files
 
 
@@ -353,7 +353,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(data.MNIST, "mirrors", [f"http://127.0.0.1:{httpd.server_port}/"])
+        monkeypatch.setattr(downloads.MNIST, "mirrors", [f"http://127.0.0.1:{httpd.server_port}/"])
         yield folder, requests
         httpd.shutdown()
 
@@ -361,7 +361,7 @@ def server(tmp_path, monkeypatch):
 def serve(folder, small, monkeypatch):
     files = {f"{name}.gz": gzip.compress(content) for name, content in small.items()}
     write(folder, files)
-    monkeypatch.setattr(data.MNIST, "resources", [(k, hashlib.md5(v).hexdigest()) for k, v in files.items()])
+    monkeypatch.setattr(downloads.MNIST, "resources", [(k, hashlib.md5(v).hexdigest()) for k, v in files.items()])
 
 
 def test_a_download_is_kept(server, small, monkeypatch, tmp_path, capfd):
@@ -414,11 +414,11 @@ def test_offline_never_asks(server, small, monkeypatch, capsys):
 
 
 def test_a_silent_mirror_is_given_up_within_seconds(monkeypatch):
-    monkeypatch.setattr(data, "STALL", 0.2)
-    monkeypatch.setattr(data.MNIST, "mirrors", ["http://one.invalid/", "http://two.invalid/"])
-    monkeypatch.setattr(data, "_knock", lambda mirror: time.sleep(5))
+    monkeypatch.setattr(downloads, "STALL", 0.2)
+    monkeypatch.setattr(downloads.MNIST, "mirrors", ["http://one.invalid/", "http://two.invalid/"])
+    monkeypatch.setattr(downloads, "_knock", lambda mirror: time.sleep(5))
     start = time.monotonic()
-    assert data._download_mnist(Path(runtime.root()) / "data")[0] is None
+    assert downloads.mnist(Path(runtime.root()) / "data")[0] is None
     assert time.monotonic() - start < 3
 
 
@@ -437,7 +437,7 @@ def test_a_stray_file_stays_and_the_download_is_kept_beside_it(server, small, mo
     raw = tmp_path / "data" / "MNIST" / "raw"
     write(raw, {stray: b"the user's own"})
     assert len(digits("train")) == TRAIN
-    data._download_mnist.cache_clear()  # another session
+    downloads._once.cache_clear()  # another session
     server[1].clear()
     assert len(digits("test")) == TEST and not server[1], "downloaded once"
     assert (raw / stray).read_bytes() == b"the user's own"

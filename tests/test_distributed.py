@@ -75,7 +75,7 @@ def test_a_mean_may_be_shared_and_the_look_at_it_changes_nothing(digits_like, lo
     step = trained_on(loss_fn, digits_like)
     step.halve()
     noise = step.state.noise.state()["cpu"].clone()
-    with step.noise_stream():
+    with step.state.noise.flow():
         shares.check_mean(step, step.updates[0], torch.arange(10))
     assert torch.equal(step.state.noise.state()["cpu"], noise) and step.count == 0
     step.run(3)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["errors", "arguments", "runtime", "cache", "imagefiles", "collection", "idx", "kernels", "synthetic",
-          "radiographs", "data", "own", "pyhealth", "nets",
+LAYERS = ["errors", "arguments", "runtime", "startup", "places", "cache", "imagefiles", "collection", "idx",
+          "downloads", "mnist_cifar", "kernels", "synthetic", "radiographs", "data", "own", "pyhealth", "nets",
           "diffusion", "flow_matching", "progress", "history", "checkpoints", "train", "metrics", "audit",
           "hallucinations", "plots", "widgets", "exercises", "chapters", "distributed"]
 DRAWS = {"plots", "widgets"}  # the only ones that may import matplotlib

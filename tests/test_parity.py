@@ -11,6 +11,7 @@ from chapter_steps import CHAPTERS, apart, course, nudged, questions, study
 from training_steps import SHAPES, cvae, distance, unet, weights
 
 from genmed_core import diffusion, kernels, train
+from genmed_core.kernels import cuda_graphs
 
 
 def ends(make, data, steps=100, **options):
@@ -142,8 +143,8 @@ def static_buffers(function, tensors):
 def test_a_sampler_that_replays_one_step_gives_the_same_images(denoiser, monkeypatch, options):
     seen, eager_seen = [], []
     eager = draw(denoiser, callback=lambda *state: eager_seen.append(state), **options)
-    monkeypatch.setattr(diffusion, "_has_graphs", lambda device: True)
-    monkeypatch.setattr(diffusion, "_capture", static_buffers)
+    monkeypatch.setattr(cuda_graphs, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "_replay_of", static_buffers)
     assert torch.equal(draw(denoiser, graph=True, **options), eager)
     assert torch.equal(draw(denoiser, graph=True, callback=lambda *state: seen.append(state), **options), eager)
     for (t, x, x0_hat), (t_eager, x_eager, x0_eager) in zip(seen, eager_seen, strict=True):
@@ -159,7 +160,7 @@ def test_a_model_that_cannot_be_captured_is_sampled_eagerly(denoiser, monkeypatc
     def refuse(function, tensors):
         raise RuntimeError("operation not permitted when stream is capturing\nlong trace")
 
-    monkeypatch.setattr(diffusion, "_has_graphs", lambda device: True)
-    monkeypatch.setattr(diffusion, "_capture", refuse)
+    monkeypatch.setattr(cuda_graphs, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(cuda_graphs, "_replay_of", refuse)
     assert torch.equal(draw(denoiser, steps=10, graph=True), draw(denoiser, steps=10))
     assert "cannot be captured (operation not permitted when stream is capturing)" in capsys.readouterr().out

@@ -1,11 +1,16 @@
 """Work recorded as a CUDA graph, with torch left as it was: its noise goes on as before."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from genmed_core.errors import first_line
+
+Function = Callable[..., tuple[Tensor, ...]]  # of tensors
 
 
 def capture(work: Callable[[], Any], device: torch.device, *,
@@ -61,3 +66,53 @@ def _renew_generator(device: torch.device) -> None:
     """
     number = torch.cuda.current_device() if device.index is None else device.index
     torch.cuda.default_generators[number].graphsafe_set_state(torch.Generator(device))
+
+
+# --- a sampler's step -----------------------------------------------------------------------------
+
+
+def replayed(function: Function, device: torch.device | str, *, keep: bool) -> Function:
+    """A function of tensors as a CUDA graph, captured at its first call; where not, itself.
+
+    A replay writes its results where the last one did; keep=True copies them, for who stores them.
+    Where it cannot be captured, a line says so.
+    """
+    if not _has_graphs(device):
+        print("note: a CUDA graph needs a CUDA GPU; sampling eagerly, which gives the same result.")
+        return function
+    replay: Function | None = None
+
+    def call(*tensors: Tensor) -> tuple[Tensor, ...]:
+        nonlocal replay
+        if replay is None:
+            try:
+                replay = _replay_of(function, tensors)
+            except Exception as err:  # whatever a student's model does that a graph cannot hold
+                print(f"note: this model cannot be captured ({first_line(err)}); sampling eagerly, "
+                      "which gives the same result.")
+                replay = function
+        results = replay(*tensors)
+        return tuple(r.clone() for r in results) if keep else results
+
+    return call
+
+
+def _has_graphs(device: torch.device | str) -> bool:
+    return torch.device(device).type == "cuda"
+
+
+def _replay_of(function: Function, tensors: Sequence[Tensor]) -> Function:
+    """Copies its arguments in, replays, returns the results.
+
+    Random numbers that the function draws are those that it would have drawn uncaptured.
+    """
+    inputs = [tensor.clone() for tensor in tensors]
+    graph, outputs = capture(lambda: function(*inputs), inputs[0].device)
+
+    def replay(*tensors: Tensor) -> tuple[Tensor, ...]:
+        for kept, new in zip(inputs, tensors):
+            kept.copy_(new)
+        graph.replay()
+        return outputs
+
+    return replay

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from genmed_core import runtime
+from genmed_core.errors import first_line
 from genmed_core.kernels import cuda_graphs, shares
 from genmed_core.kernels.losses import LossError
 
@@ -217,7 +218,7 @@ class Captured(Eager):
         Such a one (Muon, SGD) steps at its full rate and is drawn back to the schedule's share of
         the way: its steps are proportional to the rate.
         """
-        free = self.factor is None or self.step.schedule is None
+        free = self.factor is None or self.step.rates.schedule is None
         if free or "capturable" in optimizer.defaults:
             optimizer.step()
             return
@@ -326,9 +327,3 @@ def _replaced_forwards(networks: dict[str, nn.Module],
     finally:
         for name in forwards:
             del networks[name].forward
-
-
-def first_line(err: BaseException) -> str:
-    """The first line of an error's message, shortened; its kind where it has none."""
-    lines = str(err).strip().splitlines()
-    return lines[0][:160] if lines else type(err).__name__

@@ -6,7 +6,6 @@ operation, compiled, or replayed from a CUDA graph.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +124,6 @@ class TrainStep:
         return self.running.name
 
     @property
-    def schedule(self) -> Schedule | None:
-        """Of the learning rates."""
-        return self.rates.schedule
-
-    @property
     def threads(self) -> int:
         """Processor threads of the next step."""
         return self.threads_used.number
@@ -142,10 +136,6 @@ class TrainStep:
     def images_per_step(self) -> int:
         return self.batches.batch_size * self.batches_per_step
 
-    def noise_stream(self) -> AbstractContextManager[None]:
-        """Inside, torch's global generators carry on this step's own stream of noise."""
-        return self.state.noise.flow()
-
     # --- taking steps -------------------------------------------------------------------------
 
     def run(self, steps: int, should_stop: Callable[[], bool] = lambda: False) -> int:
@@ -154,7 +144,7 @@ class TrainStep:
         done = 0
         if self.rates.notice_changes():
             self.running.rebuild()
-        with self.noise_stream(), self.threads_used:
+        with self.state.noise.flow(), self.threads_used:
             while done < steps and not should_stop():
                 done += self.running.advance(steps - done)
         return done

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from genmed_core import runtime
+from genmed_core.errors import first_line
 
 Network = TypeVar("Network", bound=nn.Module)
 FOLDER = Path(__file__).resolve().parent.parent / "weights"
@@ -85,8 +86,7 @@ def _stored(name: str) -> Iterator[Any]:
     except FileNotFoundError as err:
         raise WeightsError(f"{path} is missing: {_restore(path)}.") from err
     except (SafetensorError, OSError) as err:
-        reason = str(err).splitlines()[0]
-        raise WeightsError(f"{path} is damaged ({reason}): {_restore(path)}.") from err
+        raise WeightsError(f"{path} is damaged ({first_line(err)}): {_restore(path)}.") from err
 
 
 def _restore(path: Path) -> str:

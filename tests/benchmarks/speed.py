@@ -403,7 +403,7 @@ def memory_as_usual(digits, device):
     """rivals.py for a step of ours whose memory glibc handles as it does unless told: it returns large freed blocks.
 
     In a process of its own, because memory that a process once kept stays with it. Any MALLOC_ variable makes
-    `runtime.keep_freed_memory` stand back; this one asks for what glibc does on two cores anyway.
+    `startup.keep_freed_memory` stand back; this one asks for what glibc does on two cores anyway.
     """
     kept = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
     return OtherProcess(digits, device, MALLOC_ARENA_MAX="16", **kept)
