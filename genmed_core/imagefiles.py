@@ -22,11 +22,6 @@ class Unusable(Exception):
     """One image that cannot be used; the message says why."""
 
 
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of a PNG or JPEG image."""
-    return _suffix(name) in READ
-
-
 def image_files(folder: Path) -> list[Path]:
     """Every file of a folder that is named as a picture, sorted by name.
 

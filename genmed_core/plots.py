@@ -223,19 +223,15 @@ def show_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *
     return fig
 
 
-def show_bars(values: Mapping[str, float], *, y_label: str, title: str | None = None,
-              width: float = 6.0, height: float = 2.8, floor: float | None = None,
-              digits: int = 1) -> Figure:
-    """A bar for each entry of {label: value}, its value written on it; floor: a dashed line."""
-    if not values or not isinstance(digits, int) or digits < 0:
-        raise ValueError(f"{len(values)} bars, digits={digits!r}: give 1 or more, 0 or more digits")
-    fig, ax = figure(width, height)
+def show_bars(values: Mapping[str, float], *, y_label: str) -> Figure:
+    """A bar for each entry of {label: value}, its value written on it."""
+    if not values:
+        raise ValueError("0 bars: give 1 or more")
+    fig, ax = figure(6.0, 2.8)
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(values))]
     bars = ax.bar(list(values), list(values.values()), width=0.65, color=colours)
-    ax.bar_label(bars, fmt=f"%.{digits}f", padding=2)
+    ax.bar_label(bars, fmt="%.1f", padding=2)
     ax.grid(axis="x", visible=False)
-    ax.set(ylabel=y_label, title=title)
+    ax.set(ylabel=y_label)
     ax.margins(y=0.12)
-    if floor is not None:
-        ax.axhline(floor, color="#777777", linestyle="--", linewidth=1.2)
     return fig

@@ -274,7 +274,7 @@ def test_the_schedule_reaches_every_group_and_ends_at_zero(digits_like):
 
 @pytest.mark.parametrize("schedule, middle", [
     (kernels.linear_decay(0.1), 0.5 / 0.9), (kernels.linear_decay(0.1, flat=0.5), 1.0),
-    (kernels.cosine_decay(0.0), 0.5), (kernels.constant(), 1.0),
+    (kernels.cosine_decay(0.0), 0.5), (kernels.linear_decay(0.0, flat=1), 1.0),
 ])
 def test_schedules_at_their_known_points(schedule, middle):
     assert schedule(0.5) == pytest.approx(middle)

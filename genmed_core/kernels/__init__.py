@@ -10,8 +10,8 @@ per report.
 from genmed_core.kernels.batches import Batch, Batches
 from genmed_core.kernels.losses import LossError, bernoulli_nll
 from genmed_core.kernels.modes import MODES, Mode
-from genmed_core.kernels.schedules import constant, cosine_decay, linear_decay
+from genmed_core.kernels.schedules import cosine_decay, linear_decay
 from genmed_core.kernels.step import TrainStep, Update
 
 __all__ = ["MODES", "Batch", "Batches", "LossError", "Mode", "TrainStep", "Update",
-           "bernoulli_nll", "constant", "cosine_decay", "linear_decay"]
+           "bernoulli_nll", "cosine_decay", "linear_decay"]

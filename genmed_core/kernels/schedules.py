@@ -9,11 +9,6 @@ import torch
 Schedule = Callable[[float], float]
 
 
-def constant() -> Schedule:
-    """Schedule of the learning rate: always 1."""
-    return lambda progress: 1.0
-
-
 def linear_decay(warmup: float = 0.05, flat: float = 0.0) -> Schedule:
     """Rise over the first `warmup` share of training, hold until `flat`, then fall linearly to 0.
 

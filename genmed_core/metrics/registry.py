@@ -100,12 +100,12 @@ def register(measure: Measure) -> Measure:
     return measure
 
 
-def measured(comparison: Comparison, *, leave: tuple[str, ...] = ()) -> dict[str, float]:
-    """Every measure for which all that it needs is there, by name; but those in `leave`."""
+def measured(comparison: Comparison) -> dict[str, float]:
+    """Every measure for which all that it needs is there, by name."""
     scores = {}
     for name, measure in MEASURES.items():
         there = all(getattr(comparison, part) is not None for part in measure.needs)
-        if measure.function is None or name in leave or not there:
+        if measure.function is None or not there:
             continue
         value = measure.function(comparison)
         if isinstance(value, tuple):
