@@ -163,11 +163,11 @@ function critic(places, tilt) {
       dot.setAttribute("cy", y(f[k]));
       dot.setAttribute("r", 17 * Math.sqrt(value / total(barrows)));
     }));
-    const near = Math.abs(y(mean.p) - y(mean.q)) < 26, higher = mean.p >= mean.q ? "p" : "q";
+    const near = Math.abs(y(mean.p) - y(mean.q)) < 34, higher = mean.p >= mean.q ? "p" : "q"; // then one above, one below
     for (const name of ["p", "q"]) {
       const place = y(mean[name]);
       for (const [key, value] of Object.entries({ x1: 0, x2: 340, y1: place, y2: place })) means[name].setAttribute(key, value);
-      words[name].setAttribute("y", place + (near && name !== higher ? 13 : -4));
+      words[name].setAttribute("y", place + (near && name !== higher ? 21 : -11));
     }
   };
   return { root, segments, draw };

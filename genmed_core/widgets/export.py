@@ -1,6 +1,14 @@
-"""A widget as one HTML file: no kernel, no network, no eval; for slides, a course's pages, a frame.
+"""A widget as one file, with no kernel, no network, no eval: for slides, a frame, or MyST.
 
-The file holds the widget's script and state, and a model of a few lines in place of Jupyter's.
+The file holds the widget's script and state, and a model of a few lines in place of Jupyter's.  As
+HTML it is a page; as a module (.mjs) it is what MyST's directive shows:
+
+    :::{anywidget} name.mjs
+    {}
+    :::
+
+Traits that are named between the lines take the place of those that were stored, as in
+{"values": [3]}.  See https://mystmd.org, "anywidget".
 """
 
 from __future__ import annotations
@@ -13,6 +21,30 @@ from typing import Any
 
 POLICY = ("default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
           "img-src blob: data:; worker-src blob:")
+MODEL = """
+function storedModel(given) {
+  const unpack = (value) => {
+    if (Array.isArray(value)) return value.map(unpack);
+    if (!value || value.bytes === undefined) return value;
+    return new DataView(Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)).buffer);
+  };
+  const values = {};
+  for (const [key, value] of Object.entries(given)) values[key] = unpack(value);
+  const watchers = new Set();
+  return {
+    get: (key) => values[key],
+    set(key, value) {
+      values[key] = value;
+      for (const [name, call] of [...watchers]) if (name === `change:${key}`) call();
+    },
+    on: (name, call) => watchers.add([name, call]),
+    off: (name, call) => watchers.forEach((each) => {
+      if (each[0] === name && each[1] === call) watchers.delete(each);
+    }),
+    save_changes() {},
+  };
+}
+"""
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -20,53 +52,58 @@ PAGE = """<!doctype html>
 <style>:root {{ color-scheme: light dark; }}
 body {{ margin: 12px; font-family: system-ui, sans-serif; background: Canvas; color: CanvasText; }}
 {css}</style></head>
-<body><main></main><script>
-const unpack = (value) => {{
-  if (Array.isArray(value)) return value.map(unpack);
-  if (!value || value.bytes === undefined) return value;
-  return new DataView(Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)).buffer);
-}};
-const given = {state};
-const values = {{}};
-for (const [key, value] of Object.entries(given)) values[key] = unpack(value);
-const watchers = new Set();
-const model = {{
-  get: (key) => values[key],
-  set(key, value) {{
-    values[key] = value;
-    for (const [name, call] of [...watchers]) if (name === `change:${{key}}`) call();
-  }},
-  on: (name, call) => watchers.add([name, call]),
-  off: (name, call) => watchers.forEach((each) => {{
-    if (each[0] === name && each[1] === call) watchers.delete(each);
-  }}),
-  save_changes() {{}},
-}};
-const url = URL.createObjectURL(new Blob([values._esm], {{ type: "text/javascript" }}));
+<body><main></main><script>{model}
+const model = storedModel({state});
+const url = URL.createObjectURL(new Blob([model.get("_esm")], {{ type: "text/javascript" }}));
 const el = document.querySelector("main");
 import(url).then(({{ default: widget }}) => widget.render({{ model, el }}));
 </script></body></html>
 """
+DEFAULT = "export default { render };"  # every widget's script says so, once
+MODULE = """
+{model}
+const STORED = {state};
+
+/** As stored, but for what the page's own model names; the styles go where the widget is. */
+function renderStored({{ model: named, el }}) {{
+  const given = Object.keys(STORED).map((key) => [key, named.get(key) ?? STORED[key]]);
+  const model = storedModel(Object.fromEntries(given));
+  el.append(Object.assign(document.createElement("style"), {{ textContent: {css} }}));
+  return render({{ model, el }});
+}}
+
+export default {{ render: renderStored }};
+"""
 
 
 def write_page(widget: Any, path: str | Path, title: str = "") -> Path:
-    """Write an anywidget, in its present state, as one HTML file; returns the file's path.
+    """Write an anywidget, in its present state, as one file; returns the file's path.
 
-    ValueError where path does not end in .html.
+    A path in .html becomes a page, one in .mjs a module for MyST.  ValueError for any other.
     """
     path = Path(path)
-    if path.suffix != ".html":
-        raise ValueError(f"{path} does not end in .html: browsers open the file by its name")
+    if path.suffix not in (".html", ".mjs"):
+        raise ValueError(f"{path} does not end in .html, for a page, or in .mjs, for MyST: "
+                         "browsers open the file by its name")
     state = {key: _packed(value) for key, value in widget.get_state().items()
              if key not in ("layout", "tooltip")}
-    text = json.dumps(state).replace("<", "\\u003c")  # nothing in it closes the script
-    page = PAGE.format(policy=POLICY, title=html.escape(title or type(widget).__name__),
-                       css=widget._css, state=text)
-    path.write_text(page, encoding="utf-8")
+    if path.suffix == ".html":
+        text = PAGE.format(policy=POLICY, title=html.escape(title or type(widget).__name__),
+                           css=widget._css, model=MODEL, state=_script(state))
+    else:
+        esm, css = state.pop("_esm"), state.pop("_css", widget._css)
+        text = esm.replace(DEFAULT, "") + MODULE.format(model=MODEL, state=_script(state),
+                                                        css=_script(css))
+    path.write_text(text, encoding="utf-8")
     return path
 
 
-def _packed(value):
+def _script(value: Any) -> str:
+    """A value as JavaScript; nothing in it closes a page's script."""
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def _packed(value: Any) -> Any:
     """A value as JSON can hold it, bytes in base64."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"bytes": base64.b64encode(value).decode()}

@@ -135,9 +135,10 @@ class Panel(anywidget.AnyWidget):
         return file.getvalue()
 
     def export(self, path: str | Path, title: str = "") -> Path:
-        """Write the widget as it stands as one HTML file that needs no kernel and no network.
+        """Write the widget as it stands as one file that needs no kernel and no network.
 
-        ValueError where path does not end in .html.
+        "name.html" is a page of its own, "name.mjs" a module for MyST's directive `anywidget`.
+        ValueError for any other ending.
         """
         return write_page(self, path, title or self.caption)
 

@@ -18,6 +18,8 @@ import numpy as np
 import traitlets
 from PIL import Image, ImageDraw, ImageFont
 
+from genmed_core.widgets.export import write_page
+
 HERE = Path(__file__).parent
 PARTS = ("../address.js", "nets.js", "games.js", "mixtures.js", "diffusion.js", "trial.js",
          "drawing.js", "view.js")
@@ -111,6 +113,10 @@ class Laboratory(anywidget.AnyWidget):
         """The laboratory in words, for a notebook that is read without a kernel."""
         return (f"A laboratory in two dimensions: {MODELS[self.settings['model']]} "
                 f"on {DATA[self.settings['data']]}")
+
+    def export(self, path: str | Path, title: str = "") -> Path:
+        """Write it as it stands as one file, as every panel does: see `Panel.export`."""
+        return write_page(self, path, title or self.caption)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data, metadata = super()._repr_mimebundle_(**kwargs)

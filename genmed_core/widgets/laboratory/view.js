@@ -31,6 +31,9 @@ const per = (share) => `${Math.round(100 * share)}\u00a0%`;
 const whole = (n) => n.toLocaleString("en-US");
 const name = () => `genmed-${Math.random().toString(36).slice(2)}`;
 
+/** Whether the reader is at an element, on the page itself or in a shadow root, as MyST has it. */
+const hasFocus = (element) => element.getRootNode().activeElement === element;
+
 /** The state of a trial in words. */
 function inWords(trial, cover) {
   if (!trial.mixture) return "No points yet.";
@@ -63,7 +66,7 @@ function laboratorySlider({ key, low, high, step, log }, onMove) {
     onMove(Number(value.toPrecision(2)));
   });
   const show = (value, text) => {
-    if (document.activeElement !== input || !log) input.value = log ? Math.log10(value) : value;
+    if (!hasFocus(input) || !log) input.value = log ? Math.log10(value) : value;
     label.textContent = text;
     readout.textContent = String(value);
     input.setAttribute("aria-valuetext", readout.textContent);
@@ -370,7 +373,7 @@ class Bench {
       this.ends = this.hasParticle ? this.follow() : {};
       this.sketch();
     }
-    if (this.isDrawing && document.activeElement === this.canvas) plane.cross(this.cursor);
+    if (this.isDrawing && hasFocus(this.canvas)) plane.cross(this.cursor);
     this.lookBeside();
     this.lookTime = performance.now() - began;
     this.lastLook = performance.now();
@@ -393,7 +396,7 @@ class Bench {
     plane.points(this.fakes, plane.fake, { radius: 2.2, alpha: faint, rim: !this.hasParticle });
     if (settings.arrows) this.sketchArrows();
     if (this.hasParticle) this.sketchParticle();
-    if (this.isDrawing && document.activeElement === this.canvas) plane.cross(this.cursor);
+    if (this.isDrawing && hasFocus(this.canvas)) plane.cross(this.cursor);
   }
 
   sketchArrows() {
@@ -429,7 +432,7 @@ class Bench {
   sketchParticle() {
     for (const [way, path] of Object.entries(this.ways)) this.plane.path(way, path);
     this.plane.ringed(this.settings.at, 8);
-    if (document.activeElement === this.canvas) this.plane.ringed(this.settings.at, 12);
+    if (hasFocus(this.canvas)) this.plane.ringed(this.settings.at, 12);
   }
 
   lookBeside() {
@@ -445,7 +448,7 @@ class Bench {
     this.meter.setAttribute("aria-label", cover ? "Share of a fair share that each part holds: "
       + cover.shares.map((share, k) => per(share / mixture.share[k])).join(", ") : "No parts yet");
     this.curvesName.textContent = trial.isCritic ? "The critic's gain, real minus fake"
-      : trial.isGame ? "Loss of D (dark) and G (orange); dashed, a coin's" : "Loss; dashed, the best possible";
+      : trial.isGame ? "Loss of D and, in orange, of G; dashed, a coin's" : "Loss; dashed, the best possible";
     this.curves.setAttribute("aria-label", D.values.length ? `Now ${short(D.now)}` : "Nothing trained yet");
     this.lookLegend();
   }
