@@ -22,9 +22,6 @@ again when turned, zoomed, mirrored and exposed otherwise; and, for copies, ever
 its candidates at the best pose. A patient at another visit or in another
 position is not known again.
 
-What replaces what: `copies` in a report is the list of copies (it was a share, now `close`); the
-verdict "flag" is "fail"; `privacy` takes `Neighbours`.
-
 Exit status: 0 after an audit, whatever it found; 1 when a report could not be written; 2 when the
 input cannot be used.
 """
@@ -32,19 +29,17 @@ input cannot be used.
 from genmed_core.audit.attacks import Known, Neighbours, privacy
 from genmed_core.audit.canaries import KINDS, canaries, planted
 from genmed_core.audit.command import main
-from genmed_core.audit.embedding import Embedding, train_embedding
 from genmed_core.audit.features import fine_detail, leading_directions, random_features
-from genmed_core.audit.folders import LEAST, SETS, SIZE, AuditError, Folder, read_folder
-from genmed_core.audit.intervals import RESAMPLES, auc, equal_share, tail_bar
+from genmed_core.audit.folders import SETS, AuditError, Folder, read_folder
+from genmed_core.audit.intervals import auc, equal_share
 from genmed_core.audit.neighbours import fingerprints, nearest
 from genmed_core.audit.page import page
-from genmed_core.audit.quality import quality, quality_intervals
+from genmed_core.audit.quality import quality
 from genmed_core.audit.questions import ALPHA, BARS, judge
 from genmed_core.audit.report import Prepared, audit, prepare, table
 from genmed_core.audit.usefulness import utility
 
-__all__ = ["ALPHA", "BARS", "KINDS", "LEAST", "RESAMPLES", "SETS", "SIZE", "AuditError",
-           "Embedding", "Folder", "Known", "Neighbours", "Prepared", "auc", "audit", "canaries",
-           "equal_share", "fine_detail", "fingerprints", "judge", "leading_directions", "main",
-           "nearest", "page", "planted", "prepare", "privacy", "quality", "quality_intervals",
-           "random_features", "read_folder", "table", "tail_bar", "train_embedding", "utility"]
+__all__ = ["ALPHA", "BARS", "KINDS", "SETS", "AuditError", "Folder", "Known", "Neighbours",
+           "Prepared", "auc", "audit", "canaries", "equal_share", "fine_detail", "fingerprints",
+           "judge", "leading_directions", "main", "nearest", "page", "planted", "prepare",
+           "privacy", "quality", "random_features", "read_folder", "table", "utility"]

@@ -8,7 +8,6 @@ pictures have any.
 """
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ CHEST = 0.9  # share of the real images in which lungs and heart must be found
 LEAST_LUNG, LEAST_HEART, MOST = 0.03, 0.01, 0.45  # shares of the film
 SURE = 0.78  # mean chance in the outlined pixels; chest films have more, noise and digits less
 HALVES = 200
+WIDTHS = (16, 24, 32)  # channels of the network, fine to coarse
 
 Measures = dict[str, torch.Tensor]  # of each film of a set
 
@@ -35,9 +35,9 @@ class Segmenter(nn.Module):
     A U-Net that works on folded pixels.  Ronneberger et al. 2015.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 24, 32)):
+    def __init__(self) -> None:
         super().__init__()
-        a, b, c = widths
+        a, b, c = WIDTHS
         self.first = nn.Sequential(nn.PixelUnshuffle(2), _block(4, a))  # (B, a, 32, 32)
         self.second = nn.Sequential(nn.MaxPool2d(2), _block(a, b), _block(b, b))  # (B, b, 16, 16)
         self.third = nn.Sequential(nn.MaxPool2d(2), _block(b, c), _block(c, c), _up())

@@ -27,35 +27,23 @@ def _zoomed(factor: float) -> Kind:
     return lambda x, _: placed(x, no_pose(len(x))._replace(zoom=torch.full((len(x),), factor)))
 
 
-def _shifted(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return placed(x, random_pose(len(x), generator, turn=0, zoom=1, mirror=0))
-
-
 def _posed(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return placed(x, random_pose(len(x), generator, turn=12, zoom=1.15, shift=3 / 64))
-
-
-def _noisy(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return x + 0.05 * torch.randn(x.shape, generator=generator)
-
-
-def _everything(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return exposed(_posed(x, generator), generator)
 
 
 KINDS: dict[str, Kind] = {
     "verbatim": lambda x, _: x,
     "mirrored": lambda x, _: x.flip(-1),
-    "shifted": _shifted,
-    "contrast": lambda x, generator: exposed(x, generator, noise=0),
-    "noisy": _noisy,
+    "shifted": lambda x, g: placed(x, random_pose(len(x), g, turn=0, zoom=1, mirror=0)),
+    "contrast": lambda x, g: exposed(x, g, noise=0),
+    "noisy": lambda x, g: x + 0.05 * torch.randn(x.shape, generator=g),
     "softened": lambda x, _: softened(x, 1.0),
     "turned by 12 degrees": _turned,
     "enlarged by 15 %": _zoomed(1.15),
     "made smaller by 13 %": _zoomed(1 / 1.15),
     "cropped by 25 %": _zoomed(4 / 3),
     "turned, zoomed, shifted, mirrored": _posed,
-    "all of these, and contrast": _everything,
+    "all of these, and contrast": lambda x, g: exposed(_posed(x, g), g),
     "half and half with another": lambda x, _: 0.5 * (x + x.roll(1, 0)),
 }
 

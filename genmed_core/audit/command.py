@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from genmed_core import runtime
 from genmed_core.audit.folders import SETS, AuditError, Folder, generator, read_folder
-from genmed_core.audit.page import page
+from genmed_core.audit.page import TITLE, page
 from genmed_core.audit.report import audit, check_effort, table
 
 NUMBERS = {2: "two", 3: "three"}
@@ -60,9 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     whats = ("what the generator was fitted to", "real images that it never saw", "its samples")
     for name, what in zip(SETS, whats):
         parser.add_argument(f"--{name}", required=True, type=Path, metavar="DIR", help=what)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at there; "
-                        "it shows pictures of the real images, so keep it where they are kept")
+    add_targets(parser, "pictures of the real images, so keep it where they are kept")
     parser.add_argument("--limit", type=int, default=5000,
                         help="most held-out and synthetic images (default 5000)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
@@ -71,14 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_targets(parser: argparse.ArgumentParser, shown: str) -> None:
+    """The options that `reported` reads; shown: what the page holds."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    parser.add_argument("--html", type=Path, metavar="FILE",
+                        help=f"write a page to look at there; it shows {shown}")
+
+
 def _run(options: argparse.Namespace) -> tuple[list[Folder], dict]:
     places = [options.train, options.held_out, options.synthetic]
     check_places(places, "training, held-out and synthetic images")
     generator(options.seed, options.limit)
     check_effort(options.effort)
-    for path, is_ours in ((options.json, _is_report), (options.html, _is_page)):
-        if path:
-            check_target(path, is_ours)
+    check_targets(options, {"verdicts", "counts", "bars"}, TITLE, "an audit")
     limits = (None, options.limit, options.limit)
     folders = [read_folder(place, limit=limit, seed=options.seed)
                for place, limit in zip(places, limits)]
@@ -122,14 +125,24 @@ def check_places(places: list[Path], what: str) -> None:
                                  "apart")
 
 
-def check_target(path: Path, is_ours: Callable[[Path], bool], maker: str = "an audit") -> None:
-    """Raises AuditError where no report can be written: better now than after an hour's work."""
+def check_targets(options: argparse.Namespace, keys: set[str], title: str, maker: str) -> None:
+    """Raises AuditError where no report can be written: better now than after an hour's work.
+
+    keys: of such a report; title: of its page. No other file is replaced.
+    """
+    for path, ours in ((options.json, lambda text: keys <= set(json.loads(text))),
+                       (options.html, lambda text: f"<title>{title}</title>" in text[:400])):
+        if path:
+            _check_target(path, ours, maker)
+
+
+def _check_target(path: Path, ours: Callable[[str], bool], maker: str) -> None:
     folder = path.resolve().parent
     if path.is_dir():
         raise AuditError(f"{path}: is a folder; name a file, such as {path / 'report.json'}")
     if not folder.is_dir():
         raise AuditError(f"{path}: its folder does not exist; make it first")
-    if path.is_file() and not is_ours(path):
+    if path.is_file() and not _replaceable(path, ours):
         raise AuditError(f"{path}: exists and is no report of {maker}; choose another "
                          "name")
     if path.is_file() or not path.exists():
@@ -137,17 +150,12 @@ def check_target(path: Path, is_ours: Callable[[Path], bool], maker: str = "an a
             pass
 
 
-def _is_report(path: Path) -> bool:
+def _replaceable(path: Path, ours: Callable[[str], bool]) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        text = path.read_text(encoding="utf-8")
-        return not text or {"verdicts", "counts", "bars"} <= set(json.loads(text))
+        return not text or ours(text)
     except (ValueError, TypeError):
         return False
-
-
-def _is_page(path: Path) -> bool:
-    start = path.read_text(encoding="utf-8", errors="replace")[:400]
-    return not start or "<title>Audit of synthetic images</title>" in start
 
 
 def _write(path: Path, text: str) -> None:
@@ -156,4 +164,3 @@ def _write(path: Path, text: str) -> None:
         return
     with runtime.whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
-

@@ -69,7 +69,8 @@ def train_embedding(train: torch.Tensor, held_out: torch.Tensor, *, seed: int = 
     size = min(BATCH, len(images))
     for step in range(steps):
         x = images[torch.randperm(len(images), generator=generator)[:size]]
-        views = [local_contrast(_view(x, generator)) for _ in range(2)]
+        views = [local_contrast(exposed(placed(x, random_pose(size, generator)), generator))
+                 for _ in range(2)]
         a, b = net(torch.cat(views)).chunk(2)
         loss = nt_xent(a, b)
         optimizer.zero_grad()
@@ -79,10 +80,6 @@ def train_embedding(train: torch.Tensor, held_out: torch.Tensor, *, seed: int = 
         tell((step + 1) / steps)
     net.eval()
     return Embedding(net, known_again(net, train, held_out, generator))
-
-
-def _view(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return exposed(placed(x, random_pose(len(x), generator)), generator)
 
 
 def known_again(net: nn.Sequential, train: torch.Tensor, held_out: torch.Tensor,

@@ -109,21 +109,21 @@ def _check_count(folder: Path, good: int, left_out: list[str]) -> None:
 
 def _list(folder: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     """[(path, class number)] and the class names of a folder."""
-    flat = image_files(folder)
+    loose = image_files(folder)
     # a class of the database: its masks are no samples
-    if not flat and (folder / "images").is_dir():
+    if not loose and (folder / "images").is_dir():
         return [(path, 0) for path in image_files(folder / "images")], []
     found = classes_in(folder)
     classes = [name for name, files in found.items() if files]
-    if flat and classes:
-        raise AuditError(f"{folder}: holds images ({flat[0].name}) beside folders of images "
+    if loose and classes:
+        raise AuditError(f"{folder}: holds images ({loose[0].name}) beside folders of images "
                          f"({classes[0]}): put all into class folders, or none")
-    if not flat and not classes:
+    if not loose and not classes:
         raise AuditError(f"{folder}: holds no PNG or JPEG image, nor class folders that do")
     if classes and len(classes) < len(found):
         empty = next(name for name, files in found.items() if not files)
         raise AuditError(f"{folder / empty}: holds no PNG or JPEG image; fill it, or move it away")
-    files = [(path, 0) for path in flat]
+    files = [(path, 0) for path in loose]
     files += [(path, i) for i, name in enumerate(classes) for path in found[name]]
     return files, [name.replace("_", " ") for name in classes]
 
@@ -196,7 +196,7 @@ def changed(sets: Sequence[Folder]) -> list[str]:
 def _check_samples(images: torch.Tensor, held_out: set[str]) -> list[str]:
     """Notes on samples that are not what they should be. Raises AuditError."""
     digests, n = _digests(images), len(images)
-    if len(set(digests[~_flat(images).numpy()])) < 2:
+    if len(set(digests[~flat(images).numpy()])) < 2:
         raise AuditError(f"synthetic: no two of {n} images differ and show anything: the generator "
                          "has collapsed, or these are not its samples; nothing else can be said")
     known = sum(digest in held_out for digest in digests)
@@ -215,8 +215,8 @@ def _different(
     keep: list[int] = []
     seen: set[str] = set()
     dropped: Counter[str] = Counter()
-    for i, (digest, flat) in enumerate(zip(_digests(folder.images), _flat(folder.images))):
-        if flat:
+    for i, (digest, blank) in enumerate(zip(_digests(folder.images), flat(folder.images))):
+        if blank:
             dropped["of one grey level"] += 1
         elif digest in known:
             dropped["also training images"] += 1
@@ -234,7 +234,8 @@ def _different(
     return folder.select(keep), notes, seen
 
 
-def _flat(images: torch.Tensor) -> torch.Tensor:
+def flat(images: torch.Tensor) -> torch.Tensor:
+    """Which images (N, 1, H, W) are of one grey level: bool (N,)."""
     pixels = images.flatten(1)
     return pixels.amin(1) == pixels.amax(1)
 

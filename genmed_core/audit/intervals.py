@@ -122,9 +122,9 @@ def _at_equal_sizes(share: np.ndarray, odds: float) -> np.ndarray:
 
 
 def excess_share(first: tuple[np.ndarray, np.ndarray], second: np.ndarray,
-                 strangers: tuple[np.ndarray, np.ndarray], rng: np.random.Generator,
-                 level: float = 0.05) -> dict[str, Interval]:
-    """Shares of samples as close to each of two sets as only `level` of the strangers are.
+                 strangers: tuple[np.ndarray, np.ndarray],
+                 rng: np.random.Generator) -> dict[str, Interval]:
+    """Shares of samples as close to each of two sets as only one in twenty strangers is.
 
     first: distances (N,) to the nearest of one set, and which that is, resampled by it as a whole;
     second: distances (N,) to the other; strangers: distances of real images to the set that they do
@@ -137,7 +137,7 @@ def excess_share(first: tuple[np.ndarray, np.ndarray], second: np.ndarray,
     shares = []
     for near, others in zip((distance, second), strangers):
         drawn = others[rng.integers(0, len(others), (RESAMPLES, len(others)))]
-        bars = np.append(np.quantile(others, level), np.quantile(drawn, level, axis=1))
+        bars = np.append(np.quantile(others, 0.05), np.quantile(drawn, 0.05, axis=1))
         close = near[None] <= bars[:, None]
         shares.append((weights * close).sum(1) / total)
     return {"first": interval(shares[0]), "second": interval(shares[1]),

@@ -18,6 +18,7 @@ from genmed_core.audit.questions import shown
 from genmed_core.audit.usefulness import TRAINED_ON
 from genmed_core.metrics import MEASURES
 
+TITLE = "Audit of synthetic images"
 WARNING = ("This page holds pictures of real patients. Keep it where the films themselves may be "
            "kept, and pass it on to nobody who may not see them.")
 PAIRS = 24  # that are shown
@@ -52,19 +53,26 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 def page(report: dict, train: Folder, synthetic: Folder) -> str:
     """An audit's report -> HTML. The folders are those that were audited: pairs are shown."""
     counts = ", ".join(f"{n:,} {name}" for name, n in report["counts"].items())
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width,initial-scale=1">',
-        f"<title>Audit of synthetic images</title><style>{STYLE}</style></head><body><main>",
-        "<h1>Audit of synthetic images</h1>", f'<p class=warning role=note>{escape(WARNING)}</p>',
-        f"<p>Images: {escape(counts)}. A pass says that these attacks failed, on these images; it "
-        "allows nothing. Samples are synthetic, not for diagnosis.</p>",
-        section("Verdicts", cards(report)), section("Copies", _pairs(report, train, synthetic)),
+    intro = (f"Images: {escape(counts)}. A pass says that these attacks failed, on these images; "
+             "it allows nothing. Samples are synthetic, not for diagnosis.")
+    return document(
+        TITLE, WARNING, intro, report, section("Copies", _pairs(report, train, synthetic)),
         section("How blind was the search?", _canaries(report)),
         section("Plots", f"<div class=plots>{''.join(_plots(report))}</div>"),
         section("Attacks", _attacks(report["privacy"])),
         section("Fidelity and variety", _measures(report)), _anatomy(report.get("anatomy")),
-        section("Patients at the highest risk", _risk(report)),
+        section("Patients at the highest risk", _risk(report)))
+
+
+def document(title: str, warning: str, intro: str, report: dict, *sections: str,
+             style: str = "") -> str:
+    """A page about a report: its verdicts, these sections, its notes, what was not tested."""
+    parts = [
+        "<!doctype html><html lang=en><head><meta charset=utf-8>",
+        '<meta name=viewport content="width=device-width,initial-scale=1">',
+        f"<title>{title}</title><style>{STYLE}{style}</style></head><body><main>",
+        f"<h1>{title}</h1>", f"<p class=warning role=note>{escape(warning)}</p>",
+        f"<p>{intro}</p>", section("Verdicts", cards(report)), *sections,
         section("Notes", items(report["notes"]) if report["notes"] else "<p>None.</p>"),
         section("What was not tested", items(report["not_tested"])), "</main></body></html>"]
     return "\n".join(parts) + "\n"

@@ -15,18 +15,19 @@ from genmed_core.audit.features import fine_detail, log_detail
 from genmed_core.audit.intervals import Interval, bootstrap
 from genmed_core.audit.questions import BARS, Finding, beyond, question, short_of, shown, worst
 
+MOST, HALVES = 2000, 40  # images of a set that are counted; halves of it that an interval takes
 Tensors = Sequence[torch.Tensor]
 
 
 def quality(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor, images: Tensors,
-            rng: np.random.Generator, draws: int = 5, most: int = 2000) -> dict:
+            rng: np.random.Generator, draws: int = 5) -> dict:
     """Fidelity and variety of fakes, and of training images in their place (the floor).
 
     real, held, fake: features (N, d); images: the three uint8 sets -> {"synthetic": measures,
     "floor": measures}. Both sides count as many images, drawn anew `draws` times: every distance
     depends on the numbers.
     """
-    n, m = min(len(real), len(fake), most), min(len(held), most)
+    n, m = min(len(real), len(fake), MOST), min(len(held), MOST)
     held = held[rng.permutation(len(held))[:m]]
     detail = max(fine_detail(images[1]), 1e-9)
     result: dict = {"n": n, "reference_n": m}
@@ -40,8 +41,7 @@ def quality(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor, images: 
 
 
 def quality_intervals(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor,
-                      images: Tensors, rng: np.random.Generator, halves: int = 40,
-                      most: int = 2000) -> dict[str, Interval]:
+                      images: Tensors, rng: np.random.Generator) -> dict[str, Interval]:
     """Intervals of the Frechet distance and the coverage, over the floor's, and of fine detail.
 
     features and images as for `quality`. Distances of sets drawn with replacement are biased, for
@@ -49,12 +49,12 @@ def quality_intervals(real: torch.Tensor, held: torch.Tensor, fake: torch.Tensor
     ratios is that of the whole (the jackknife that deletes one half: Shao and Wu 1989), on a
     logarithmic scale. Fine detail, a geometric mean, has a bootstrap.
     """
-    n, m = min(len(real), len(fake), most), min(len(held), most)
+    n, m = min(len(real), len(fake), MOST), min(len(held), MOST)
     real, fake = real[rng.permutation(len(real))[:n]], fake[rng.permutation(len(fake))[:n]]
     held = held[rng.permutation(len(held))[:m]]
     whole = _ratios(real, held, fake)
     drawn = [_ratios(*(x[rng.permutation(len(x))[:len(x) // 2]] for x in (real, held, fake)))
-             for _ in range(halves)]
+             for _ in range(HALVES)]
     found = {}
     for name, value in whole.items():
         wide = 1.96 * float(np.std(np.log([one[name] for one in drawn])))

@@ -17,6 +17,7 @@ BARS: dict[str, Any] = {
     "anatomy": 0.2, "lost": 0.05,
 }
 ALPHA = 0.001  # accepted chance of a false alarm, of each test
+MARKS = {"pass": "ok  ", "fail": "FAIL", "unclear": "?   "}
 VERDICTS = {None: "unclear", True: "fail", False: "pass"}
 
 
@@ -26,7 +27,6 @@ class Finding(NamedTuple):
     bad: bool | None  # None where the interval straddles the bar
     because: str
     bar: str
-    good: str | None = None  # another word for the good answer
 
 
 Find = Callable[[dict], Finding | None]
@@ -98,7 +98,16 @@ def judge(report: dict, questions: list[Question] = QUESTIONS) -> list[dict]:
         verdict = VERDICTS[finding.bad]
         if verdict == "pass" and judged and judged[0]["verdict"] != "pass":
             verdict = "unclear"
-        answers = {"pass": finding.good or asked.good, "fail": asked.bad, "unclear": "unclear"}
+        answers = {"pass": asked.good, "fail": asked.bad, "unclear": "unclear"}
         judged.append({"question": asked.text, "answer": answers[verdict], "verdict": verdict,
                        "because": finding.because, "bar": finding.bar})
     return judged
+
+
+def conclusion(report: dict, width: int) -> list[str]:
+    """How a table ends: notes, verdicts with questions `width` wide, and what was not tested."""
+    notes = [f"note: {note}" for note in report["notes"]]
+    verdicts = [f"{MARKS[v['verdict']]} {v['question']:{width}}{v['answer']:8} {v['because']} "
+                f"[bar: {v['bar']}]" for v in report["verdicts"]]
+    untested = [f"- {words}" for words in report["not_tested"]]
+    return [*notes, *[""] * bool(notes), *verdicts, "", "not tested:", *untested]

@@ -11,18 +11,17 @@ from genmed_core.audit import attacks
 from genmed_core.audit.anatomy import anatomy, described
 from genmed_core.audit.attacks import ATTACKS, Known, Neighbours, privacy
 from genmed_core.audit.canaries import PLANTED, canaries
-from genmed_core.audit.embedding import STEPS, Embedding
+from genmed_core.audit.embedding import STEPS
 from genmed_core.audit.features import leading_directions, random_features
 from genmed_core.audit.folders import SETS, AuditError, Folder, generator, usable
 from genmed_core.audit.quality import quality, quality_intervals
-from genmed_core.audit.questions import BARS, judge, shown
+from genmed_core.audit.questions import BARS, conclusion, judge, shown
 from genmed_core.audit.usefulness import TRAINED_ON, usefulness
 from genmed_core.metrics import MEASURES
 
 for module in pkgutil.iter_modules(attacks.__path__):  # every file there is an attack
     importlib.import_module(f"{attacks.__name__}.{module.name}")
 
-MARKS = {"pass": "ok  ", "fail": "FAIL", "unclear": "?   "}
 NOT_TESTED = (
     "whether a patient was trained on who is shown in another position, at another visit or in "
     "another exposure: the canaries are copies of the same film",
@@ -37,12 +36,6 @@ NOT_TESTED = (
 Tell = Callable[[str, float], object]
 
 
-def silent(words: str, share: float) -> None:
-    """Says nothing."""
-
-
-
-
 class Prepared(NamedTuple):
     """What an audit needs of the real images alone, made by `prepare`."""
 
@@ -51,14 +44,9 @@ class Prepared(NamedTuple):
     known: Known
     effort: float
 
-    @property
-    def embedding(self) -> Embedding:
-        """The learned fingerprint; its `validation` says how well it knows images again."""
-        return self.known.embedding
-
 
 def prepare(train: Folder, held_out: Folder, *, seed: int = 0, effort: float = 1.0,
-            tell: Tell = silent) -> Prepared:
+            tell: Tell = lambda words, share: None) -> Prepared:
     """Learn the real images once, to audit several sets of samples by them. Raises AuditError.
 
     effort: 1 takes about two minutes on two cores; less is quicker and sees fewer copies.
@@ -81,7 +69,8 @@ def check_effort(effort: float) -> None:
 
 
 def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0,
-          known: Prepared | None = None, effort: float = 1.0, tell: Tell = silent) -> dict:
+          known: Prepared | None = None, effort: float = 1.0,
+          tell: Tell = lambda words, share: None) -> dict:
     """Every measure and verdict for three Folders -> a report. Raises AuditError.
 
     known: what `prepare` made of the same real images; without it, it is made here.
@@ -96,7 +85,7 @@ def audit(train: Folder, held_out: Folder, synthetic: Folder, *, seed: int = 0,
     neighbours = Neighbours(known.known, sets[2].images, rng)
     report: dict = {"counts": {name: len(x.images) for name, x in zip(SETS, sets)},
                     "notes": notes, "bars": BARS, "seed": seed, "effort": known.effort,
-                    "embedding": known.embedding.validation}
+                    "embedding": known.known.embedding.validation}
     tell("looking for copies", 0.6)
     report["privacy"] = privacy(neighbours)
     tell("planting copies", 0.75)
@@ -134,12 +123,9 @@ def _name(found: dict, sets: list[Folder]) -> None:
 def table(report: dict) -> str:
     """The report as text: measures, copies, canaries, verdicts, and what was not tested."""
     counts = [f"{name}: {n:,} images" for name, n in report["counts"].items()]
-    notes = [f"note: {note}" for note in report["notes"]]
-    verdicts = [f"{MARKS[v['verdict']]} {v['question']:38}{v['answer']:8} {v['because']} "
-                f"[bar: {v['bar']}]" for v in report["verdicts"]]
     lines = ["  ".join(counts), "", *_measures(report), *_privacy(report["privacy"]), "",
-             *_canaries(report), "", *notes, *[""] * bool(notes), *verdicts, "", "not tested:"]
-    return "\n".join(lines + [f"- {words}" for words in report["not_tested"]])
+             *_canaries(report), "", *conclusion(report, 38)]
+    return "\n".join(lines)
 
 
 def _measures(report: dict) -> Iterator[str]:

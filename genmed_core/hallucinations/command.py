@@ -1,11 +1,10 @@
 """What did a model erase and invent, judged against the truth? Folders of films in pairs."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from genmed_core.audit.command import Progress, check_places, check_target, reported
+from genmed_core.audit.command import Progress, add_targets, check_places, check_targets, reported
 from genmed_core.audit.folders import generator
 from genmed_core.hallucinations.page import TITLE, page
 from genmed_core.hallucinations.paired import Paired, read_pairs
@@ -28,9 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lesions", type=Path, metavar="PLACE", help="folder of masks named as "
                         "the truth's films, or a CSV file: name, x, y, radius in pixels; without "
                         "it a detector's marks in the truth stand for lesions")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at there; "
-                        "it shows the films, so keep it where they are kept")
+    add_targets(parser, "the films, so keep it where they are kept")
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default 0)")
     return parser
 
@@ -39,24 +36,9 @@ def _run(options: argparse.Namespace) -> tuple[Paired, dict]:
     places = [place for place in (options.truth, options.output, options.input) if place]
     check_places(places, "truth, output and input" if options.input else "truth and output")
     generator(options.seed)
-    for path, is_ours in ((options.json, _is_report), (options.html, _is_page)):
-        if path:
-            check_target(path, is_ours, "this measurement")
+    check_targets(options, {"verdicts", "lesions_by", "output"}, TITLE, "this measurement")
     pairs = read_pairs(options.truth, options.output, input=options.input, lesions=options.lesions)
     bar = Progress(sys.stderr)
     report = hallucinations(pairs, seed=options.seed, tell=bar.tell)
     bar.end()
     return pairs, report
-
-
-def _is_report(path: Path) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8")
-        return not text or {"verdicts", "lesions_by", "output"} <= set(json.loads(text))
-    except (ValueError, TypeError):
-        return False
-
-
-def _is_page(path: Path) -> bool:
-    start = path.read_text(encoding="utf-8", errors="replace")[:400]
-    return not start or f"<title>{TITLE}</title>" in start

@@ -5,14 +5,13 @@ finds at how many false marks, on phantoms that it never saw and in real films.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmed_core.audit.anatomy import Segmenter
+from genmed_core.audit.anatomy import WIDTHS, Segmenter
 from genmed_core.metrics import load_weights
 
 SURE = 0.65  # score from which a mark counts
@@ -29,10 +28,10 @@ class Detector(Segmenter):
     contrast beside the film: what lies above the mean around, over its spread there.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 24, 32)):
-        super().__init__(widths)
-        cast(nn.Sequential, self.first[1])[0] = nn.Conv2d(8, widths[0], 3, padding=1)
-        self.last[-2] = nn.Conv2d(widths[0], 4, 1)
+    def __init__(self) -> None:
+        super().__init__()
+        cast(nn.Sequential, self.first[1])[0] = nn.Conv2d(8, WIDTHS[0], 3, padding=1)
+        self.last[-2] = nn.Conv2d(WIDTHS[0], 4, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         spread = x.std((1, 2, 3), keepdim=True).clamp(min=0.02)

@@ -5,16 +5,7 @@ from html import escape
 
 import torch
 
-from genmed_core.audit.page import (
-    STYLE,
-    cards,
-    clean,
-    html_table,
-    intervals,
-    items,
-    picture,
-    section,
-)
+from genmed_core.audit.page import clean, document, html_table, intervals, picture, section
 from genmed_core.hallucinations.paired import Paired
 from genmed_core.hallucinations.report import rows
 
@@ -32,21 +23,14 @@ def page(report: dict, pairs: Paired) -> str:
     """A report of `hallucinations` and the films that it measured -> HTML."""
     counts = report["counts"]
     by = "masks" if report["lesions_by"] == "masks" else "the detector's own marks"
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width,initial-scale=1">',
-        f"<title>{TITLE}</title><style>{STYLE}{OWN_STYLE}</style></head><body><main>",
-        f"<h1>{TITLE}</h1>", f"<p class=warning role=note>{escape(WARNING)}</p>",
-        f"<p>{counts['pairs']:,} pairs with {counts['lesions']:,} lesions in the truth, by {by}. "
-        "Lesions are round nodules that a small network finds. Outputs are synthetic, not for "
-        "diagnosis.</p>",
-        section("Verdicts", cards(report)), section("Measures", _measures(report)),
+    intro = (f"{counts['pairs']:,} pairs with {counts['lesions']:,} lesions in the truth, by {by}. "
+             "Lesions are round nodules that a small network finds. Outputs are synthetic, not for "
+             "diagnosis.")
+    return document(
+        TITLE, WARNING, intro, report, section("Measures", _measures(report)),
         section("Shares with their intervals", f"<div class=plots>{''.join(_plots(report))}</div>"),
         section("Lesions erased", _films(report, pairs, "erased")),
-        section("Lesions invented", _films(report, pairs, "invented")),
-        section("Notes", items(report["notes"]) if report["notes"] else "<p>None.</p>"),
-        section("What was not tested", items(report["not_tested"])), "</main></body></html>"]
-    return "\n".join(parts) + "\n"
+        section("Lesions invented", _films(report, pairs, "invented")), style=OWN_STYLE)
 
 
 def _measures(report: dict) -> str:

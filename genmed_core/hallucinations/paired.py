@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from genmed_core.audit.folders import SIZE, AuditError, Folder, read_folder
+from genmed_core.audit.folders import SIZE, AuditError, Folder, flat, read_folder
 from genmed_core.imagefiles import image_files, read_image
 
 COLUMNS = ("name", "x", "y", "radius")
@@ -116,13 +116,12 @@ def _same_sizes(first: tuple[Path, Folder], other: tuple[Path, Folder], a: dict,
 def _check_levels(folders: dict, sets: dict[str, torch.Tensor], names: list[str]) -> None:
     """Raises AuditError for a truth of one grey level, or where all others are."""
     for name, images in sets.items():
-        flat = images.flatten(1).amin(1) == images.flatten(1).amax(1)
-        place = folders[name][0]
-        if name == "truth" and flat.any():
-            first = names[int(flat.int().argmax())]
-            raise AuditError(f"{place / first}: is of one grey level ({int(flat.sum())} such "
+        blank, place = flat(images), folders[name][0]
+        if name == "truth" and blank.any():
+            first = names[int(blank.int().argmax())]
+            raise AuditError(f"{place / first}: is of one grey level ({int(blank.sum())} such "
                              "files): nothing can be judged by it; move it and its partners away")
-        if flat.all():
+        if blank.all():
             raise AuditError(f"{place}: every image is of one grey level: the model has collapsed, "
                              "or its values were saved in 0..1; scale them to 0..255")
 

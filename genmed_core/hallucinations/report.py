@@ -1,17 +1,26 @@
 """The report on paired folders, which JSON can hold, its verdicts and its table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 
 from genmed_core.audit import anatomy
-from genmed_core.audit.folders import SIZE, AuditError, generator
-from genmed_core.audit.questions import Finding, Question, beyond, judge, short_of, shown, worst
+from genmed_core.audit.folders import SIZE, AuditError, flat, generator
+from genmed_core.audit.questions import (
+    Finding,
+    Question,
+    beyond,
+    conclusion,
+    judge,
+    short_of,
+    shown,
+    worst,
+)
+from genmed_core.audit.report import Tell
 from genmed_core.hallucinations.measures import Seen, lesions_of, measure
 from genmed_core.hallucinations.paired import Lesions, Paired
 
 BARS = {"sensitivity": 0.3, "erased": 0.05, "invented": 0.05, "lost": 0.05, "organs": 0.02}
-MARKS = {"pass": "ok  ", "fail": "FAIL", "unclear": "?   "}
 NOT_TESTED = (
     "lesions that the detector does not find: small, faint, behind heart or diaphragm, or of "
     "another kind than round nodules",
@@ -19,7 +28,6 @@ NOT_TESTED = (
     "whether a radiologist would decide otherwise by the output than by the truth",
     "patients and scanners that are rare in these folders",
     "whether what was altered outside lesions matters")
-Tell = Callable[[str, float], object]
 
 
 def hallucinations(pairs: Paired, *, seed: int = 0,
@@ -73,8 +81,7 @@ def _notes(pairs: Paired, found: dict) -> Iterator[str]:
         same = int((pairs.input == pairs.output).flatten(1).all(1).sum())
         if same:
             yield f"{same} of {n} outputs are their input, pixel for pixel: nothing was done"
-    flat = pairs.output.flatten(1)
-    if blank := int((flat.amin(1) == flat.amax(1)).sum()):
+    if blank := int(flat(pairs.output).sum()):
         yield f"{blank} of {n} outputs are of one grey level"
     if pairs.lesions is None:
         yield ("nobody said where lesions are: the detector's marks in the truth stand for them. "
@@ -163,12 +170,8 @@ def _column(one: dict, n: int) -> dict[str, str]:
 def table(report: dict) -> str:
     """The report as text: measures of output and input, notes, verdicts, what was not tested."""
     counts, by = report["counts"], report["lesions_by"]
-    verdicts = [f"{MARKS[v['verdict']]} {v['question']:44}{v['answer']:8} {v['because']} "
-                f"[bar: {v['bar']}]" for v in report["verdicts"]]
     heading = f"{'':38}{'output':>24}" + f"{'input':>24}" * (report["input"] is not None)
     lines = [f"{counts['pairs']:,} pairs, {counts['lesions']:,} lesions in the truth (by the {by})",
              "", heading]
     lines += [f"{name:38}{first:>24}{second:>24}".rstrip() for name, first, second in rows(report)]
-    lines += ["", *(f"note: {note}" for note in report["notes"]), *[""] * bool(report["notes"])]
-    return "\n".join(lines + verdicts + ["", "not tested:"]
-                     + [f"- {words}" for words in report["not_tested"]])
+    return "\n".join([*lines, "", *conclusion(report, 44)])

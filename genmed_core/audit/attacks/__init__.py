@@ -11,6 +11,7 @@ from genmed_core.audit.embedding import STEPS, train_embedding
 from genmed_core.audit.neighbours import fingerprints, nearest
 
 Nearest = tuple[np.ndarray, np.ndarray]  # distances (N,) and indices (N,)
+SOME = 3000  # training images that are looked at where all would take too long
 ALIGNED = 500  # training images that are laid over held-out ones, for a bar
 EMBEDDED, POSED = 6, 3  # candidates by embedding and in poses; a nearest fingerprint is one more
 
@@ -19,8 +20,8 @@ class Known:
     """What is learned of the real images alone, once, for all sets of samples audited by them."""
 
     def __init__(self, train: torch.Tensor, held: torch.Tensor, rng: np.random.Generator, *,
-                 most: int = 3000, steps: int = STEPS, tell: Callable[[float], object] = float):
-        self.some = rng.permutation(len(train))[:most]  # where all would take too long
+                 steps: int = STEPS, tell: Callable[[float], object] = float):
+        self.some = rng.permutation(len(train))[:SOME]
         # who is nearer is asked in one search of all real images: two would look less closely at
         # the larger set
         self.images = {"train": train, "held-out": held, "some": train[self.some],
