@@ -15,7 +15,7 @@ from test_engine import differ, drawn, move, settled
 
 import genmed_core  # noqa: F401  (before torch)
 from genmed_core import diffusion, nets, plots, widgets
-from genmed_core.widgets import sampling
+from genmed_core.widgets import pad, sampling
 from genmed_core.widgets.panel import Panel
 
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -164,3 +164,114 @@ def test_the_printed_rule_walks_on_by_one_step_of_noise():
     sampling.sample(digits().model, 3, steps=25, subtract=True, callback=lambda t, x_t, x0_hat: seen.append(x_t))
     moves = [(a - b).square().mean().sqrt().item() for a, b in zip(seen, seen[1:])]
     assert all(length == pytest.approx(0.3, abs=1e-3) for length in moves)
+
+
+# --- a digit of the reader's own, and rude readers -------------------------------------------------------------------
+
+
+def redrawing(**settings):
+    """A network of 28 by 28 pictures that is quick: one layer of random weights."""
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(784, 784)
+    defaults = {"shape": (1, 28, 28), "class_names": range(10), "predicts": "x0", "steps": 5, "redraw": True}
+    return widgets.DiffusionExplorer(lambda x, t, y: linear(x.flatten(1)).tanh().view(x.shape),
+                                     diffusion.Schedule.cosine(100), int8=False, **defaults | settings)
+
+
+def stroke(page, *places):
+    """Press, move through places (x, y) of 0 to 1 on the drawing page, and let go."""
+    box = page.get_by_role("application", name="Drawing pad").bounding_box()
+    for k, (x, y) in enumerate(places):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4 if k else 1)
+        if k == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def words(page):
+    return page.get_by_role("status").inner_text()
+
+
+def test_a_digit_of_the_readers_own_is_noised_and_redrawn(browser, tmp_path):
+    explorer = redrawing()
+    page = widget_page.show(browser, tmp_path / "own.html", explorer)
+    drawn(page)
+    assert page.get_by_role("application", name="Drawing pad").count() == 0, "it waits behind a button"
+    page.get_by_role("button", name="Draw your own").click()
+    stroke(page, (0.3, 0.2), (0.7, 0.2), (0.4, 0.8))
+    page.wait_for_function("() => models[0].get('image').byteLength === 3136")
+    image = page.evaluate("() => [...new Float32Array(models[0].get('image').buffer)]")
+    assert 20 < sum(image) < 200, "the stroke is not in the picture"
+    explorer.give(torch.tensor(image).view(28, 28))
+    explorer.values = page.evaluate("() => models[0].get('values')")
+    assert explorer.settings.start == 59, "from pure noise nothing of the digit would be left"
+    page.wait_for_timeout(500)
+    assert differ(drawn(page), explorer.sample()) <= 2
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function("() => models[0].get('image').byteLength === 0")
+    stroke(page, (0.5, 0.2), (0.5, 0.8))
+    page.wait_for_function("() => models[0].get('image').byteLength === 3136")
+    page.get_by_role("button", name="Reset").click()
+    page.wait_for_function("() => models[0].get('image').byteLength === 0")
+    assert page.get_by_role("application", name="Drawing pad").count() == 0
+    assert page.evaluate("() => models[0].get('values')") == redrawing().values
+    check_named(page)
+    assert not page.trouble
+    page.context.close()
+
+
+def test_the_drawn_digit_is_mnists_form_of_the_stroke(browser, tmp_path):
+    page = widget_page.show(browser, tmp_path / "keys.html", redrawing(), reduced_motion="reduce")
+    page.get_by_role("button", name="Draw your own").click()
+    sheet = page.get_by_role("application", name="Drawing pad")
+    for key in ("Space", *["Shift+ArrowDown"] * 4, "Space"):
+        sheet.press(key)
+    page.wait_for_function("() => models[0].get('image').byteLength === 3136")
+    image = page.evaluate("() => [...new Float32Array(models[0].get('image').buffer)]")
+    wanted = pad.centred(pad.drawn([[[140, 70 + 28 * k] for k in range(5)]]))
+    assert torch.allclose(torch.tensor(image), torch.as_tensor(wanted).float().flatten(), atol=1e-5)
+    assert not page.trouble
+    page.context.close()
+
+
+def test_a_panel_says_what_it_lacks_and_counts_both_films(browser, tmp_path):
+    page = widget_page.show(browser, tmp_path / "rude.html", redrawing(), reduced_motion="reduce")
+    page.get_by_role("button", name="Take this").click()
+    assert words(page) == "Nothing is drawn yet: press Play first."
+    assert page.evaluate("() => models[0].get('image').byteLength") == 0
+    page.get_by_role("button", name="Compare").click()  # five steps are kept
+    move(page, "begin at t", "Home")
+    move(page, "steps", "Home")
+    page.wait_for_timeout(100)
+    page.get_by_role("button", name="Step", exact=True).click()
+    page.wait_for_function("() => document.querySelector('progress').value === 0.2")  # the longer film's
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("status").get_by_text("Drawn in 1 step,").wait_for()
+    assert "There is no picture to begin from yet" in words(page)
+    assert not page.trouble
+    page.context.close()
+
+
+def test_stop_and_moves_while_it_runs_leave_one_film(browser, tmp_path):
+    """However a reader presses, the picture at the end is that of the sliders, and nothing runs after Stop."""
+    explorer = redrawing(steps=100)
+    page = widget_page.show(browser, tmp_path / "stop.html", explorer)
+    press = lambda name: page.get_by_role("button", name=name, exact=True).click()  # noqa: E731
+    page.get_by_role("button", name="Stop").wait_for()
+    press("Stop")
+    page.wait_for_timeout(200)
+    stood = page.evaluate("() => document.querySelector('progress').value")
+    page.wait_for_timeout(400)
+    assert page.evaluate("() => document.querySelector('progress').value") == stood and words(page) == "Stopped."
+    press("Play")
+    for key in ("ArrowRight", "End", "Home", "ArrowRight", "ArrowRight"):
+        move(page, "class", key)
+    move(page, "steps", "Home")
+    for _ in range(5):
+        press("Step")
+    explorer.values = page.evaluate("() => models[0].get('values')")
+    assert explorer.settings.y == 2 and explorer.settings.steps == 1
+    page.wait_for_timeout(500)
+    assert differ(drawn(page), explorer.sample()) <= 2
+    assert not page.trouble
+    page.context.close()

@@ -1,4 +1,5 @@
-// The view of DiffusionExplorer, behind widgets.js, engine.js and sampler.js: x_t beside x0_hat while they are drawn.
+// The view of DiffusionExplorer, behind widgets.js, engine.js, sampler.js and strokes.js: x_t beside x0_hat while they
+// are drawn.
 
 /** Which pixels are filled in; twin of `region` in denoising.py. */
 export function region(name, H, W, painted) {
@@ -18,6 +19,33 @@ const BRUSH_KEYS = "Arrow keys move the brush, with Shift further; space puts it
 
 const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
 const doubles = (view) => new Float64Array(bytesOf(view).buffer);
+
+/**
+ * A page for a digit of the reader's own, behind a button: { open, close }. onDigit(digit) is given 28 * 28 in [0, 1]
+ * in MNIST's form when a stroke is done, null when the page is empty.
+ */
+function ownDigit(grid, onDigit, say) {
+  const sheet = drawingPad(() => {}, (strokes) => {
+    sheet.show(strokes);
+    onDigit(strokes.length ? centred(sheet.page(), PAGE, PAGE) : null);
+  }, say);
+  const help = element("p", { className: "genmed-help", id: `genmed-${Math.random().toString(36).slice(2)}` }, HELP);
+  sheet.canvas.setAttribute("aria-describedby", help.id);
+  const buttons = element("div", { className: "genmed-buttons" }, button("Clear", "An empty page", sheet.clear),
+                          button("Undo", "Take the last stroke back", sheet.undo));
+  const box = element("div", { className: "genmed-one genmed-own", hidden: true }, element(
+    "figure", {}, sheet.canvas, element("figcaption", { textContent: "draw a digit to begin from" })), help, buttons);
+  const toggle = () => {
+    box.hidden = !box.hidden;
+    open.setAttribute("aria-expanded", String(!box.hidden));
+    if (!box.hidden) sheet.canvas.focus({ preventScroll: true });
+  };
+  const open = button("Draw your own", "A page for a digit of your own to begin from", toggle);
+  open.setAttribute("aria-expanded", "false");
+  grid.append(box);
+  sheet.show([]);
+  return { open, close: () => { if (!box.hidden) toggle(); sheet.show([]); } };
+}
 
 VIEWS.diffusion = (model, place) => {
   const facts = model.get("facts"), names = model.get("names"), sliders = model.get("sliders");
@@ -124,6 +152,7 @@ VIEWS.diffusion = (model, place) => {
     paint(film.guess, pictures, C * H * W);
     film.figures[0].lastChild.textContent = `xₜ, t = ${t + 1}`;
     film.guess.made.dataset.step = `${k + 1} of ${of}`;
+    film.drawn = true;
   }
 
   // --- the film ---
@@ -147,6 +176,7 @@ VIEWS.diffusion = (model, place) => {
     films.forEach((film, i) => {
       const one = settings[i];
       film.finished = !one;
+      film.share = one ? 0 : 1; // of its steps that are done
       film.guess.made.dataset.step = "0";
       film.steps = one && stepsOf(one);
       if (one && count === C * H * W) paint(film.noisy, noise(one.seed, 0, count), 0, facts.noisyRange);
@@ -179,7 +209,8 @@ VIEWS.diffusion = (model, place) => {
         film.finished = value.k + 1 === value.of;
         if (shown || film.finished) await showStep(film, value);
         if (mine !== turn) return false;
-        if (film === now) bar.value = (value.k + 1) / value.of;
+        film.share = (value.k + 1) / value.of;
+        bar.value = Math.min(...films.map(({ share }) => share));
         const said = words(model.get(film === now ? "values" : "pinned"));
         film.guess.made.setAttribute("aria-label", [model.get("alt"), ...said].join(", "));
       }
@@ -191,8 +222,17 @@ VIEWS.diffusion = (model, place) => {
     const seconds = (performance.now() - began) / 1000;
     now.guess.made.dataset.seconds = seconds.toFixed(3);
     now.guess.made.dataset.where = engine.where;
-    status.textContent = `Drawn in ${now.guess.made.dataset.step.split(" ").at(-1)} steps, ${seconds.toFixed(1)} s.`;
+    const count = now.guess.made.dataset.step.split(" ").at(-1);
+    status.textContent = `Drawn in ${count} step${count === "1" ? "" : "s"}, ${seconds.toFixed(1)} s.${lacking()}`;
     return false;
+  }
+
+  /** A word to the reader who asks for a picture to begin from, where there is none. */
+  function lacking() {
+    if (names.start === undefined || C > 1 || model.get("image").byteLength) return "";
+    const values = model.get("values"), last = sliders[names.start].labels.length - 1;
+    if (values[names.start] === last && values[names.fill] === 0) return "";
+    return " There is no picture to begin from yet: press “Take this”.";
   }
 
   async function run(shown = true) {
@@ -247,6 +287,7 @@ VIEWS.diffusion = (model, place) => {
     brush(((event.clientY - box.top) / box.height) * H, ((event.clientX - box.left) / box.width) * W);
   };
   given.made.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     given.made.setPointerCapture(event.pointerId);
     brushAt(event);
   });
@@ -286,7 +327,26 @@ VIEWS.diffusion = (model, place) => {
     model.set("pinned", model.get("pinned").length ? [] : [...model.get("values")]);
     model.save_changes();
   });
-  const reset = unpaint;
+  // Another picture to begin from; null for the one that the panel came with.
+  let brought = null;
+  const give = (grey) => {
+    brought ??= model.get("image");
+    model.set("image", grey ? new DataView(grey.buffer) : brought);
+    model.save_changes();
+  };
+  const own = names.fill !== undefined && C === 1 && H === SIDE && W === SIDE ? ownDigit(grid, (digit) => {
+    const start = model.get("values")[names.start], last = sliders[names.start].labels.length - 1;
+    alive = true;
+    if (digit && start === last) { // from there nothing of it would be left
+      model.set("values", model.get("values").map((v, k) => (k === names.start ? Math.round(0.6 * last) : v)));
+    }
+    give(digit);
+  }, (said) => { status.textContent = said; }) : null;
+  const reset = () => {
+    unpaint();
+    own?.close();
+    if (brought) give(null);
+  };
   const fit = ({ values, pinned }) => {
     const as = model.get("home").values, kept = Array.isArray(pinned) && pinned.length ? pinned : [];
     return alike(values, as) && (!kept.length || alike(kept, as)) ? { values, pinned: kept.map((v, k) => nearest(sliders[k], v)) } : null;
@@ -294,12 +354,16 @@ VIEWS.diffusion = (model, place) => {
   const buttons = [play, one, compare];
   if (names.fill !== undefined && C === 1) {
     buttons.push(button("Take this", "Begin from the picture that was drawn", () => {
+      if (!now.drawn) {
+        status.textContent = "Nothing is drawn yet: press Play first.";
+        return;
+      }
       const pixels = now.guess.context.getImageData(0, 0, W, H).data;
       const grey = Float32Array.from({ length: H * W }, (_, i) => pixels[4 * i] / 255);
-      model.set("image", new DataView(grey.buffer));
-      model.save_changes();
+      give(grey);
     }));
   }
+  if (own) buttons.push(own.open);
 
   // A film begins by itself when it is first seen, unless the reader wants less motion; then after a slider has moved.
   let seen = false;

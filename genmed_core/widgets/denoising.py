@@ -57,8 +57,8 @@ class DiffusionExplorer(Panel):
     The noise is made by counting (`sampling.noise`), so a seed is the same picture on any page.
     """
 
-    _esm = (Panel._esm + ENGINE + (HERE / "sampler.js").read_text(encoding="utf-8")
-            + (HERE / "denoising.js").read_text(encoding="utf-8"))
+    _esm = Panel._esm + ENGINE + "".join((HERE / name).read_text(encoding="utf-8")
+                                         for name in ("sampler.js", "strokes.js", "denoising.js"))
     _css = Panel._css + (HERE / "denoising.css").read_text(encoding="utf-8")
     PLACE = ("values", "pinned")
     view = traitlets.Unicode("diffusion").tag(sync=True)

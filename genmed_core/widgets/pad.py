@@ -1,7 +1,7 @@
 """A digit of the reader's own: a pad to draw on, and what MNIST's preparation makes of the drawing.
 
-`drawn` inks strokes on a page and `centred` brings the page to MNIST's form; pad.js does the same,
-and tests hold the two together.  readings.py has the networks that look at it.
+`drawn` inks strokes on a page and `centred` brings the page to MNIST's form; strokes.js does the
+same, and tests hold the two together.  readings.py has the networks that look at it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Pad(Panel):
     """
 
     _esm = Panel._esm + ENGINE + "".join((HERE / name).read_text(encoding="utf-8")
-                                         for name in ("charts.js", "pad.js"))
+                                         for name in ("charts.js", "strokes.js", "pad.js"))
     _css = Panel._css + (HERE / "explorables.css").read_text(encoding="utf-8")
     PLACE = ("strokes",)
     view = traitlets.Unicode("pad").tag(sync=True)
