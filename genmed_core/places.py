@@ -9,7 +9,7 @@ from genmed_core.errors import DataError
 
 def data_folder() -> Path:
     """$GENMED_DATA, which must exist, or data/ beside the chapters."""
-    folder = runtime.path_setting("GENMED_DATA", "data")
+    folder = runtime.setting("GENMED_DATA") or runtime.root() / "data"
     if _named() and not os.path.isdir(folder):
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"GENMED_DATA: {folder} {what}. Name the folder that holds the data sets, "

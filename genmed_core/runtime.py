@@ -27,6 +27,7 @@ class SettingError(ValueError):
 
 
 def _path(text: str) -> Path:
+    """A folder, the same wherever the code runs; a notebook's kernel works in `chapters/`."""
     try:
         return root() / Path(text).expanduser()
     except RuntimeError as err:  # ~name, and nobody here is called so
@@ -36,10 +37,6 @@ def _path(text: str) -> Path:
 def _flag(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "on": True,
             "0": False, "false": False, "no": False, "off": False}[text.lower()]
-
-
-def _source(text: str) -> str:
-    return {"auto": "auto", "embedded": "embedded"}[text]
 
 
 def _whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -74,7 +71,7 @@ SWITCH = "1 or 0"
 SETTINGS = {
     "GENMED_DATA": Setting(_path, A_FOLDER, "folder that holds `MNIST/` (default: `data/`)"),
     "GENMED_DATA_SOURCE": Setting(
-        _source, "'embedded' or 'auto'",
+        {"auto": "auto", "embedded": "embedded"}.__getitem__, "'embedded' or 'auto'",
         "`embedded` uses the drawn data even where real data lies"),
     "GENMED_OFFLINE": Setting(_flag, SWITCH, "`1` never tries to download"),
     "GENMED_PUBLIC": Setting(_flag, SWITCH, "`1` never shows a film of a patient"),
@@ -108,14 +105,6 @@ def setting(name: str, default: Any = None) -> Any:
     except (ValueError, KeyError):
         works = SETTINGS[name].works
     raise SettingError(f"{name}={text!r}: give {works}, or leave it unset.")
-
-
-def path_setting(name: str, default: str | Path) -> Path:
-    """The folder that a variable names: `~` is expanded, a relative path taken from `root()`.
-
-    So it is the same folder wherever the code runs; a notebook's kernel works in `chapters/`.
-    """
-    return root() / setting(name, default)
 
 
 def threads_asked() -> int | None:
@@ -214,7 +203,7 @@ def root() -> Path:
 
 def runs_dir() -> Path:
     """Folder for checkpoints and recorded results: GENMED_RUNS, else `runs/` in the project."""
-    return path_setting("GENMED_RUNS", "runs")
+    return setting("GENMED_RUNS") or root() / "runs"
 
 
 @contextlib.contextmanager

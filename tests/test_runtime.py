@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genmed_core import runtime
+from genmed_core import places, runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,10 +151,10 @@ def test_a_path_is_the_same_folder_wherever_the_code_runs(monkeypatch, tmp_path,
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     for working in (runtime.root(), runtime.root() / "chapters", tmp_path):
         monkeypatch.chdir(working)
-        expected = {"~/a b": tmp_path / "a b", "mine": ROOT / "mine", str(tmp_path): tmp_path, "": ROOT / "fallback"}
+        expected = {"~/a b": tmp_path / "a b", "mine": ROOT / "mine", str(tmp_path): tmp_path, "": None}
         for text, folder in expected.items():
             monkeypatch.setenv(name, text)
-            assert runtime.path_setting(name, "fallback") == folder
+            assert runtime.setting(name) == folder
     monkeypatch.setenv("GENMED_RUNS", "~/a b")
     assert runtime.runs_dir() == tmp_path / "a b"
 
@@ -173,7 +173,7 @@ def test_a_package_installed_elsewhere_takes_the_project_it_works_in(monkeypatch
     monkeypatch.chdir(tmp_path)
     assert runtime.root() == tmp_path and runtime.runs_dir() == tmp_path / "runs"
     monkeypatch.chdir(ROOT / "chapters")
-    assert runtime.root() == ROOT and runtime.path_setting("GENMED_DATA", "data") == ROOT / "data"
+    assert runtime.root() == ROOT and places.data_folder() == ROOT / "data"
 
 
 def test_seeds_repeat_all_generators():

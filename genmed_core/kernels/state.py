@@ -178,8 +178,10 @@ class TrainingState:
         return {
             "count": self.count, "batches": self.batches.state_dict(),
             "logs": self.logs.state_dict(), "noise": self.noise.state(),
-            "moments": [_moments(o) for o in self.optimizers],
-            **{name: _copies(module) for name, module in self.modules().items()},
+            "moments": [{p: copy.deepcopy(moments) for p, moments in o.state.items()}
+                        for o in self.optimizers],
+            **{name: {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}
+               for name, module in self.modules().items()},
         }
 
     def restore(self, kept: dict[str, Any]) -> bool:
@@ -238,15 +240,6 @@ class TrainingState:
         self.logs.load_state_dict(saved["logs"])
         self.noise.go_to(saved["noise"])
         self.count = saved["count"]
-
-
-def _copies(module: nn.Module) -> Tensors:
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> dict[torch.Tensor, dict[str, Any]]:
-    """An optimiser's moments, copied."""
-    return {p: copy.deepcopy(moments) for p, moments in optimizer.state.items()}
 
 
 def _put_back(optimizer: torch.optim.Optimizer,

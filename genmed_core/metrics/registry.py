@@ -120,17 +120,12 @@ def numbers(scores: dict) -> dict[str, float]:
     return {key: float(scores[key]) for key in keys if key in scores}
 
 
-def _diversity(c: Comparison) -> float:
-    return variety.within_class_diversity(
-        *c.parts("fake", "fake_labels", "real", "real_labels"))
-
-
 def _read_as_asked(c: Comparison) -> float:
     read, asked = c.parts("fake_labels", "asked")
     return (read.cpu() == asked.cpu()).double().mean().item()
 
 
-LABELS = ("fake", "real", "fake_labels", "real_labels")
+LABELS = ("fake", "fake_labels", "real", "real_labels")
 
 for _measure in (
     Measure("fd", "Fréchet distance", "lower",
@@ -148,7 +143,8 @@ for _measure in (
             format=".0f", short=None),
     Measure("entropy", "entropy, bits", "floor", lambda c: c.spread["entropy"], LABELS,
             short=None),
-    Measure("diversity", "diversity in class", "higher", _diversity, LABELS, short=None),
+    Measure("diversity", "diversity in class", "higher",
+            lambda c: variety.within_class_diversity(*c.parts(*LABELS)), LABELS, short=None),
     Measure("read_accuracy", "read as asked", "higher", _read_as_asked, ("fake_labels", "asked"),
             format=".1%"),
     Measure("similarity_in_class", "MS-SSIM in class", "floor",

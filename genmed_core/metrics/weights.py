@@ -61,9 +61,10 @@ def load_weights(model: Network, name: str) -> Network:
         model.load_state_dict(state)
     except RuntimeError as err:
         first = str(err).splitlines()[1].strip()
+        made_by = weights_facts(name).get("made_by", "data/weights/README.md")
         raise WeightsError(
             f"{name}.safetensors holds another network than this {type(model).__name__} ({first}): "
-            f"build it as {_made_by(name)} does."
+            f"build it as {made_by.removeprefix('python ')} does."
         ) from err
     return model.eval()
 
@@ -97,6 +98,3 @@ def _restore(path: Path) -> str:
             return f"restore it with `git -C {shlex.quote(str(folder))} checkout -- {target}`"
     return "install the package anew, which brings it along"
 
-
-def _made_by(name: str) -> str:
-    return weights_facts(name).get("made_by", "data/weights/README.md").removeprefix("python ")

@@ -1,11 +1,11 @@
 """What the studies of chapter 9 share: the chapter's own cells, run on phantoms for one seed, and the command line."""
 
-import argparse
 import json
 import os
 from pathlib import Path
 
-CHAPTERS = Path(__file__).resolve().parents[3] / "chapters"
+from chapter_cells import CHAPTERS
+
 CHAPTER = CHAPTERS / "09_ldm_cxr.py"
 LEFT_OUT = "blurred ="  # the cell that no study needs and that takes time
 
@@ -45,15 +45,6 @@ def mean_sd(values):
 
     x = torch.tensor(values, dtype=torch.float64)
     return f"{x.mean():.2f}" if len(x) < 2 else f"{x.mean():.2f} ± {x.std():.2f}"
-
-
-def parser_of(doc, output):
-    """The options that these studies have in common."""
-    parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--output", default=output)
-    parser.add_argument("--table", action="store_true", help="train nothing, print the stored table")
-    return parser
 
 
 def run(options, measure, table, samples):

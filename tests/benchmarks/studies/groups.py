@@ -15,6 +15,7 @@ chosen here.
 
 import _films
 import torch
+from chapter_cells import parser_of
 
 JSON = _films.CHAPTERS / "figures" / "groups.json"
 GUIDANCE, SAMPLES, RUNS, NEIGHBOURS = (1.0, 3.0, 5.0), 400, 2, 5
@@ -167,7 +168,7 @@ def table(stored):
 
 
 def main():
-    parser = _films.parser_of(__doc__, JSON)
+    parser = parser_of(__doc__, JSON)
     options = parser.parse_args()
     _films.run(options, lambda names, _: measure(names), table, SAMPLES)
 

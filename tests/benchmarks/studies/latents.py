@@ -24,7 +24,7 @@ from typing import Any
 
 import _films
 import torch
-from chapter_cells import definitions, markdown, mean_sd, progress, said
+from chapter_cells import definitions, markdown, mean_sd, parser_of, progress, said
 from flow_matching import SHIFT, changed
 from torch import Tensor, nn
 
@@ -255,7 +255,7 @@ def told(values: list[float], digits: int) -> str:
 
 
 def main() -> None:
-    parser = _films.parser_of(__doc__, FILE)
+    parser = parser_of(__doc__, FILE)
     options = parser.parse_args()
     runs = {run["seed"]: run for run in _films.stored_runs(options.output)}
     for seed in [] if options.table else [s for s in options.seeds if "draws" not in runs.get(s, {})]:

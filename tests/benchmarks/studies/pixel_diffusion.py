@@ -14,6 +14,7 @@ Nothing is chosen here.
 
 import _films
 import torch
+from chapter_cells import parser_of
 
 JSON = _films.CHAPTERS / "figures" / "pixel_diffusion.json"
 GUIDANCE = (5.0,)  # the chapter's
@@ -130,7 +131,7 @@ def table(stored):
 
 
 def main():
-    parser = _films.parser_of(__doc__, JSON)
+    parser = parser_of(__doc__, JSON)
     parser.add_argument("--patches", type=int, nargs="+", default=[4], help="sides of the squares that are folded")
     options = parser.parse_args()
     _films.run(options, lambda names, seed: {"seed": seed, "models": measure(names, options.patches)}, table, SAMPLES)
