@@ -365,14 +365,20 @@ def test_a_reader_draws_by_pointer_and_by_keys(show):
     page.mouse.move(box["x"] + box["width"] * 3 / 4, box["y"] + box["height"] / 4, steps=10)
     page.mouse.up()
     said(page, "Step 0. 0 of 1 parts held")
+    page.mouse.click(box["x"] + 20, box["y"] + 20, button="right")
     points = np.array(trait(page, "settings")["points"])
     assert len(points) == 11 and points[0] == pytest.approx([0, 1.5], abs=0.02)
     assert points[-1] == pytest.approx([1.5, 1.5], abs=0.02)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 20, box["y"] - 60, steps=2)
+    page.mouse.up()
+    assert len(trait(page, "settings")["points"]) == 12, "beside the plane there are no data"
+    start = np.array(trait(page, "settings")["points"][-1])  # where the pointer left the cross
+    page.get_by_role("button", name="Remove last").click()
     page.get_by_role("button", name="Remove all").click()
     plane.focus()
     for key in ("ArrowUp", "Space", "Shift+ArrowLeft", "Space", "Backspace", "ArrowDown", "Enter"):
         plane.press(key)
-    start = np.array([1.5, 1.5])  # where the pointer left the cross
     keyed = np.array(trait(page, "settings")["points"])
     np.testing.assert_allclose(keyed, [start + [0, 0.1], start + [-0.5, 0]], atol=0.03)
     said(page, "of 2 parts held")

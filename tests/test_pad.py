@@ -268,3 +268,46 @@ def test_a_digit_is_drawn_by_hand_by_keys_or_taken(browser, tmp_path):
     looks = looked(page, looks)
     assert "Our reader says 4" in page.get_by_role("status").inner_text()
     assert page.trouble == []
+
+
+def test_beside_the_page_there_is_no_ink(browser, tmp_path):
+    """A stroke that leaves the page ends at its edge and begins anew where it comes back; a right click draws none."""
+    import widget_page
+
+    page = widget_page.show(browser, tmp_path / "page.html", Pad(start=None))
+    box = page.get_by_role("application", name="Drawing pad").bounding_box()
+    page.mouse.move(box["x"] + 120, box["y"] + 100)
+    page.mouse.down()
+    for x, y in ((120, 20), (500, -300), (-300, -300), (-300, 150), (100, 150)):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
+    page.mouse.up()
+    strokes = page.evaluate("models[0].get('strokes')")
+    assert len(strokes) == 2
+    scale = 280 / box["width"]
+    assert all(100 < x / scale < 200 and y / scale < 110 for x, y in strokes[0]), "ink along the edge"
+    assert all(x / scale < 105 and 140 < y / scale < 160 for x, y in strokes[1])
+    page.mouse.click(box["x"] + 50, box["y"] + 50, button="right")
+    assert len(page.evaluate("models[0].get('strokes')")) == 2
+    assert page.trouble == []
+
+
+def test_a_second_finger_draws_nothing(browser, tmp_path):
+    import widget_page
+
+    page = widget_page.show(browser, tmp_path / "page.html", Pad(start=None), has_touch=True)
+    box = page.get_by_role("application", name="Drawing pad").bounding_box()
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *places):
+        points = [{"x": box["x"] + x, "y": box["y"] + y, "id": k} for k, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (60, 60))
+    touch("touchMove", (60, 100))
+    touch("touchStart", (60, 100), (200, 60))
+    for y in (120, 140, 160):
+        touch("touchMove", (60, y), (200, y))
+    touch("touchEnd")
+    page.wait_for_function("() => models[0].get('strokes').length === 1")
+    assert all(abs(x - 60 * 280 / box["width"]) < 3 for x, _ in page.evaluate("models[0].get('strokes')")[0])
+    assert page.trouble == []

@@ -40,17 +40,20 @@ function follow(root, target, onMove, onEnd = () => {}) {
   };
   target.style.touchAction = "none";
   target.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return;
     event.preventDefault();
     target.setPointerCapture(event.pointerId);
     target.focus?.();
     tell(event);
-    const stop = () => {
-      target.removeEventListener("pointermove", tell);
+    const hand = event.pointerId, move = (moved) => { if (moved.pointerId === hand) tell(moved); };
+    const stop = (ended) => {
+      if (ended.pointerId !== hand) return; // a second finger
+      target.removeEventListener("pointermove", move);
+      for (const end of ["pointerup", "pointercancel"]) target.removeEventListener(end, stop);
       onEnd();
     };
-    target.addEventListener("pointermove", tell);
-    for (const end of ["pointerup", "pointercancel"]) target.addEventListener(end, stop, { once: true });
+    target.addEventListener("pointermove", move);
+    for (const end of ["pointerup", "pointercancel"]) target.addEventListener(end, stop);
   });
 }
 

@@ -100,7 +100,7 @@ function drawingPad(onInk, onStrokes, say) {
   canvas.dataset.lmSuppressShortcuts = "true";
   const context = canvas.getContext("2d"), picture = context.createImageData(PAGE, PAGE);
   const pen = { at: [PAGE / 2, PAGE / 4], down: false, seen: false };
-  let strokes = [], stroke = null, page = drawn([]);
+  let strokes = [], stroke = null, page = drawn([]), hand = null; // hand: the pointer that draws
 
   const paint = () => {
     for (let i = 0; i < page.length; i++) {
@@ -132,28 +132,43 @@ function drawingPad(onInk, onStrokes, say) {
     onStrokes(strokes);
   };
   const round = (v) => Math.round(10 * Math.min(PAGE, Math.max(0, v))) / 10;
+  /** Where the pointer is on the page; null beside it. */
   const pointOf = (event) => {
     const box = canvas.getBoundingClientRect();
-    return [round(((event.clientX - box.left) / box.width) * PAGE), round(((event.clientY - box.top) / box.height) * PAGE)];
+    const at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    return at.every((share) => share >= 0 && share <= 1) ? at.map((share) => round(share * PAGE)) : null;
   };
   const move = (event) => {
-    if (!stroke) return;
-    (event.getCoalescedEvents?.() ?? []).concat(event).forEach((each) => extend(pointOf(each)));
+    if (event.pointerId !== hand) return;
+    for (const each of (event.getCoalescedEvents?.() ?? []).concat(event)) {
+      const point = pointOf(each);
+      if (!point) end(); // beside the page there is no ink; back on it, a new stroke
+      else if (stroke) extend(point);
+      else begin(point);
+    }
     paint();
     onInk(page);
   };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button || stroke) return; // a second finger draws nothing
+    if (event.button || !event.isPrimary) return; // a second finger draws nothing
     event.preventDefault();
+    end();
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
+    hand = event.pointerId;
     pen.seen = pen.down = false;
-    begin(pointOf(event));
+    begin(pointOf(event) ?? pen.at);
     paint();
     onInk(page);
   });
   canvas.addEventListener("pointermove", move);
-  for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, end);
+  for (const kind of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(kind, (event) => {
+      if (event.pointerId !== hand) return;
+      hand = null;
+      end();
+    });
+  }
 
   const lift = () => {
     pen.down = false;

@@ -118,6 +118,7 @@ class Bench {
     this.slow = false;
     this.onScreen = true;
     this.cursor = [0, 0];
+    this.held = null; // the pointer that draws, or drags the particle
     this.draws = 1; // another draw of noise for the particle's ways
     this.lastLook = this.lastStep = this.lastSaid = -Infinity;
     this.calm = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -490,11 +491,11 @@ class Bench {
   listen() {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.grab(event));
-    canvas.addEventListener("pointermove", (event) => { if (this.held) this.drag(event); });
+    canvas.addEventListener("pointermove", (event) => { if (this.held === event.pointerId) this.drag(event); });
     for (const kind of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(kind, () => {
-        if (!this.held) return;
-        this.held = false;
+      canvas.addEventListener(kind, (event) => {
+        if (this.held !== event.pointerId) return;
+        this.held = null;
         this.showControls();
         this.rest();
       });
@@ -534,9 +535,9 @@ class Bench {
   }
 
   at({ clientX, clientY }) {
-    const box = this.canvas.getBoundingClientRect(), bound = (v) => Math.max(-REACH, Math.min(REACH, v));
+    const box = this.canvas.getBoundingClientRect();
     const x = (clientX - box.left) / box.width, y = (clientY - box.top) / box.height;
-    return [bound((2 * x - 1) * REACH), bound((1 - 2 * y) * REACH)];
+    return [(2 * x - 1) * REACH, (1 - 2 * y) * REACH];
   }
 
   isNear([x, y]) {
@@ -544,16 +545,17 @@ class Bench {
   }
 
   grab(event) {
-    if (!this.isDrawing && !this.hasParticle) return;
+    if (event.button || !event.isPrimary || (!this.isDrawing && !this.hasParticle)) return;
     if (this.hasParticle && event.pointerType === "touch" && !this.isNear(this.at(event))) return;
-    this.held = true;
+    this.held = event.pointerId;
     this.canvas.setPointerCapture(event.pointerId);
     this.drag(event);
   }
 
   drag(event) {
-    const at = this.at(event).map((value) => Number(value.toFixed(3)));
+    const at = this.at(event).map((value) => Number(Math.max(-REACH, Math.min(REACH, value)).toFixed(3)));
     if (this.hasParticle) return this.moveParticle(at);
+    if (this.at(event).some((value) => Math.abs(value) > REACH)) return null; // beside the plane no data are drawn
     const { points } = this.settings, last = points[points.length - 1];
     if (last && Math.hypot(at[0] - last[0], at[1] - last[1]) < 0.08) return null;
     this.cursor = at;
