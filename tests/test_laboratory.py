@@ -369,8 +369,9 @@ def test_a_reader_draws_by_pointer_and_by_keys(show):
     points = np.array(trait(page, "settings")["points"])
     assert len(points) == 11 and points[0] == pytest.approx([0, 1.5], abs=0.02)
     assert points[-1] == pytest.approx([1.5, 1.5], abs=0.02)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     page.mouse.down()
-    page.mouse.move(box["x"] + 20, box["y"] - 60, steps=2)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] - 60, steps=2)
     page.mouse.up()
     assert len(trait(page, "settings")["points"]) == 12, "beside the plane there are no data"
     start = np.array(trait(page, "settings")["points"][-1])  # where the pointer left the cross
