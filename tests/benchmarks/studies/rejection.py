@@ -83,11 +83,14 @@ def table(rows: list[dict]) -> str:
         of_model = [r for r in rows if r["name"] == name]
         for i, share in enumerate(SHARES if of_model else ()):
             def over_seeds(key, digits, i=i, of_model=of_model):
-                return said(mean_sd([r["kept"][i][key] for r in of_model]), digits)
+                text = said(mean_sd([r["kept"][i][key] for r in of_model]), digits)
+                return text if len(of_model) > 1 else text.split(" ±")[0]  # one seed has no deviation
 
-            lines.append([name, f"{share:.0%}", over_seeds("fd_validation", 0), over_seeds("fd_ratio", 1),
+            lines.append([name, str(len(of_model)), f"{share:.0%}",
+                          over_seeds("fd_validation", 0), over_seeds("fd_ratio", 1),
                           *(over_seeds(key, 2) for key in ("precision", "recall", "coverage"))])
-    return markdown(["model", "kept", "FD, validation", "FD / floor, test", "precision", "recall", "coverage"], lines)
+    return markdown(["model", "seeds", "kept", "FD, validation", "FD / floor, test", "precision", "recall", "coverage"],
+                    lines)
 
 
 def main():
