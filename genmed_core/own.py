@@ -166,8 +166,11 @@ def _list(where: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
                         "Move each into the folder of its class; where there is one class alone, "
                         f"into one folder, such as {where / 'all'}.")
     if not any(found.values()):
+        deeper = [path.name for path in entries(where) if any(classes_in(path).values())]
+        what = (f"Name the folder whose folders hold images: {where / deeper[0]}" if deeper else
+                "Put a folder for each class into it, with PNG or JPEG images")
         raise DataError(f"{where}: holds no class folders with images. It holds {inside(where)}. "
-                        "Put a folder for each class into it, with PNG or JPEG images.")
+                        f"{what}.")
     for name, paths in found.items():
         if not paths:
             raise DataError(f"{where / name}: holds no PNG or JPEG image. It holds "

@@ -17,6 +17,7 @@ import hashlib
 import html
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -177,8 +179,11 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
     nbformat.write(notebook, target / path.name)
 
 
-def copy_sources(source: Path, target: Path, files: list[Path], edition: str, sliders: Callable | None) -> None:
-    """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it."""
+def copy_sources(source: Path, target: Path, files: list[Path], given: course.Course, sliders: Callable | None) -> None:
+    """Lay out what Jupyter Book reads. The .py twins stay behind: two sources of one name confuse it.
+
+    Where the introduction is headed by our book's title, it is headed by the course's.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     if (source / "figures").is_dir():
@@ -188,9 +193,12 @@ def copy_sources(source: Path, target: Path, files: list[Path], edition: str, sl
     left_out = [page.stem for page in source.glob("*.md") if page not in files]
     for path in files:
         if path.suffix == ".ipynb":
-            copy_chapter(path, target, names, left_out, edition, sliders)
+            copy_chapter(path, target, names, left_out, given.edition, sliders)
         else:
-            text = editions.of_text(path.read_text(encoding="utf-8"), edition)
+            text = editions.of_text(path.read_text(encoding="utf-8"), given.edition)
+            if path.stem == "intro":
+                text = re.sub(f"^# {re.escape(course.our_title())}$", lambda _: f"# {html.escape(given.title)}", text,
+                              count=1, flags=re.M)
             text = editions.drop_links(text, names, left_out)
             alive = stored_widgets.page_with(text, source) if path.stem == "intro" else None
             if alive is not None:
@@ -364,13 +372,14 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     work = workplace(source, out)
     preset("GENMED_PUBLIC", "1")  # films of patients are for closed doors: GENMED_PUBLIC=0
     given = course_of(source, course_file)
+    given = replace(given, edition=edition or given.edition)
     toc, files = table_of_contents(given, chapters, alone=stills)
     executed = [path for path in files if path.suffix == ".ipynb"]
     found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
     sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
-    copy_sources(source, work / "sources", files, edition or given.edition, sliders)
+    copy_sources(source, work / "sources", files, given, sliders)
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
@@ -387,7 +396,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     for page in (work / "html").glob("*.html"):
         if page.stem not in [*SPHINX_PAGES, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
-    launch.write_downloads(work / "html", executed, given, edition or given.edition)
+    launch.write_downloads(work / "html", executed, given, given.edition)
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
     return work / "html"

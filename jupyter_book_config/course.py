@@ -62,7 +62,7 @@ def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
     given = _mapping(path)
     for key in given:
         if key not in KEYS:
-            raise CourseError(f"{path}: {key!r} is not known{_like(key, KEYS)}; these are: {', '.join(KEYS)}")
+            raise CourseError(f"{path}: {key!r} is not known{_like(key, KEYS)} ({', '.join(KEYS)})")
     values = _mapping(DEFAULT) | given
     for check in (_words, _edition, _language, _repository, _launch, _analytics):
         check(path, values)
@@ -71,13 +71,20 @@ def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
     return Course(**values)
 
 
+def our_title() -> str:
+    """The title of this book, which heads its introduction."""
+    return _mapping(DEFAULT)["title"]
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     """The file's entries; CourseError where it is none or no list of entries."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CourseError(f"{path} is not there: copy {DEFAULT.relative_to(ROOT)} and change it") from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except UnicodeDecodeError:
+        raise CourseError(f"{path} is not in UTF-8: save it so") from None
+    except OSError as problem:
         raise CourseError(f"{path} cannot be read: {problem}") from None
     except yaml.YAMLError as problem:
         where = getattr(problem, "problem_mark", None)
@@ -113,13 +120,14 @@ def _language(path: Path, values: dict) -> None:
     folder = Path(sphinx.locale.__file__).parent
     known = sorted({"en"} | {place.name for place in folder.iterdir() if (place / "LC_MESSAGES").is_dir()})
     if values["language"] not in known:
-        raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has; these are: "
-                          f"{', '.join(known)}")
+        near = _like(values["language"].lower().replace("-", "_"), known)
+        raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has{near} ({', '.join(known)})")
 
 
 def _repository(path: Path, values: dict) -> None:
     address = values["repository"]
-    if address and not re.fullmatch(r"https://[\w.-]+/[\w./~-]+", address):
+    owned = r"https://(?!github\.com/[^/]*/?$)[\w.-]+/[\w./~-]+"  # on GitHub a name follows the owner
+    if address and not re.fullmatch(owned, address):
         raise CourseError(f"{path}: repository {address!r} is no address such as https://github.com/you/your-course")
 
 
@@ -159,6 +167,9 @@ def _contents(path: Path, parts: Any, book: Path) -> list[Part]:
     for part in parts:
         if not isinstance(part, dict) or set(part) != {"part", "pages"} or not isinstance(part["pages"], list):
             raise CourseError(f"{path}: in contents, {part!r} is no part with a heading `part:` and a list `pages:`")
+        for word in (part["part"], *part["pages"]):
+            if not isinstance(word, str | int | float):
+                raise CourseError(f"{path}: in contents, {word!r} is neither a heading nor the name of a page")
         found.append(Part(str(part["part"]), [_page(path, str(name), book) for name in part["pages"]]))
     stems = [page.stem for part in found for page in part.pages]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
@@ -171,6 +182,8 @@ def _contents(path: Path, parts: Any, book: Path) -> list[Part]:
 
 def _page(path: Path, name: str, book: Path) -> Path:
     """The file of a page: the book's own by its name, another by its path from the course file."""
+    if name == "intro":
+        raise CourseError(f"{path}: the introduction comes first by itself: leave 'intro' out of contents")
     for form in (".ipynb", ".py", ".md"):
         if "/" not in name and (book / f"{name}{form}").is_file():  # a notebook that was not built yet is said later
             return book / f"{name}{'.ipynb' if form == '.py' else form}"
@@ -179,6 +192,10 @@ def _page(path: Path, name: str, book: Path) -> Path:
         if own.stem == "intro":
             raise CourseError(f"{path}: {name} would take the place of the introduction: give it another name")
         return own
+    if own.suffix == ".py" and own.is_file():
+        raise CourseError(f"{path}: {name} is a notebook's source: build it with python "
+                          f"jupyter_book_config/notebooks.py --source {own.parent}, and name {own.stem}.ipynb here")
     known = sorted(page.stem for page in [*book.glob("*.ipynb"), *book.glob("*.md")])
-    raise CourseError(f"{path}: {name!r} is neither a page of this book{_like(name, known)} nor a notebook (.ipynb) or "
-                      f"a page (.md) at {own}")
+    number = next((stem for stem in known if name.isdigit() and stem.startswith(f"{int(name):02d}_")), None)
+    raise CourseError(f"{path}: {name!r} is neither a page of this book nor a notebook (.ipynb) or a page (.md) at "
+                      f"{own}{_like(number or Path(name).stem, known)}")

@@ -139,6 +139,9 @@ def problems(source: Path) -> list[str]:
     found = list(_in_the_cells(notebook))
     if "widgets" in notebook.metadata:
         found.append("stores widget state")
+    if notebook.metadata.get("genmed", {}).get("closed") and public():
+        found.append("shows images that not everybody may see: set GENMED_PUBLIC=0, and keep what is built where the "
+                     "images are kept")
     if trouble := stored_widgets.problem(notebook, stored_widgets.path_for(target)):
         found.append(trouble)
     if target.stat().st_size > SIZE_LIMIT:
@@ -215,6 +218,7 @@ def build(source: Path, overwrite: bool = False) -> int:
     notebook = jupytext.reads(text, fmt="py:percent")
     began, ended, say = {}, {}, _progress(source.stem, len(notebook.cells))
     client = NotebookClient(notebook, timeout=3600, startup_timeout=300, kernel_name="python3", record_timing=False,
+                            extra_arguments=["--log-level=ERROR"],  # a kernel's warnings alarm, and are not ours
                             store_widget_state=True, resources={"metadata": {"path": str(source.parent)}},
                             on_cell_start=lambda **at: (say(**at), began.update({at["cell_index"]: seconds(client)})),
                             on_cell_executed=lambda **at: ended.update({at["cell_index"]: seconds(client)}))
@@ -246,6 +250,13 @@ def _progress(name: str, cells: int) -> Callable[..., None]:
     return say
 
 
+def public() -> bool | None:
+    """Whether what is made is to be published, as GENMED_PUBLIC says; None where it says nothing."""
+    from genmed_core import runtime  # brings torch, whose seconds `make lab` need not wait
+
+    return runtime.setting("GENMED_PUBLIC")
+
+
 def finish(notebook: nbformat.NotebookNode, text: str) -> None:
     """Turn a notebook that has just been run into the one that is stored, in place; `text` is its source's."""
     for number, cell in enumerate(notebook.cells):
@@ -259,6 +270,8 @@ def finish(notebook: nbformat.NotebookNode, text: str) -> None:
         notebook.metadata["jupytext"] = {"cell_metadata_filter": "-jupyter"}
     notebook.metadata["language_info"] = dict(LANGUAGE)
     notebook.metadata["genmed"] = {"source_sha256": sha256(text), "cells_sha256": cells_sha256(notebook)}
+    if public() is False:
+        notebook.metadata["genmed"]["closed"] = True  # build.py and publish.py keep it from the public
 
 
 def _tidy(output: nbformat.NotebookNode) -> None:
@@ -333,7 +346,9 @@ def main() -> None:
         sys.exit(f"error: {error}")
     os.environ["GENMED_THREADS"] = os.environ.get("GENMED_THREADS", "").strip() or "1"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a kernel's warning about a debugger nobody uses
-    os.environ["GENMED_PUBLIC"] = "1"  # no film of a patient may be stored
+    own = options.source.resolve() != CHAPTERS
+    if not own or public() is None:  # no film of a patient may be stored among the chapters
+        os.environ["GENMED_PUBLIC"] = "1"
     failed = build_all(picked, options.workers, options.overwrite)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from launch import PUBLISHED
+from launch import DOWNLOADS, PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTHOR = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
@@ -26,6 +26,9 @@ def publish(pages: Path, remote: str = "origin", clone: Path = ROOT) -> str:
     """Push a folder of pages; returns its commit. The clone's own branches, index and files stay as they are."""
     if not (pages / "index.html").is_file():
         raise PublishError(f"{pages} holds no built book: run `make book` first")
+    closed = [path.name for path in (pages / DOWNLOADS).glob("*.ipynb") if '"closed": true' in path.read_text("utf-8")]
+    if closed:
+        raise PublishError(f"{', '.join(closed)} shows images that not everybody may see: take it out of the course")
     with tempfile.TemporaryDirectory() as scratch:
         settings = os.environ | AUTHOR | {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
 

@@ -69,11 +69,13 @@ def test_a_reordered_book_with_a_chapter_and_a_page_of_ones_own(book, monkeypatc
 def test_a_student_edition_with_another_title(book, monkeypatch):
     monkeypatch.setattr(builder, "vendor", lambda: None)
     (book.parent / "sign.svg").write_text(PICTURE, encoding="utf-8")
+    (book / "intro.md").write_text(f"# {course.our_title()}\n\nTo [codes](01_codes.ipynb).\n")
     pages = built(book, {
         "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>", "logo": "sign.svg",
         "repository": "https://example.org/kurs/bilder", "edition": "student", "language": "de",
         "contents": [{"part": "Alles", "pages": ["01_codes", "02_bounds", "03_labels", "rules"]}]})
     page = pages["01_codes"]
+    assert pages["intro"].h1.find(string=True) == "Bilder & Modelle"
     assert page.html["lang"] == "de" and "Bilder & Modelle" in page.title.get_text()
     assert page.select_one("img.logo__image")["alt"].startswith("Bilder & Modelle")
     for words in ("Copyright Erika Muster", "Hochschule <Nord>", "not for diagnosis"):
@@ -113,12 +115,22 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": ["01_code"]}]}, "'01_code' is neither .* did you mean '01_codes'"),
     ({"contents": [{"part": "A", "pages": ["mine/gone.ipynb"]}]}, "neither a page of this book nor a notebook"),
     ({"contents": ONE + ONE}, "names 01_codes more than once"),
+    ({"contents": [{"part": "A", "pages": [1]}]}, "'1' is neither .* did you mean '01_codes'"),
+    ({"contents": [{"part": "A", "pages": ["lost/01_codes.ipynb"]}]}, "is neither .* did you mean '01_codes'"),
+    ({"contents": [{"part": "A", "pages": ["intro"]}]}, "the introduction comes first by itself"),
+    ({"contents": [{"part": None, "pages": ["01_codes"]}]}, "None is neither a heading nor the name of a page"),
+    ({"contents": [{"part": "A", "pages": [["01_codes"]]}]}, r"\['01_codes'\] is neither a heading nor the name"),
+    ({"contents": [{"part": "A", "pages": ["mine/flow.py"]}]}, "is a notebook's source: build it .* flow.ipynb here"),
+    ({"language": "de-DE"}, "none that Sphinx has, did you mean 'de_DE'"),
+    ({"repository": "https://github.com/me"}, "is no address such as https://github.com/you/your-course"),
 ]
 
 
 @pytest.mark.parametrize("entries, message", MISTAKES, ids=[message[:30] for _, message in MISTAKES])
 def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     path = book.parent / "my_course.yml"
+    (book.parent / "mine").mkdir()
+    (book.parent / "mine" / "flow.py").touch()
     path.write_text(yaml.safe_dump({"contents": ONE} | entries), encoding="utf-8")
     with pytest.raises(builder.BookError, match=message) as refusal:
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
@@ -127,11 +139,11 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
 
 @pytest.mark.parametrize("text, message", [
     ("title: a: b\n", "line 1: not YAML"), ("", "holds no entries"), ("- 1\n", "holds no entries"),
-    (None, "is not there: copy jupyter_book_config/course.yml")])
+    ("author: Müller\n", "is not in UTF-8: save it so"), (None, "is not there: copy jupyter_book_config/course.yml")])
 def test_a_file_that_is_no_course_is_named(book, text, message):
     path = book.parent / "my_course.yml"
     if text is not None:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="latin-1")
     with pytest.raises(builder.BookError, match=message):
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
 

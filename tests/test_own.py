@@ -149,6 +149,12 @@ def nearly_emptied(place):
         path.unlink()
 
 
+def too_deep(place):
+    (place / "photos").mkdir()
+    for name in ("mole", "nail_bed"):
+        (place / name).rename(place / "photos" / name)
+
+
 def no_classes(place):
     for path in list(place.glob("*/*.png")):
         path.unlink()
@@ -160,6 +166,7 @@ BAD = {
     "empty class": (emptied, "skin/mole: holds no PNG or JPEG image. It holds notes.txt. Fill it, or move it out"),
     "too few": (nearly_emptied, "skin/mole: 9 images are too few to be split; a class needs 10. Add some, or move"),
     "no classes": (no_classes, "skin: holds no class folders with images. It holds mole, nail_bed. Put a folder for"),
+    "too deep": (too_deep, "no class folders with images. It holds photos. Name the folder whose .*skin/photos"),
     "flat": (lambda p: picture(0).save(p / "0.png"), "skin: holds images, such as 0.png, outside of class folders"),
 }
 

@@ -1,8 +1,10 @@
 """The template of an own chapter, on the reader's own folder: it runs, and is a page of a course with a live slider."""
 
+import os
 import sys
 from pathlib import Path
 
+import jupytext
 import nbformat
 import numpy as np
 import pytest
@@ -47,3 +49,35 @@ def test_a_copy_on_ones_own_images_is_a_chapter_of_a_course(mine, book, monkeypa
     page = built(book, {"contents": [{"part": "A", "pages": ["02_bounds", "mine/12_my_images.ipynb"]}]})["12_my_images"]
     assert len(page.select("article img[alt]")) >= 2 and "A chapter of your own" in page.h1.get_text()
     assert "genmed_core.widgets.explorer.LatentExplorer" in str(page.select("script")), "a live slider"
+
+
+@pytest.mark.parametrize("said, closed", [("0", True), ("1", False)])
+def test_a_chapter_run_behind_closed_doors_says_so(tmp_path, monkeypatch, said, closed):
+    """What it shows is refused where pages are to be published, and taken where GENMED_PUBLIC=0 is said again."""
+    monkeypatch.setenv("GENMED_PUBLIC", said)
+    source = tmp_path / "12_skin.py"
+    source.write_text("# %% [markdown]\n# # Skin\n\n# %%\nprint(1)\n")
+    notebook = jupytext.read(source)
+    notebooks.finish(notebook, source.read_text())
+    jupytext.write(notebook, source.with_suffix(".ipynb"))
+    monkeypatch.setenv("GENMED_PUBLIC", "1")
+    assert [("not everybody may see" in problem) for problem in notebooks.problems(source)] == [True] * closed
+    monkeypatch.setenv("GENMED_PUBLIC", "0")
+    assert notebooks.problems(source) == []
+
+
+@pytest.mark.parametrize("said, kept", [("", "1"), ("1", "1"), ("0", "0")])
+def test_an_own_folder_may_hold_what_is_not_for_the_public(tmp_path, monkeypatch, said, kept):
+    (tmp_path / "12_skin.py").write_text("# %%\nprint(1)\n")
+    for name in ("GENMED_THREADS", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("GENMED_PUBLIC", said)
+    monkeypatch.setattr(notebooks, "build_all", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--source", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        notebooks.main()
+    assert os.environ["GENMED_PUBLIC"] == kept
+    monkeypatch.setattr(notebooks, "CHAPTERS", tmp_path)
+    with pytest.raises(SystemExit):
+        notebooks.main()
+    assert os.environ["GENMED_PUBLIC"] == "1", "never among the book's own chapters"

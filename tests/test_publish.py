@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,14 @@ def test_the_pages_alone_are_published_and_the_clone_stays_as_it_is(clone):
         assert git(far, "ls-tree", "-r", "--name-only", PUBLISHED) == ["_sources/01.ipynb", "index.html"]
         assert len(git(far, "rev-list", PUBLISHED)) == 1, "one commit, whatever was there"
     assert (git(clone, "status", "--porcelain"), git(clone, "branch", "--list")) == before
+
+
+def test_pages_with_images_that_not_everybody_may_see_are_not_published(clone):
+    page = clone / "_build" / "html" / "_sources" / "12_skin.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(metadata={"genmed": {"closed": True}}), page)
+    with pytest.raises(publish.PublishError, match="12_skin.ipynb shows images that not everybody may see"):
+        publish.publish(clone / "_build" / "html", clone=clone)
+    assert git(clone.parent / "far", "branch", "--list") == []
 
 
 def test_what_cannot_be_published_is_named(clone):

@@ -38,7 +38,6 @@ PUBLIC = FOLDER == "drawn_digits"  # or True, where anyone may see your images: 
 if FOLDER == "drawn_digits" and not own.find(FOLDER).exists():
     own.write_folder(data.digits("val", "embedded"), FOLDER)  # so that the template runs
 train_set, val_set, test_set = (own.folder(FOLDER, split, SIZE, public=PUBLIC) for split in ("train", "val", "test"))
-data.require(train_set, val_set, images=100)
 x_train, x_val, x_test = (split.images.to(device) / 255 for split in (train_set, val_set, test_set))
 expect = metrics.Expectations("12_my_images", source=train_set.source)
 
