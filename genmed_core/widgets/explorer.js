@@ -1,8 +1,8 @@
 // The view of LatentExplorer, behind widgets.js and engine.js: sliders over a code, and the decoder's picture of it.
 //
-// From a slider's move to the frame with its picture, the decoders of chapters 1 to 5 need 17 to 21 ms in the middle of 40
-// moves, most of it the wait for the frame, on an EPYC with other work on it (tests/benchmarks/first_picture.py). All
-// sliders of a chapter on a page of their own: the first of them can be moved after 0.4 to 1.3 s of the processor.
+// From a slider's move to the frame with its picture, the decoders of chapters 1 to 5 need 17 to 21 ms in the middle of
+// 40 moves, most of it the wait for the frame, on an EPYC with other work on it (tests/benchmarks/first_picture.py).
+// All sliders of a chapter on a page of their own: the first can be moved after 0.4 to 1.3 s of the processor.
 
 /** What the decoder is fed: the code with the label's vector added to it, or set behind it. */
 export function join(z, embedding, label, how) {
