@@ -1,10 +1,9 @@
-"""The README's moving picture, from the pages of the built book: a digit comes out of noise, a latent slider moves.
+"""The README's moving picture, from the built book: a digit and a film come out of noise, a latent slider moves.
 
     python jupyter_book_config/moving_picture.py                    from _build/html to .github/opening.webp
     python jupyter_book_config/moving_picture.py --pages FOLDER ...  from other folders of pages
 
-The networks run in the page; nothing is drawn by hand. Looping; a reader who asks for less motion sees the last frame
-of a digit first.
+The networks run in the page; nothing is drawn by hand. It is the front page's opening, then a slider of chapter 2.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from pdf import BROWSERS, FLAGS, PATIENCE, shutil
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-DIFFUSION, LATENT = "08_ddpm.html", "02_vae.html"
+OPENING, LATENT = "intro.html", "02_vae.html"
 WIDTH, QUALITY = 720, 60
 STEP, HOLD, MOVE = 90, 1400, 110  # ms: a step of diffusion, a finished digit, a step of the slider
 LIMIT = 1_000_000  # bytes
@@ -30,17 +29,20 @@ def shot(panel) -> Image.Image:
     return Image.open(io.BytesIO(panel.screenshot())).convert("RGB")
 
 
-def digit(page, label: int) -> list[tuple[Image.Image, int]]:
-    """Frames of one digit, a step of the sampler each, with their milliseconds."""
-    panel = page.locator(".genmed-panel:has(.genmed-film)").first
-    sliders = panel.locator("input[type=range]")
-    sliders.nth(0).fill(str(label))  # nothing is drawn yet: the page is told that less motion is wanted
-    count = int(panel.locator(".genmed-readout").nth(2).inner_text())
+def drawn(page, digit: int, film: int) -> list[tuple[Image.Image, int]]:
+    """Frames of the opening's two models, a step of both samplers each, with their milliseconds."""
+    opening = page.locator("div.cell:has(.genmed-film)").first
+    panels = opening.locator(".genmed-panel:has(.genmed-film)").all()
+    for panel, label in zip(panels, (digit, film), strict=True):
+        panel.locator("input[type=range]").first.fill(str(label))  # asked for less motion, the page draws nothing yet
+    counts = [int(panel.locator(".genmed-readout").nth(2).text_content()) for panel in panels]
     frames = []
-    for k in range(count):
-        panel.get_by_role("button", name="Step", exact=True).click()
-        panel.locator(f"canvas[data-step='{k + 1} of {count}']").wait_for()
-        frames.append((shot(panel), STEP))
+    for k in range(max(counts)):
+        for panel, count in zip(panels, counts):
+            if k < count:
+                panel.get_by_role("button", name="Step", exact=True).click()
+                panel.locator(f"canvas[data-step='{k + 1} of {count}']").wait_for()
+        frames.append((shot(opening), STEP))
     return [*frames[:-1], (frames[-1][0], HOLD)]
 
 
@@ -76,7 +78,7 @@ def make(folders: list[Path], target: Path) -> int:
     from playwright.sync_api import sync_playwright
 
     found = {name: next((folder / name for folder in folders if (folder / name).is_file()), None)
-             for name in (DIFFUSION, LATENT)}
+             for name in (OPENING, LATENT)}
     if missing := [name for name, path in found.items() if path is None]:
         raise NoPicture(f"no {', '.join(missing)} in {', '.join(map(str, folders))}: run `make book` first")
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -85,7 +87,7 @@ def make(folders: list[Path], target: Path) -> int:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=FLAGS)
         frames = []
-        for name, recorder in ((DIFFUSION, lambda page: digit(page, 3) + digit(page, 8)), (LATENT, walk)):
+        for name, recorder in ((OPENING, lambda page: drawn(page, 3, 2) + drawn(page, 8, 0)), (LATENT, walk)):
             page = browser.new_page(viewport={"width": 1100, "height": 900}, reduced_motion="reduce")
             page.set_default_timeout(PATIENCE)
             page.goto(found[name].as_uri())

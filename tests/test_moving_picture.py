@@ -32,5 +32,5 @@ def test_frames_share_one_size():
 
 
 def test_pages_that_are_missing_are_named(tmp_path):
-    with pytest.raises(moving_picture.NoPicture, match="no 08_ddpm.html, 02_vae.html in .*run `make book` first"):
+    with pytest.raises(moving_picture.NoPicture, match="no intro.html, 02_vae.html in .*run `make book` first"):
         moving_picture.make([tmp_path], tmp_path / "x.webp")
