@@ -105,7 +105,7 @@ def test_float16_in_javascript(javascript):
     ([nn.Linear(4, 16), nn.BatchNorm1d(16, track_running_stats=False)], "running statistics"),
     ([nn.Linear(4, 16), nn.Unflatten(1, (4, 2, 2))], "not in one grey picture"),
     ([nn.Linear(4, 15)], "not in one grey picture"),
-    ([nn.Linear(4, 600), nn.Linear(600, 1764)], "take 2,131,056 bytes, too many for one page"),
+    ([nn.Linear(4, 600), nn.ReLU(), nn.Linear(600, 1764)], "take 2,131,056 bytes, too many for one page"),
     ([nn.Unflatten(1, (4, 1, 1)), nn.ConvTranspose2d(4, 1, 4)], "pass z0"),
 ])
 def test_what_cannot_run_is_refused(layers, message):
@@ -138,11 +138,26 @@ def test_a_byte_for_a_weight_moves_a_picture_by_little():
     decoder = nn.Sequential(nn.Linear(8, 200), nn.SiLU(), nn.Linear(200, 784)).eval()
     with torch.no_grad():
         decoder[2].weight.mul_(8)  # a picture in black and white
-    byte, half, z = LatentExplorer(decoder), LatentExplorer(decoder, int8=False), torch.randn(40, 8)
+    byte, half, z = LatentExplorer(decoder, int8=True), LatentExplorer(decoder), torch.randn(40, 8)
     assert len(byte.weights) < 0.55 * len(half.weights)
     want, off = expected(decoder, z).view(-1, 28, 28), 255 * (byte.decode(z) - half.decode(z)).abs()
     assert 0 < off.mean() < 0.5 and off.max() < 26
     assert 255 * (half.decode(z) - want).abs().max() < 1
+
+
+def test_directions_before_a_decoder_are_one_map_with_its_first_layer():
+    """And no random number is drawn for it: what a chapter draws next stays as it was."""
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(64, 300), nn.SiLU(), nn.Linear(300, 784)).eval()
+    panel, z, state = nn.Linear(6, 64, bias=False).eval(), torch.randn(5, 6), torch.get_rng_state()
+    explorer = LatentExplorer([panel, decoder], z0=[0.0] * 6)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(explorer.weights) < len(LatentExplorer(decoder).weights) - 2 * 300 * (64 - 6 - 1)
+    off = explorer.decode(z).flatten(1) - expected(nn.Sequential(panel, decoder), z)
+    assert 255 * off.abs().max() < 1
+    wide = LatentExplorer([nn.Linear(6, 9), nn.Linear(9, 49)], z0=[0.0] * 6)  # 294 numbers are fewer than 54 + 441
+    narrow = LatentExplorer([nn.Linear(20, 2), nn.Linear(2, 49)], z0=[0.0] * 20)  # 980 are more than 40 + 98
+    assert [len(e.graph["ops"]) for e in (wide, narrow)] == [2, 3]
 
 
 @pytest.mark.parametrize("join", ["add", "concat", "one-hot"])

@@ -435,8 +435,35 @@ def compile_decoder(decoder: nn.Module | list, *, inputs: int | None = None, out
                          "Pass z0 with as many numbers as the code has")
     if output == "auto":
         output = {nn.Sigmoid: "unit", nn.Tanh: "tanh"}.get(type(layers[-1]), "logits")
-    network = Picture(nn.Sequential(*layers), output)
+    network = Picture(nn.Sequential(*_merged(layers)), output)
     return compile_network(network, z=torch.zeros(1, inputs), **settings)
+
+
+def _merged(layers: list) -> list:
+    """Linear maps in a row as one, where that has fewer numbers: a panel before a decoder."""
+    merged = layers[:1]
+    for layer in layers[1:]:
+        first = merged[-1]
+        in_a_row = type(first) is type(layer) is nn.Linear and layer.in_features == first.out_features
+        if in_a_row and (layer.out_features * first.in_features
+                         < layer.weight.numel() + first.weight.numel()):
+            merged[-1] = _product(first, layer)
+        else:
+            merged.append(layer)
+    return merged
+
+
+def _product(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """The linear map that does what two in a row do."""
+    weight = second.weight.detach().cpu().double()
+    shift = [0 if layer.bias is None else layer.bias.detach().cpu().double()
+             for layer in (first, second)]
+    # skip_init draws no random numbers: what a chapter draws later stays the same
+    product = nn.utils.skip_init(nn.Linear, first.in_features, second.out_features)
+    product.requires_grad_(False)
+    product.weight.copy_(weight @ first.weight.detach().cpu().double())
+    product.bias.copy_(weight @ (shift[0] + weight.new_zeros(first.out_features)) + shift[1])
+    return product
 
 
 def _picture_shape(shape: Sequence[int]) -> tuple[int, int]:

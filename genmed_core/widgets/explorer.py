@@ -113,8 +113,8 @@ class LatentExplorer(Panel):
     they say is what is drawn.  A conditional decoder takes a label y: `embedding` (K, d') is added
     to z (join="add") or set behind it ("concat"); with n_classes or class_names alone the label
     goes in as a one-hot vector, set behind z.  int8: half the bytes of float16; the decoders of
-    chapters 1 to 5 move by 0.15 to 0.5 grey levels of 255 on average, one pixel in a thousand by
-    over 4 to 10, 26 at most.  ValueError on settings that do not fit.
+    chapters 1 to 5 would move by 0.15 to 0.5 grey levels of 255 on average, one pixel in a thousand
+    by over 4 to 10, 26 at most.  ValueError on settings that do not fit.
     """
 
     _esm = Panel._esm + ENGINE + (HERE / "explorer.js").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ class LatentExplorer(Panel):
                  class_names: Sequence | None = None, embedding: Any = None,
                  join: str | None = None, label: int = 0, size: int = 168,
                  sliders: Iterable[int] | None = None, names: Sequence[str] | None = None,
-                 step: float = 0.05, output: str = "auto", int8: bool = True, caption: str = "",
+                 step: float = 0.05, output: str = "auto", int8: bool = False, caption: str = "",
                  alt: str = "Picture decoded from") -> None:
         positive(size=size)
         labels = _labels(n_classes, class_names, embedding, join)
