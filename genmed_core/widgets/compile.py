@@ -444,9 +444,9 @@ def _merged(layers: list) -> list:
     merged = layers[:1]
     for layer in layers[1:]:
         first = merged[-1]
-        in_a_row = type(first) is type(layer) is nn.Linear and layer.in_features == first.out_features
-        if in_a_row and (layer.out_features * first.in_features
-                         < layer.weight.numel() + first.weight.numel()):
+        linear = type(first) is type(layer) is nn.Linear
+        if (linear and layer.in_features == first.out_features and layer.out_features
+                * first.in_features < layer.weight.numel() + first.weight.numel()):
             merged[-1] = _product(first, layer)
         else:
             merged.append(layer)
