@@ -1136,9 +1136,10 @@ plots.show_grids({"this notebook": draw(trained, hundred[:50], steps=20, guidanc
 # $x_t$, right the guess $\hat x_0$ made from it. Choose a class and a seed, and watch when the class is settled, and
 # when the grain. *Compare* keeps the settings of now, and draws them from the same noise beside those that you choose
 # next: move the guidance, the number of steps, or $\eta$. *Take this* makes the digit that was drawn the picture to
-# begin from. *Begin at t* then noises it to that step by (8.2), from where the network draws on, as the class that you
-# ask for now. *Fill in* puts a part of it back at every step, noised as $x_t$ is, and leaves the rest to the network;
-# paint over the picture to choose the part. First the widget as a plain function, at a few of its places.
+# begin from, *Draw your own* one from your hand. *Begin at t* then noises it to that step by (8.2), from where the
+# network draws on, as the class that you ask for now. *Fill in* puts a part of it back at every step, noised as $x_t$
+# is, and leaves the rest to the network; paint over the picture to choose the part. First the widget as a plain
+# function, at a few of its places.
 
 # %%
 shown_net, CAPTION = shipped, "drawn by our longer-trained weights, made from MNIST"

@@ -7,10 +7,10 @@
 //   ours: all parts with their comments    65 kB (20 kB compressed)    237 steps a second, exact
 // Half of ours, the drawing and the controls, would stay with theirs too.
 //
-// As it stands, layers 2-48-48 at batch 128, steps a second of one core's time in headless Chromium on an EPYC
-// (tests/benchmarks/laboratory_speed.py): GAN 421, with R1 324, diffusion and flow matching 510; with three steps of the
-// critic to one of G, WGAN clipped 203, with penalty 139. With all its pictures the page made 155 (GAN) and more, beside
-// eleven other tasks on two cores, which take from its slices of 22 ms and not from the pictures.
+// As it stands, layers 2-48-48 at batch 128, steps a second of one core's time in headless Chromium on an EPYC, by
+// tests/benchmarks/laboratory_speed.py: GAN 421, with R1 324, diffusion and flow matching 510; with three steps of the
+// critic to one of G, WGAN clipped 203, with penalty 139. With all its pictures the page made 155 (GAN) beside eleven
+// other tasks on two cores, which take from its slices of 22 ms and not from the pictures.
 
 /** A stream of random numbers that a seed fixes (mulberry32), uniform and normal. */
 export function randomStream(seed) {
