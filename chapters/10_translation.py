@@ -1413,8 +1413,8 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # loss no difference shows: neither guards.
 #
 # In practice: ask how many are ill in either heap, and count lesions on films where the truth is known.
-# `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector, for nobody has
-# a patient's film without the lesion.
+# `python -m genmed_core.hallucinations` counts erased and invented ones in two folders, by a detector. [Another
+# page](editing.md) edits one attribute at a time.
 
 # %% [markdown]
 # ## Wipe, weigh, draw
