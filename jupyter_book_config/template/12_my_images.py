@@ -12,6 +12,8 @@
 # **How much of your images fits into eight numbers?** This is a template: the convolutional variational autoencoder of
 # [chapter 2](02_vae.ipynb), on a folder of pictures that you name, with a promise and a slider. Change what you like.
 # As it stands it runs on digits that it draws and writes into such a folder.
+#
+# Running time: of one processor core about half a minute as it stands; at 48 by 48 pixels a minute and a half.
 
 # %%
 import genmed_core  # noqa: F401  (first: it sets how threads wait)
