@@ -143,7 +143,7 @@ const READINGS = {
     const names = Object.keys(groups), spans = names.map((name) => groups[name]);
     const low = Math.min(...spans.map((q) => q[0])), high = Math.max(...spans.map((q) => q[100]));
     const root = chart(300, 34 * names.length + 44, ""), said = element("p");
-    const marker = svg("path", { class: "genmed-marker" }), heights = names.map((_, k) => 34 * k + 15);
+    const marker = svg("path", { class: "genmed-marker" }), heights = names.map((_, k) => 34 * k + 18);
     const x = linearScale(low - 0.08 * (high - low), high + 0.08 * (high - low), 8, 292);
     spans.forEach((q, k) => {
       const y = 34 * k + 24;
@@ -158,7 +158,7 @@ const READINGS = {
                 ...[low, high].map((v, k) => text(x(v), axis + 15, inWords(v, 1), { "text-anchor": k ? "end" : "start" })));
     const update = async (drawing) => {
       const [[value]] = await score.run({ x: drawing }), place = Math.min(296, Math.max(4, x(value)));
-      marker.setAttribute("d", [...heights, axis - 9].map((y, k) => `M${place},${y}v${k < heights.length ? 22 : 9}`).join(""));
+      marker.setAttribute("d", [...heights, axis - 9].map((y, k) => `M${place},${y}v${k < heights.length ? 17 : 9}`).join(""));
       const more = spans.map((q) => q.filter((v) => v < value).length); // of 101 quantiles
       const words = names.map((name, k) => `${Math.min(100, more[k])} of 100 ${name}`).join(" and ");
       said.replaceChildren("scores ", element("b", {}, inWords(value, 2)), `, more than ${words}`);
