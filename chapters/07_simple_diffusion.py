@@ -847,10 +847,10 @@ plots.show_grid(draw(ours, asked, class_start), columns=10, width=5)
 # | real, noise of 25 steps |  |  |  | 1,606.2 | 9.6 | 66.3 | 5.01 |
 
 # %% [markdown]
-# Patience does help. After 10,000 updates ghosts of digits stand in the noise
-# ([pictures](measuring.md#a-reader-that-noise-does-not-blind)): the reader under noise takes 52.0 of 100 of them for the
-# digit asked for, where guesses would get ten. Three times as many updates bring no more in this one training, 39.2. So
-# those last thousandths of the loss do teach something about digits. But three quarters of a step's noise stay in the
+# Patience does help. After 10,000 updates ghosts of digits stand in the textbook's noise
+# ([pictures](measuring.md#a-reader-that-noise-does-not-blind)): by the reader under noise 52.0 of 100 are read as
+# asked, where guesses would get ten. Three times as many updates bring no more in this one training, 39.2. So those
+# last thousandths of the loss do teach something about digits. But three quarters of a step's noise stay in the
 # picture, hundreds of floors from any digit, as the third fault has it; and ours is ahead after 600.
 #
 # ## Measure
