@@ -429,8 +429,8 @@ def together(runs):
 # --- the page's figure ---------------------------------------------------------------------------
 
 
-def picture(edit, read, test, shown=6):
-    """The first ill test patients whose opacity shows: film, both edits, truth, and what each took away, tripled."""
+def picture(edit, test, shown=5):
+    """The first ill test patients whose opacity shows: film, edits, truth, and what each took away, tripled."""
     ill = test["c"].clone()
     ill[:, OPACITY] = 1
     healthy = ill.clone()
@@ -441,10 +441,9 @@ def picture(edit, read, test, shown=6):
     made = edit(x, ill[rows], healthy[rows])
     films = {"ill": x, "StarGAN": made["StarGAN"], "there and back": made[DDIM], "both ways back": made[TWO],
              "truth": truth}
-    gone = {f"ill less {name}": x - one for name, one in films.items() if name != "ill"}
-    groups = {name: (1 + one) / 2 for name, one in films.items()} | {
-        name: (0.5 + 1.5 * one).clamp(0, 1) for name, one in gone.items()}
-    return plots.show_rows(groups, columns=shown, width=4.6, note=plots.SYNTHETIC)
+    grids = {"film": torch.cat([(1 + one) / 2 for one in films.values()]),
+             "what was taken away, x 3": torch.cat([(0.5 + 1.5 * (x - one)).clamp(0, 1) for one in films.values()])}
+    return plots.show_grids(grids, columns=shown, width=7.6, row_labels=list(films), note=plots.SYNTHETIC)
 
 
 def prepared():
@@ -462,7 +461,7 @@ def main():
         for seed in left:
             edit = Editors(films, seed)
             if seed == options.seeds[0]:
-                picture(edit, read, test).savefig(options.output.with_suffix(".png"), bbox_inches="tight")
+                picture(edit, test).savefig(options.output.with_suffix(".png"), bbox_inches="tight")
             runs.append({"seed": seed, "edits": as_lists(edits_of(edit, read, test)),
                          "maps": as_lists(finding(edit, read, test))})
             progress(f"seed {seed}: done")
