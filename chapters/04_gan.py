@@ -805,9 +805,9 @@ Markdown("\n".join(["| kept | FD, validation | FD / floor, test | precision | re
 # %% [markdown]
 # Keeping half of the drawings already takes away nearly half of the distance. Validation images say where to stop, and
 # test images agree: at about one in three, below which nothing more is gained. We keep one in four, where the distance
-# is hardly larger. Precision and coverage rise towards their floors. Recall falls a little, and cannot rise much: a judge
-# can only choose among what is drawn, so what $G$ never draws stays missing. Taken as it is, without calibration, the
-# score helps less.
+# is hardly larger. Precision and coverage rise towards their floors. Recall falls a little, and cannot rise much: a
+# judge can only choose among what is drawn, so what $G$ never draws stays missing. Taken as it is, without calibration,
+# the score helps less.
 #
 # The price: four pictures are drawn and judged for each that is kept.
 
