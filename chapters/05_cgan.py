@@ -451,7 +451,7 @@ def refresh_statistics(G):
 
 
 # %%
-SHORT, LONG, BATCH = 500, 2000, 32
+SHORT, LONG, BATCH = 500, 3000, 32
 
 
 def train_cgan(form, steps, *, weight=0.0, title=None, callback=None):
@@ -790,8 +790,8 @@ table()
 # order is unclear: in distance they are alike, one output per class is read as asked more often, and the label as an
 # input is more varied, each by little more than the seeds differ.
 #
-# The last row is ours once more, for as many steps as [chapter 4](04_gan.ipynb)'s GAN had: its distance is about
-# a quarter of that after 1,000, so that steps buy more here than any choice between the two.
+# The last row is ours with all of its steps, from three seeds: the distance is about a quarter of that after 1,000, so
+# that steps buy more here than any choice between the two.
 
 # %% mystnb={"image": {"alt": "Two bar charts. Cheat, collapsed and ours are read as asked; diversity differs widely."}}
 fig, axes = plots.figure(8, 3.4, 1, 2, sharey=True)
@@ -902,12 +902,12 @@ print("ours, diversity class by class:", "  ".join(f"{c}: {v:.2f}" for c, v in e
 # %% tags=["nbval-check-output"]
 full, turned_down, final = (reports[n] for n in ("eleven classes, weight 1", "eleven classes, weight 0.1", OURS))
 best = reports[f"ours, {KEPT:.0%} of the drawings kept"]
-expect("ours: Fréchet distance", final["fd"], below=90, above=15)
+expect("ours: Fréchet distance", final["fd"], below=90, above=12)
 expect("ours: share read as asked", final["read_accuracy"], above=0.96)
 expect("ours: diversity within the class, of real", final["diversity"], above=0.8, below=1.1)
 expect("ours: recall", final["recall"], above=0.35, below=0.9)
 expect("kept: Fréchet distance over that of all", best["fd"] / final["fd"],
-       below={"mnist": 1.25, "strokes": None}, above={"mnist": 0.2, "strokes": None})
+       below={"mnist": 1.6, "strokes": None}, above={"mnist": 0.2, "strokes": None})
 expect("kept: recall", best["recall"], above=0.3)
 expect("the book's loss in our networks: share read as asked", full["read_accuracy"], above=0.97)
 expect("the book's loss in our networks: diversity", full["diversity"], below=0.5, above=0.02)
