@@ -18,6 +18,7 @@ patients. An interval adds the doubt about patients (bootstrap) to that about tr
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 from genmed_core import runtime  # isort: skip  (before torch: it sets how threads wait)
@@ -391,10 +392,12 @@ def walked(run, path):
     return run
 
 
-def said(found, scale=1.0, digits=1):
+def said(found, scale=1.0, digits=1, most=math.inf):
+    """A value with its interval, which ends where the measure does: at 0, and at `most`."""
     if found is None:
         return ""
-    value, *limits = (f"{scale * found[key]:.{digits}f}" for key in ("value", "low", "high") if key in found)
+    ends = [found[key] for key in ("value", "low", "high") if key in found]
+    value, *limits = (f"{scale * min(max(end, 0.0), most):.{digits}f}" for end in ends)
     return f"{value} ({' to '.join(limits)})" if limits else value
 
 
@@ -408,13 +411,12 @@ def table(stored):
     lines = []
     for edit, row in stored["edits"].items():
         for i, (way, cells) in enumerate(row.items()):
-            name = "true edit" if way == "truth" else way
-            best = way == "truth"
-            lines.append([f"**{edit}**" if i == 0 else "", name, *(
-                "" if best and key in ("error", "psnr", "moved", "misread") else said(cells[key], scale, digits)
+            left_out = ("error", "psnr", "moved", "misread") if way == "truth" else ()
+            lines.append([f"**{edit}**" if i == 0 else "", "true edit" if way == "truth" else way, *(
+                "" if key in left_out else said(cells[key], scale, digits, 1 if scale == 100 else math.inf)
                 for key, (_, scale, digits) in MEASURES.items())])
     first = markdown(["", "edited by", *(words for words, *_ in MEASURES.values())], lines)
-    rows = [[name, *(said(cells.get(key), 1, 2) for key in FOUND)] for name, cells in stored["maps"].items()]
+    rows = [[name, *(said(cells.get(key), 1, 2, 1) for key in FOUND)] for name, cells in stored["maps"].items()]
     return first + "\n\n" + markdown(["map", *FOUND.values()], rows)
 
 
