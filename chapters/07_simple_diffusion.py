@@ -839,12 +839,12 @@ plots.show_grid(draw(ours, asked, class_start), columns=10, width=5)
 # | the textbook's | 30,000 | 1 | 0.1233 | 271.9 | 9.6 | 39.2 | 0.73 |
 # | ours | 600 | 3 | 0.0777 ± 0.0000 | 38.9 ± 1.3 | 93.3 ± 0.3 | 97.5 ± 0.1 | 0.00 ± 0.00 |
 # | ours | 3,000 | 3 | 0.0770 ± 0.0000 | 10.6 ± 0.6 | 97.7 ± 0.5 | 98.6 ± 0.4 | 0.00 ± 0.00 |
-# | real, noise of 0 steps |  |  |  | 1.1 | 99.7 | 97.2 | 0.02 |
-# | real, noise of 1 steps |  |  |  | 471.4 | 10.8 | 96.8 | 1.00 |
-# | real, noise of 2 steps |  |  |  | 718.3 | 9.6 | 96.2 | 1.42 |
-# | real, noise of 4 steps |  |  |  | 999.9 | 9.6 | 93.8 | 1.99 |
-# | real, noise of 9 steps |  |  |  | 1,311.2 | 9.6 | 88.1 | 3.00 |
-# | real, noise of 25 steps |  |  |  | 1,606.2 | 9.6 | 66.3 | 5.01 |
+# | real, steps of noise: 0 |  |  |  | 1.1 | 99.7 | 97.2 | 0.02 |
+# | real, steps of noise: 1 |  |  |  | 471.4 | 10.8 | 96.8 | 1.00 |
+# | real, steps of noise: 2 |  |  |  | 718.3 | 9.6 | 96.2 | 1.42 |
+# | real, steps of noise: 4 |  |  |  | 999.9 | 9.6 | 93.8 | 1.99 |
+# | real, steps of noise: 9 |  |  |  | 1,311.2 | 9.6 | 88.1 | 3.00 |
+# | real, steps of noise: 25 |  |  |  | 1,606.2 | 9.6 | 66.3 | 5.01 |
 
 # %% [markdown]
 # Patience does help. After 10,000 updates ghosts of digits stand in the textbook's noise

@@ -376,6 +376,9 @@ def as_lists(found):
     return [None if v != v else float(f"{v:.4g}") for v in found.tolist()]
 
 
+NEVER_BROKEN = "\u00a0to\u00a0"  # an interval stays on one line
+
+
 def interval(runs, path):
     """Mean over patients and trainings of the numbers at a path of each run, with its interval; None without any."""
     values = np.array([walked(run, path) for run in runs], float)
@@ -398,7 +401,7 @@ def said(found, scale=1.0, digits=1, most=math.inf):
         return ""
     ends = [found[key] for key in ("value", "low", "high") if key in found]
     value, *limits = (f"{scale * min(max(end, 0.0), most):.{digits}f}" for end in ends)
-    return f"{value} ({' to '.join(limits)})" if limits else value
+    return f"{value} ({NEVER_BROKEN.join(limits)})" if limits else value
 
 
 MEASURES = {"takes": ("takes, %", 100, 0), "error": ("off the truth", 1, 1), "psnr": ("PSNR, dB", 1, 1),

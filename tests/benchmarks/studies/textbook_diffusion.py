@@ -143,7 +143,7 @@ def table(kept: dict) -> str:
         rows = [r for r in kept["rows"] if (r["model"], r["updates"]) == (model, updates)]
         lines.append([model, f"{updates:,}", str(len(rows)), *cells(rows)])
     lines.sort(key=lambda line: (line[0] == "ours", int(line[1].replace(",", ""))))
-    lines += [[f"real, noise of {r['steps of noise']} steps", "", "", "", *cells([r])] for r in kept["real"]]
+    lines += [[f"real, steps of noise: {r['steps of noise']}", "", "", "", *cells([r])] for r in kept["real"]]
     heading = ["", "updates", "seeds", "loss", "FD / floor", "read as asked, %", "by the reader under noise, %"]
     return markdown([*heading, "noise in the corners, σ"], lines)
 
