@@ -44,9 +44,11 @@ from genmed_core import runtime
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "_build"
+STORED_MODEL = ROOT / "genmed_core" / "widgets" / "stored_model.js"  # beside sliders.js
 
 # npm package: (version, sha512 of its tarball, {file or folder/ in it: where it goes}). What goes to site/vendor is
-# published as _static/vendor; what goes to node/ reads the formulas here. html-manager seeks its fonts in two places.
+# published as _static/vendor; what goes to node/ reads the formulas here. html-manager seeks its fonts in two places; it
+# and require.js are loaded by pages that hold other widgets than ours (sliders.js).
 PACKAGES = {
     "@jupyter-widgets/html-manager": (
         "1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
@@ -314,17 +316,16 @@ def configuration(execute: str, bundled: Path | None, given: course.Course) -> d
     settings["html"]["favicon"] = str(HERE / settings["html"]["favicon"])
     settings["sphinx"]["local_extensions"] = {"tagged_math": str(HERE), "plain_docstrings": str(HERE)}
     sphinx = settings["sphinx"]["config"]
-    sphinx["html_static_path"] = [str(HERE / "_static")]
+    sphinx["html_static_path"] = [str(HERE / "_static"), str(STORED_MODEL)]
     if bundled is None:
         import myst_nb.core.config
 
         defaults = myst_nb.core.config.ipywidgets_js_factory()
-        sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {}} | defaults
+        sphinx["nb_ipywidgets_js"] = {STORED_MODEL.name: {}, "sliders.js": {}} | defaults
     else:
         sphinx["html_static_path"].append(str(bundled / "site"))
         sphinx["mathjax_path"] = "vendor/mathjax/tex-chtml.js"
-        sphinx["nb_ipywidgets_js"] = {"widgets-offline.js": {"data-vendor": "vendor/"}, "vendor/require.js": {},
-                                      "vendor/html-manager.js": {}}
+        sphinx["nb_ipywidgets_js"] = {STORED_MODEL.name: {}, "sliders.js": {"data-vendor": "vendor/"}}
     return settings
 
 

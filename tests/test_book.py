@@ -114,6 +114,51 @@ def test_the_zip_for_a_learning_platform_opens_from_the_disk(tiny_pages, chromiu
     page.context.close()
 
 
+def test_our_panels_come_without_jupyters_and_before_the_formulas(tiny):
+    page = tiny.browser.new_page()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.add_init_script("""new MutationObserver(() => {
+        const panel = document.querySelector(".genmed-panel input"), formula = document.querySelector("mjx-container");
+        window.there ??= panel && Boolean(formula);
+    }).observe(document, { childList: true, subtree: true });""")
+    page.goto(tiny.address + "01_sliders.html")
+    page.wait_for_selector("mjx-container")
+    assert page.evaluate("() => window.there") is False, "the formulas came first"
+    assert asked and not [url for url in asked if "html-manager" in url or "require.js" in url]
+    page.context.close()
+
+
+FOREIGN = """\
+import genmed_core
+import ipywidgets
+import torch
+from IPython.display import display
+
+from genmed_core.widgets import FrameSlider
+
+slider, mirror = ipywidgets.IntSlider(3, description="theirs"), ipywidgets.IntText()
+link = ipywidgets.jslink((slider, "value"), (mirror, "value"))
+display(slider, mirror, FrameSlider(torch.rand(3, 8, 8)))
+"""
+
+
+def test_any_other_widget_of_an_own_chapter_is_drawn_by_jupyters_manager(tmp_path, chromium):
+    """Linked to each other, and ours beside them."""
+    folder = tiny_book.write(tmp_path / "chapters")
+    notebook = nbformat.read(folder / "01_sliders.ipynb", as_version=4)
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Sliders\n\nWith $x$."), nbformat.v4.new_code_cell(FOREIGN)]
+    nbformat.write(notebook, folder / "01_sliders.ipynb")
+    for site in serve(build(tmp_path, "--source", str(folder), "--execute", "cache"), chromium):
+        page = site.open("01_sliders.html")
+        page.locator(".widget-subarea .noUi-handle").wait_for()
+        page.locator(".genmed-panel input[type=range]").wait_for()
+        page.locator(".noUi-handle").press("ArrowRight")
+        page.wait_for_function("() => document.querySelector('.widget-text input').value === '4'")
+        page.context.close()
+        assert not site.trouble, "\n".join(site.trouble)
+
+
 def test_a_laptops_screen_holds_long_lines_and_the_contents_fold_away(tiny):
     page = tiny.open("01_sliders.html", viewport={"width": 1440, "height": 900})
     room = page.evaluate("""() => {

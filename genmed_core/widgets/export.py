@@ -21,30 +21,7 @@ from typing import Any
 
 POLICY = ("default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
           "img-src blob: data:; worker-src blob:")
-MODEL = """
-function storedModel(given) {
-  const unpack = (value) => {
-    if (Array.isArray(value)) return value.map(unpack);
-    if (!value || value.bytes === undefined) return value;
-    return new DataView(Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)).buffer);
-  };
-  const values = {};
-  for (const [key, value] of Object.entries(given)) values[key] = unpack(value);
-  const watchers = new Set();
-  return {
-    get: (key) => values[key],
-    set(key, value) {
-      values[key] = value;
-      for (const [name, call] of [...watchers]) if (name === `change:${key}`) call();
-    },
-    on: (name, call) => watchers.add([name, call]),
-    off: (name, call) => watchers.forEach((each) => {
-      if (each[0] === name && each[1] === call) watchers.delete(each);
-    }),
-    save_changes() {},
-  };
-}
-"""
+MODEL = (Path(__file__).parent / "stored_model.js").read_text(encoding="utf-8")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
