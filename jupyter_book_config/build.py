@@ -47,8 +47,8 @@ BUILD = ROOT / "_build"
 STORED_MODEL = ROOT / "genmed_core" / "widgets" / "stored_model.js"  # beside sliders.js
 
 # npm package: (version, sha512 of its tarball, {file or folder/ in it: where it goes}). What goes to site/vendor is
-# published as _static/vendor; what goes to node/ reads the formulas here. html-manager seeks its fonts in two places; it
-# and require.js are loaded by pages that hold other widgets than ours (sliders.js).
+# published as _static/vendor; what goes to node/ reads the formulas here. Pages with other widgets than ours load
+# html-manager and require.js (sliders.js); html-manager seeks its fonts in two places.
 PACKAGES = {
     "@jupyter-widgets/html-manager": (
         "1.0.15", "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
