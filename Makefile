@@ -19,7 +19,7 @@ TORCH ?= $(HELD)
 $(if $(filter-out auto cpu cu% rocm% xpu,$(TORCH)),$(error TORCH=$(TORCH) is not known: give cpu or auto))
 INSTALL = $(RUN) -m uv pip install -q $(ANEW) --python $(RUN) -e ".[dev]" -c constraints.txt
 BACKEND = --torch-backend $(TORCH) --reinstall-package torch --reinstall-package torchvision
-UNREACHED = note: no PyTorch for TORCH=$(TORCH), see above: going on with the usual one; make renew TORCH=$(TORCH) tries again
+UNREACHED = note: no PyTorch for TORCH=$(TORCH), see above: going on with the usual one, on Linux 6.5 GB of disk; make renew TORCH=$(TORCH) tries again
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(filter-out $(HELD),$(TORCH)),torch_anew)

@@ -53,6 +53,21 @@ class Course:
 KEYS = [field.name for field in fields(Course)]
 
 
+class EntriesOnce(yaml.SafeLoader):
+    """YAML whose entries have different names; yaml itself lets the last one win, and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # yaml says what is wrong
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(problem=f"{key.value!r} is there twice",
+                                                        problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
     """Read a course file; what it leaves out is taken from course.yml here.
 
@@ -79,13 +94,15 @@ def our_title() -> str:
 def _mapping(path: Path) -> dict[str, Any]:
     """The file's entries; CourseError where it is none or no list of entries."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), EntriesOnce)
     except FileNotFoundError:
         raise CourseError(f"{path} is not there: copy {DEFAULT.relative_to(ROOT)} and change it") from None
     except UnicodeDecodeError:
         raise CourseError(f"{path} is not in UTF-8: save it so") from None
     except OSError as problem:
         raise CourseError(f"{path} cannot be read: {problem}") from None
+    except yaml.constructor.ConstructorError as problem:
+        raise CourseError(f"{path}, line {problem.problem_mark.line + 1}: {problem.problem}") from None
     except yaml.YAMLError as problem:
         where = getattr(problem, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""

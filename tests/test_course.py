@@ -138,7 +138,9 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("title: a: b\n", "line 1: not YAML"), ("", "holds no entries"), ("- 1\n", "holds no entries"),
+    ("title: a: b\n", "line 1: not YAML"), ("title: a\ntitle: b\n", "line 2: 'title' is there twice"),
+    ("? [a, b]\n: 1\n", "line 1: "), ("title: !!python/name:os.system\n", "line 1: "), ("", "holds no entries"),
+    ("- 1\n", "holds no entries"),
     ("author: Müller\n", "is not in UTF-8: save it so"), (None, "is not there: copy jupyter_book_config/course.yml")])
 def test_a_file_that_is_no_course_is_named(book, text, message):
     path = book.parent / "my_course.yml"
