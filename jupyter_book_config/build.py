@@ -32,6 +32,7 @@ from pathlib import Path
 import course
 import editions
 import launch
+import lighten
 import nbformat
 import notebooks
 import pages
@@ -397,6 +398,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     for page in (work / "html").glob("*.html"):
         if page.stem not in [*SPHINX_PAGES, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
+    lighten.lighten(work / "html")
     launch.write_downloads(work / "html", executed, given, given.edition)
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))

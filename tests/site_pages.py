@@ -83,6 +83,22 @@ class Site:
             (panel) => panel.querySelector("canvas, img, svg") && panel.querySelector("input, button"))""")
         return page
 
+    def first_slider(self, name, megabits=9):
+        """Seconds until the text and until the first slider of a page, at so many Mbit/s, and bytes that had come."""
+        page = self.browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        network, came = page.context.new_cdp_session(page), []
+        network.on("Network.dataReceived", lambda part: came.append(part["dataLength"]))
+        network.send("Network.enable")
+        network.send("Network.emulateNetworkConditions", {
+            "offline": False, "latency": 40, "downloadThroughput": megabits * 1e6 / 8, "uploadThroughput": 1e5})
+        page.goto(self.address + name, wait_until="commit")
+        there = "() => document.querySelector('.genmed-panel input, .genmed-lab input')"
+        page.wait_for_function(there, timeout=PATIENCE)
+        text, slider = page.evaluate("""() => [
+            performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0, performance.now()]""")
+        page.context.close()
+        return text / 1000, slider / 1000, sum(came)
+
     def guard(self, route):
         if route.request.url.startswith(self.address):
             route.continue_()
@@ -93,8 +109,8 @@ class Site:
     def widget_state(self, name):
         """The widgets that a page carries, by id."""
         html = (self.folder / name).read_text(encoding="utf-8")
-        state = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', html, re.S)
-        return json.loads(state[1])["state"] if state else {}
+        found = re.findall(r'<script type="application/json" class="genmed-model">(.*?)</script>', html, re.S)
+        return {model["name"]: model for model in map(json.loads, found)}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +126,7 @@ def chromium():
 
 
 def serve(pages, chromium):
-    if not (pages / "_static" / "vendor" / "html-manager.js").exists():
+    if not (pages / "_static" / "vendor" / "mathjax").exists():
         skip_loudly("the site's JavaScript could not be bundled (npm or its registry is out of reach)")
     site = Site(pages, chromium)
     yield site

@@ -129,6 +129,17 @@ def test_our_panels_come_without_jupyters_and_before_the_formulas(tiny):
     page.context.close()
 
 
+def test_every_icon_of_a_page_is_drawn_and_few_others_are_shipped(tiny):
+    page = tiny.open("01_sliders.html")
+    page.wait_for_selector("svg[data-icon=magnifying-glass]", state="attached")
+    drawn = page.evaluate("""() => [...document.querySelectorAll("svg[data-icon]")].map(
+        (icon) => [icon.dataset.icon, icon.querySelector("path")?.getAttribute("d")?.length ?? 0])""")
+    assert len(dict(drawn)) >= 8 and all(length > 20 for _, length in drawn), drawn
+    page.context.close()
+    assert (tiny.folder / "_static" / "scripts" / "fontawesome.js").stat().st_size < 150_000
+    assert not (tiny.folder / "_static" / "vendor" / "html-manager.js").exists()
+
+
 FOREIGN = """\
 import genmed_core
 import ipywidgets

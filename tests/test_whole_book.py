@@ -69,6 +69,13 @@ def test_a_page_is_light(book_pages, name):
     assert (book_pages / f"{name}.html").stat().st_size < 3_000_000
 
 
+@pytest.mark.parametrize("name", ["intro", *[name for name in CHAPTERS if name != "capstone"]])
+def test_the_first_slider_comes_before_most_of_its_page(book, name):
+    """What has come by then takes less than four seconds at 9 Mbit/s; a busy machine changes the clock, not this."""
+    _, _, size = book.first_slider(f"{name}.html")
+    assert 8 * size / 9e6 < 4
+
+
 def program_of(model):
     """The decoder that a page carries, back from its bytes."""
     state = model["state"]

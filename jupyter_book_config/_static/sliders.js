@@ -1,15 +1,11 @@
 // The sliders of a page, with no kernel. Ours are drawn by their own scripts over a model of a few lines
-// (stored_model.js), as soon as the page is parsed: before its formulas, which take a second, and with no word of
-// Jupyter's. A page that holds any other widget has all of them drawn by ipywidgets' html-manager, which is 3.6 MB and
-// is loaded for it alone.
+// (stored_model.js), one by one as they arrive below the text, as lighten.py puts them there: before the formulas, which
+// take a second. A page that holds any other widget has its state in Jupyter's form, and all of its widgets are drawn by
+// ipywidgets' html-manager, which is 3.6 MB and is loaded for it alone.
 (() => {
-  const STATE = 'script[type="application/vnd.jupyter.widget-state+json"]';
-  const VIEW = 'script[type="application/vnd.jupyter.widget-view+json"]';
   // build.py leaves the folder out where it could not bundle html-manager; ipywidgets' own loader is on the page then.
   const { src, dataset: { vendor } } = document.currentScript;
-
-  const isOurs = ({ model_name: name, state }) =>
-    name === "LayoutModel" || state._anywidget_id?.startsWith("genmed_core.");
+  const views = () => document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]');
 
   function placeOf(tag) {
     const place = Object.assign(document.createElement("div"), { className: "widget-subarea" });
@@ -19,36 +15,38 @@
 
   // --- Ours ---------------------------------------------------------------------------------------------------
 
-  /** What makes a thing of a text, or the thing that was made of it before. */
-  function once(make, made = new Map()) {
-    return (text) => made.get(text) ?? made.set(text, make(text)).get(text);
-  }
-
-  const widgetOf = once((text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))));
-  const dress = once((css) => document.head.appendChild(
-    Object.assign(document.createElement("style"), { textContent: css })));
+  const texts = {}, modules = {};
+  let drawn = Promise.resolve();
 
   /** A model that the page carries, its bytes where they belong. */
   function modelOf({ state, buffers = [] }) {
     for (const { path, data } of buffers) {
       path.slice(0, -1).reduce((inside, key) => inside[key], state)[path.at(-1)] = { bytes: data };
     }
-    return storedModel(state);
+    return storedModel({ ...state, _esm: texts[state._esm], _css: texts[state._css] });
   }
 
-  async function showOurs(models) {
-    const named = once((name) => modelOf(models[name]));
-    for (const tag of document.querySelectorAll(VIEW)) {
-      const model = named(JSON.parse(tag.textContent).model_id), el = placeOf(tag);
-      dress(model.get("_css"));
-      if (!vendor) tag.remove();
-      try {
-        await (await widgetOf(model.get("_esm"))).default.render({ model, el });
-      } catch (error) {
-        console.error(error); // the next ones are drawn all the same
-      }
+  const moduleOf = (esm) => {
+    modules[esm] ??= import(URL.createObjectURL(new Blob([texts[esm]], { type: "text/javascript" })));
+    return modules[esm];
+  };
+
+  async function show({ name, ...content }) {
+    const model = modelOf(content), { default: widget } = await moduleOf(content.state._esm);
+    for (const tag of views()) {
+      if (JSON.parse(tag.textContent).model_id === name) await widget.render({ model, el: placeOf(tag) });
     }
   }
+
+  /** Below each model stands a call of this. */
+  window.genmedShow = () => {
+    const content = JSON.parse(document.currentScript.previousElementSibling.textContent);
+    const { texts: given, state: { _css: css, _esm: esm } } = content;
+    Object.assign(texts, given);
+    if (css in given) document.head.append(Object.assign(document.createElement("style"), { textContent: given[css] }));
+    moduleOf(esm);
+    drawn = drawn.then(() => show(content)).catch((error) => console.error(error)); // the next is drawn all the same
+  };
 
   // --- Any other ----------------------------------------------------------------------------------------------
 
@@ -96,23 +94,20 @@
     const [{ HTMLManager }] = await withoutEval(() => load(["@jupyter-widgets/html-manager"]));
     const manager = new HTMLManager({ loader: (name) => load([name]).then(([module]) => module) });
     await manager.set_state(state);
-    for (const tag of document.querySelectorAll(VIEW)) {
+    for (const tag of views()) {
       const model = await manager.get_model(JSON.parse(tag.textContent).model_id);
       manager.display_view(await manager.create_view(model), placeOf(tag));
     }
   }
 
-  const parsed = (action) => document.addEventListener("readystatechange", action, { once: true });
-  const { state: models, ...version } = JSON.parse(document.querySelector(STATE).textContent);
-  if (Object.values(models).every(isOurs)) {
-    // Their scripts are ready when the page is parsed, so that the panels come before any deferred script.
-    Object.values(models).forEach(({ state }) => state._esm && widgetOf(state._esm));
-    const drawn = new Promise((resolve) => { parsed(() => resolve(showOurs(models))); });
-    if (window.MathJax) {
+  // One of the two is below, not read yet.
+  document.addEventListener("readystatechange", () => {
+    const state = document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]');
+    if (state) {
+      prepare();
+      if (vendor) window.addEventListener("load", () => showAny(JSON.parse(state.textContent)));
+    } else if (window.MathJax) {
       window.MathJax.startup = { pageReady: () => drawn.then(() => window.MathJax.startup.defaultPageReady()) };
     }
-  } else {
-    prepare();
-    if (vendor) window.addEventListener("load", () => showAny({ state: models, ...version }));
-  }
+  }, { once: true });
 })();

@@ -4,9 +4,9 @@
 
 Every decoder that a chapter keeps is moved MOVES times in headless Chromium, from file:// under a policy with no eval:
 milliseconds from the slider's event to the frame with the new picture.  Then all sliders of a chapter on one page, from
-its opening until the first of them can be moved; with --site the same of a built book, its Jupyter part and all: by the
-clock, and by the processor, which other work on the machine changes less.  The aims are 50 ms and 2 s.  What it found
-stands at the head of explorer.js.
+its opening until the first of them can be moved; with --site the same of a built book's pages, formulas and all: by the
+clock, and by the processor, which other work on the machine changes less; and by a network of 9 Mbit/s.  The aims are
+50 ms, 2 s and 4 s.  What it found stands at the heads of explorer.js and lighten.py.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "jupyter_book_config")]
 
+import site_pages  # noqa: E402
 import stored_widgets  # noqa: E402
 import widget_page  # noqa: E402
 
@@ -92,6 +93,15 @@ def opens(browser: Browser, name: str, address: str) -> None:
     page.context.close()
 
 
+def over_a_network(browser: Browser, folder: Path) -> None:
+    site = site_pages.Site(folder, browser)
+    for place in (folder / "intro.html", *sorted(folder.glob("[01]*.html"))):
+        text, slider, size = site.first_slider(place.name)
+        print(f"at 9 Mbit/s {place.stem}: text after {text:.1f} s, the first slider after {slider:.1f} s and "
+              f"{size / 1e6:.1f} MB of a page of {place.stat().st_size / 1e6:.1f} MB", flush=True)
+    site.close()
+
+
 def pages(folder: Path, site: Path | None) -> Iterator[tuple[str, str]]:
     """The name and the address of every page that is opened."""
     for place in sorted((ROOT / "chapters" / "figures" / "widgets").glob("*.xz")):
@@ -113,8 +123,11 @@ def main() -> None:
             for panel in kept(place):
                 if panel.view == "decoder":
                     answers(browser, Path(folder), place.name.split(".")[0], panel)
-        for name, address in pages(Path(folder), options.site and options.site.resolve()):
+        site = options.site and options.site.resolve()
+        for name, address in pages(Path(folder), site):
             opens(browser, name, address)
+        if site:
+            over_a_network(browser, site)
 
 
 if __name__ == "__main__":
