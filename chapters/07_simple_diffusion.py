@@ -363,9 +363,9 @@ def standardised(out):
 class Denoiser(nn.Module):
     """x_t (B, 1, 28, 28), t (B,), y (B,) int64 -> head of two layers, shaped like x_t."""
 
-    def __init__(self, head):
+    def __init__(self, head, width=784):
         super().__init__()
-        self.hidden, self.out, self.head = nn.Linear(784 + T + 10, 784), nn.Linear(784, 784), head
+        self.hidden, self.out, self.head = nn.Linear(784 + T + 10, width), nn.Linear(width, 784), head
 
     def forward(self, x_t, t, y):
         told = torch.cat([x_t.flatten(1), F.one_hot(t, T), F.one_hot(y, 10)], 1)     # (B, 819)
@@ -401,15 +401,15 @@ class TextbookLoss:
         return (self.model(before + last, t, y) - last).square().mean(), {}
 
 
-def textbook_step(lr):
+def textbook_step(lr, width):
     torch.manual_seed(SEED)
-    model = Denoiser(standardised).to(device)
+    model = Denoiser(standardised, width).to(device)
     return kernels.TrainStep(TextbookLoss(model), torch.optim.Adam(model.parameters(), lr=lr), model=model, seed=SEED,
                              batches=kernels.Batches(train_set, batch_size=512, seed=SEED, device=device), mode="eager")
 
 
-def fit_textbook(lr, updates, title):
-    step, updates = textbook_step(lr), runtime.budget(updates)
+def fit_textbook(lr, updates, title, width=784):
+    step, updates = textbook_step(lr, width), runtime.budget(updates)
     return step.model, train.fit(step, updates, title=title, reports=max(1, updates // T))
 
 
@@ -679,7 +679,8 @@ laboratory
 # Why not the total noise, which (7.5) says is as good a target? In principle it is. But 784 independent noise values
 # must then pass through 784 hidden units that also have to find the digit, while an image of a digit needs few of them.
 # We train both, the one on noise for 250 updates only, and compare at that point what they imply about $x_0$:
-# $\hat x_0 = x_t - \sqrt t \sigma\hat\varepsilon$.
+# $\hat x_0 = x_t - \sqrt t \sigma\hat\varepsilon$. In the end you will draw with our network on this page, which has
+# room for a byte a weight. So we round the weights right after training, and measure what you will have.
 
 # %%
 def denoising_loss(model, target):
@@ -710,6 +711,7 @@ def fit_denoiser(head, target, steps, title):
 # %%
 noise_model, noise_history = fit_denoiser(nn.Identity(), "total noise", 250, "guess the total noise")
 ours, our_history = fit_denoiser(torch.sigmoid, "image", 3000, "guess the image")
+ours = widgets.rounded(ours)                                          # a byte a weight, as a page can hold them
 
 # %% mystnb={"image": {"alt": "Error of the clean image during training: guessing the image is far ahead of the noise"}}
 plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 error"]),
@@ -774,9 +776,9 @@ def draw(model, y, start, rule=posterior_step, seed=SEED, keep=None):
 
 
 @torch.no_grad()
-def draw_textbook(model, y, seed=SEED):
+def draw_textbook(model, y, start=noise_start, seed=SEED):
     """The printed sampler: subtract the output, 25 times."""
-    x, y = noise_start(y, torch.Generator().manual_seed(seed)).to(device), y.to(device)
+    x, y = start(y, torch.Generator().manual_seed(seed)).to(device), y.to(device)
     for step in range(T, 0, -1):
         x = x - model(x, torch.full((len(x),), step - 1, device=device), y)
     return x
@@ -964,7 +966,7 @@ def leading(digit):
     return images.mean(0), (added.sqrt() * directions[:, -KEPT:]).T
 
 
-means, axes = (torch.stack(each).to(device) for each in zip(*map(leading, range(10))))
+means, axes = (widgets.rounded(torch.stack(each)).to(device) for each in zip(*map(leading, range(10))))
 
 
 def fitted_start(n, y):
@@ -981,28 +983,44 @@ def few_directions(y, g):
 print(f"{KEPT} directions: {100 * read_as_asked(draw(ours, labels, few_directions)):.1f} % read as asked")
 
 # %% [markdown]
-# Sixteen are enough: beside the whole covariance nothing is lost. The weights travel as bytes, each row with a scale of
-# its own. What does that cost? The same digits drawn here, from the same noise, in full precision:
+# Sixteen are enough: beside the whole covariance nothing is lost. The textbook's network comes along as well, with 128
+# hidden units, since a second one of 784 would be too heavy for a page, and at the gentler rate of figure 7.3: trained
+# at 0.1, so narrow a network magnifies rounding errors from step to step. Its output, over $\sigma$, is read as the
+# total noise $\varepsilon$; with that the printed rule does what the textbook's sampler does. Does the page draw what
+# we draw here? From the same noise, ten digits by either:
 
 # %%
+narrow, narrow_history = fit_textbook(0.001, 600, "the textbook's recipe, narrower", width=128)
+narrow = widgets.rounded(narrow)
 drawing = widgets.DiffusionExplorer(
     ours, schedule, class_names=range(10), predicts="x0", clip=None, data_range=(0, 1), noisy_range=(-1, 2), int8=True,
-    prior=fitted_start, textbook=True, steps=T, eta=1.0, label=3, device=device, alt="Digit drawn from noise")
-digits, page = torch.arange(10, device=device), torch.stack([drawing.sample(d, eta=0.0) for d in range(10)])
-noise = drawing.model.x_T(drawing.settings.seed, 0, pure=True) / NOISE
-full = diffusion.sample(ours, (10, 1, 28, 28), schedule.to(device), steps=T, y=digits, predicts="x0", clip=None,
-                        x_T=fitted_start(noise.expand(10, -1, -1, -1).to(device), digits))[:, 0].cpu()
-print(f"on the page {255 * (page - full).abs().mean():.1f} of 255 grey levels off on average, "
-      f"{255 * (page - full).abs().max():.0f} at most; {len(drawing.weights) + len(drawing.prior_weights):,} bytes")
+    prior=fitted_start, textbook=True, other=("the textbook's", lambda x, t, y: narrow(x, t, y) / SIGMA, "eps"),
+    beside={"network": 1, "prior": 1, "rule": 1}, steps=T, eta=1.0, label=3, device=device,
+    alt="Digit drawn from noise")
+digits, textbook = torch.arange(10), {"other": True, "pure": True, "subtract": True}
+n = drawing.model.x_T(drawing.settings.seed, 0, pure=True).expand(10, -1, -1, -1).to(device) / NOISE
+with widgets.InFull():                                                # float32, as in the browser
+    full = {"ours": draw(ours, digits, lambda y, g: fitted_start(n, y.to(device)), no_noise_step),
+            "the textbook's": draw_textbook(narrow, digits, lambda y, g: NOISE * n).clamp(0, 1)}
+on_page = {"ours": [drawing.sample(d, eta=0.0) for d in range(10)],
+           "the textbook's": [drawing.sample(d, **textbook) for d in range(10)]}
+page_off = {name: 255 * (torch.stack(on_page[name]) - x[:, 0].cpu()).abs().max().item() for name, x in full.items()}
+for name, off in page_off.items():
+    print(f"{name:15} on the page at most {off:.3f} of 255 grey levels off")
+print(f"loss of the textbook's with 128 hidden units {narrow_history['loss'][-1]:.4f}, with 784 "
+      f"{book_history['loss'][-1]:.4f}; both and the start, "
+      f"{len(drawing.weights + drawing.other_weights + drawing.prior_weights):,} bytes")
 
 # %%
 drawing
 
 # %% [markdown]
-# Press *Step* to go down one step at a time, *Compare* to keep one setting beside the next. With $\eta = 1$ the step is
-# (7.9), with $\eta = 0$ it is (7.10). *Rule: printed* gives the network's own guess of the noise to the printed
-# sampler: clean after a few steps, then restless, as in figure 7.4; the last picture on the right is what it leaves.
-# *Begin with: pure noise* is the fourth fault.
+# On the left ours, beside it the textbook's in full: its network, from pure noise, by the printed rule, from the same
+# seed. *End comparing* leaves one film, *Compare* keeps the settings of now beside the next, and *Step* goes down one
+# step at a time. Mend the faults one by one: give the textbook's *network* the start that fits, then the derived rule;
+# or spoil ours. With $\eta = 1$ the derived step is (7.9), with $\eta = 0$ it is (7.10). The *printed* rule takes our
+# network's own guess of the noise: clean after a few steps, then restless, as in figure 7.4. Its last picture on the
+# right is what it leaves.
 
 # %% [markdown]
 # ## What this chapter promises
@@ -1023,6 +1041,7 @@ expect("read as asked, ours above the Gaussians alone", read["ours"] - read["Gau
 expect("read as asked, ours above ours from pure noise", read["ours"] - read["ours, from pure noise"], above=0.05)
 expect("Fréchet distance of ours", ours_report["fd"], below=140)
 expect("diversity of ours, 1 as real digits", ours_report["diversity"], above=0.7)
+expect("grey levels of 255 that either network is off on the page, at most", max(page_off.values()), below=2)
 at = min(range(len(our_history.steps)), key=lambda i: abs(our_history.steps[i] - noise_history.steps[-1]))
 expect("error of x0_hat, trained on the total noise over trained on the image, after equal updates",
        noise_history["x0 error"][-1] / our_history["x0 error"][at], above=2)

@@ -207,6 +207,22 @@ def test_each_network_in_three_places(networks, name):
         torch.testing.assert_close(one, want.detach(), atol=GREY / 100 * size, rtol=0)
 
 
+def test_a_rounded_network_is_what_the_page_has_of_it():
+    """Rounding takes place once: the copy loses nothing more, whatever the shapes of its weights; vectors stay."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.Flatten(), nn.Linear(20 * 24 * 24, 33))
+    copy_, x = widgets.rounded(net), torch.randn(3, 1, 28, 28)
+    assert not torch.equal(copy_[3].weight, net[3].weight) and torch.equal(copy_[3].bias, net[3].bias)
+    assert torch.equal(copy_[0].weight, net[0].weight), "500 numbers are not worth their scales"
+    program, rough = (compile_network(one, int8=True, x=x) for one in (copy_, net))
+    assert program.weights == rough.weights
+    off = [(one.run(x=x)[0] - whole(x)).abs().max().item() for one, whole in ((program, copy_), (rough, net))]
+    assert off[0] < off[1] / 5, "what is left is the first layer, in float16"
+    table = torch.randn(3, 1000)
+    assert 0 < (widgets.rounded(table) - table).abs().max() <= table.abs().max() / 127 / 2 + 1e-6
+    torch.testing.assert_close(widgets.rounded(widgets.rounded(table)), widgets.rounded(table), atol=1e-6, rtol=0)
+
+
 def test_a_byte_for_a_weight_costs_little():
     unet = metrics.load_weights(nets.UNet(), "ddpm_digits")
     inputs = {"x": DIGIT, "t": 30 * steps, "y": label}

@@ -14,7 +14,7 @@ from test_accessibility import check_named
 from test_engine import differ, drawn, move, settled
 
 import genmed_core  # noqa: F401  (before torch)
-from genmed_core import diffusion, nets, plots, widgets
+from genmed_core import diffusion, metrics, nets, plots, widgets
 from genmed_core.widgets import pad, sampling
 from genmed_core.widgets.panel import Panel
 
@@ -23,7 +23,7 @@ import stored_widgets  # noqa: E402
 
 SCHEDULES = {"07_simple_diffusion": diffusion.Schedule.simple(), "08_ddpm": diffusion.Schedule.cosine(),
              "09_ldm_cxr": diffusion.Schedule.cosine()}
-CHANGED = {"07_simple_diffusion": {"rule": 1, "prior": 1}, "08_ddpm": {"class": 7, "eta": 1.0},
+CHANGED = {"07_simple_diffusion": {"rule": 1, "prior": 1, "network": 1}, "08_ddpm": {"class": 7, "eta": 1.0},
            "09_ldm_cxr": {"fill": 2, "class": 2, "guidance": 1.0}}
 
 
@@ -44,11 +44,13 @@ class Kept(widgets.DiffusionExplorer):
         sliders = [widgets.Slider(**{k: tuple(v) if k == "labels" else v for k, v in slider.items() if k != "digits"})
                    for slider in state.pop("sliders")]
         facts, programs = state["facts"], {}
-        for name in ("", "prior_", "decoder_", "encoder_"):
+        for name in ("", "prior_", "decoder_", "encoder_", "other_"):
             weights = state.get(f"{name}weights")
             programs[name] = widgets.Program(state[f"{name}graph"], weights) if weights else None
         self.model = sampling.Model(programs[""], programs["prior_"], SCHEDULES[chapter], facts["predicts"],
                            facts["clip"], facts["null"])
+        self.other = programs["other_"] and self.model._replace(program=programs["other_"],
+                                                                predicts=facts["otherPredicts"])
         self.decoder, self.encoder = programs["decoder_"], programs["encoder_"]
         self.order, self.picture_shape = facts["order"], facts["picture"]
         self.ranges = facts["range"], facts.get("noisyRange", facts["range"])
@@ -69,6 +71,44 @@ def test_what_a_chapter_keeps_draws_on_the_page_as_in_torch(browser, tmp_path, c
         assert page.locator("canvas").nth(1).get_attribute("data-where") == "worker"
         assert not page.trouble
         page.context.close()
+
+
+def test_chapter_7_opens_with_the_textbooks_film_beside_ours(browser, tmp_path):
+    """Its network, from pure noise, by the printed rule, from the same seed; ours is drawn in the same turn."""
+    explorer = Kept("07_simple_diffusion")
+    textbook = explorer._read(explorer.pinned)
+    assert textbook == explorer.settings._replace(other=True, pure=True, subtract=True)
+    page = widget_page.show(browser, tmp_path / "beside.html", explorer)
+    page.get_by_text("Kept: network the textbook's, begin with pure noise, rule printed").wait_for()
+    ours, theirs = explorer.sample(), explorer.sample(**textbook._asdict())
+    assert differ(drawn(page), ours) <= 2 and differ(drawn(page, 3), theirs) <= 2
+    assert (ours - theirs).abs().mean() > 0.2, "one is a digit, the other noise"
+    ready = explorer.pictures()
+    assert len(ready) == 2 and (ready[1] == (255 * theirs).round().byte().numpy()).all()
+    page.get_by_role("button", name="End comparing").click()
+    page.wait_for_function("() => models[0].get('pinned').length === 0")
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate("() => models[0].get('pinned')") == explorer.pinned
+    assert not page.trouble
+    page.context.close()
+
+
+def test_the_network_of_chapter_8_is_the_shipped_one_to_the_last_bit():
+    """In sixteen bits a number, as the file of weights has them; a byte a number costs what `compile_network` says."""
+    explorer, unet = Kept("08_ddpm"), metrics.load_weights(nets.UNet(), "ddpm_digits")
+    x, t, y = torch.zeros(1, 1, 28, 28), torch.tensor([1]), torch.tensor([0])
+    assert explorer.model.program.weights == widgets.compile_network(unet, x=x, t=t, y=y).weights
+    films = [255 * explorer.sample(digit) for digit in range(6)]
+    explorer.model = explorer.model._replace(program=widgets.compile_network(unet, int8=True, x=x, t=t, y=y))
+    off = torch.stack([(255 * explorer.sample(digit) - film).abs() for digit, film in enumerate(films)])
+    assert 0.3 < off.mean() < 1 and 8 < off.max() < 60
+
+
+def test_what_stands_beside_is_a_slider_that_is_there():
+    with pytest.raises(ValueError, match="beside names network: the sliders are class, seed"):
+        redrawing(beside={"network": 1})
+    with pytest.raises(ValueError, match="predicts='noise': choose from"):
+        redrawing(other=("another", lambda x, t, y: x, "noise"))
 
 
 def test_the_film_of_chapter_9_says_what_it_is():

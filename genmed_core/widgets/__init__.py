@@ -20,9 +20,11 @@ OPS in engine.js.
 
 from genmed_core.widgets.compile import (
     MAX_BYTES,
+    InFull,
     Program,
     compile_decoder,
     compile_network,
+    rounded,
 )
 from genmed_core.widgets.denoising import DiffusionExplorer
 from genmed_core.widgets.earth import Earth
@@ -41,7 +43,7 @@ __all__ = [
     "Bound", "Copy", "Hand", "Pad", "Reader", "Score",
     "DiffusionExplorer",
     "ENGINE", "HERE", "LOWERINGS", "MAX_BYTES", "MAX_FRAME_BYTES", "MAX_SLIDERS", "TWINS",
-    "Earth", "FrameSlider", "Frames", "GridSlider", "Laboratory", "LatentExplorer", "Panel",
-    "Posterior", "Probe", "Program", "Question", "Slider", "add_operation", "compile_decoder",
-    "compile_network",
+    "Earth", "FrameSlider", "Frames", "GridSlider", "InFull", "Laboratory", "LatentExplorer",
+    "Panel", "Posterior", "Probe", "Program", "Question", "Slider", "add_operation",
+    "compile_decoder", "compile_network", "rounded",
 ]

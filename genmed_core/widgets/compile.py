@@ -26,7 +26,8 @@ from genmed_core.widgets.twin import run, run_one
 
 MAX_BYTES = 2_000_000  # of weights; a page carries them as text, a third larger
 FLOAT16_MAX = 65504
-INT8_FROM = 1024  # numbers that a matrix has at least before it is worth a scale for each row
+INT8_FROM = 1024  # numbers that a matrix has at least before it is kept in bytes
+BLOCK = 128  # numbers in a row that share a scale
 OUTPUTS = ("logits", "tanh", "unit")
 WITHOUT_VALUES = {"full_like", "zeros_like", "ones_like", "empty_like", "new_full", "new_zeros",
                   "new_ones", "new_empty"}
@@ -35,8 +36,9 @@ WITHOUT_VALUES = {"full_like", "zeros_like", "ones_like", "empty_like", "new_ful
 class Program(NamedTuple):
     """A network ready for the browser.
 
-    graph: registers (shape; view [base, offset] or data, the type of a constant), ops over them,
-    inputs by name and outputs, as JSON can hold it.  weights: the constants one after another.
+    graph: registers (shape; view [base, offset] or data, the type of a constant; block, how many
+    bytes share a scale), ops over them, inputs by name and outputs, as JSON can hold it.  weights:
+    the constants one after another, scales before their bytes.
     """
 
     graph: dict[str, Any]
@@ -240,8 +242,10 @@ def compile_network(network: Callable, *, int8: bool = False, max_bytes: int = M
     examples: its inputs by name, in order, each (B, ...), as it is called: floats, or int64 labels
     and steps in their range.  Results: a tensor or a tuple of them, each (B, ...).
     Matrices and kernels are kept in float16, or, with int8, in a byte a number and a scale for each
-    row; vectors in float32.  Bytes cost what follows: ten guided digits of chapter 8 in 25 steps
-    differ by 0.7 of 255 grey levels on average, 26 at most, and are read as the same digits.
+    BLOCK; vectors in float32.  What that costs, over whole films of 25 steps from the same noise:
+    chapter 8's guided digits move by 0.7 of 255 grey levels on average, 60 at most, so that their
+    page has float16, as the file of weights has; chapter 9's films move by 0.5 and 4.  A network
+    that is `rounded` before it is measured, as chapter 7's, loses nothing on the page.
     Modules run as in evaluation.
     Raises ValueError on an operation that the browser does not have and names its layer, on a
     network that mixes the images of a batch or chooses its path by their values, and on weights
@@ -361,20 +365,45 @@ def _packed(graph: dict, constants: dict[int, tuple[Tensor, str]], int8: bool,
     for k, (value, layer) in sorted(constants.items()):
         _check_finite(value, layer)
         matrix = sum(n > 1 for n in value.shape) >= 2
-        kind = "<i1" if int8 and value.numel() >= INT8_FROM else "<f2"
-        graph["registers"][k]["data"] = kind if matrix else "<f4"
-        if matrix and kind == "<i1":
-            rows = value.reshape(len(value), -1)
-            scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        kind = ("<i1" if int8 and _fills_bytes(value) else "<f2") if matrix else "<f4"
+        graph["registers"][k]["data"] = kind
+        if kind == "<i1":
+            graph["registers"][k]["block"] = BLOCK
+            scale, value = _in_bytes(value)
             parts.append(scale.numpy().astype("<f4").tobytes())
-            value = (rows / scale).round()
-        parts.append(value.numpy().astype(graph["registers"][k]["data"]).tobytes())
+        parts.append(value.numpy().astype(kind).tobytes())
     weights = b"".join(parts)
     if len(weights) > max_bytes:
         raise ValueError(f"the network's weights take {len(weights):,} bytes, too many for one "
                          f"page, which has {max_bytes:,}: show a narrower one, keep them by "
                          "int8=True, or precompute pictures for FrameSlider")
     return weights
+
+
+def _fills_bytes(value: Tensor) -> bool:
+    """Whether int8 keeps it in bytes: a matrix, and large enough for scales to be worth it."""
+    return sum(n > 1 for n in value.shape) >= 2 and value.numel() >= INT8_FROM
+
+
+def _in_bytes(value: Tensor) -> tuple[Tensor, Tensor]:
+    """The scale of each BLOCK of numbers that lie in a row, and all numbers in it, -127..127."""
+    blocks = nn.functional.pad(value.flatten(), (0, -value.numel() % BLOCK)).view(-1, BLOCK)
+    scale = blocks.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+    return scale[:, 0], (blocks / scale).round().flatten()[:value.numel()]
+
+
+@torch.no_grad()
+def rounded(network: Any) -> Any:
+    """A copy, its weights rounded to what int8=True keeps: the page then has the copy itself.
+
+    network: a module, or a tensor (a table of embeddings, say).  float32, on its device.
+    """
+    network = copy.deepcopy(network)
+    for value in network.parameters() if isinstance(network, nn.Module) else [network]:
+        if _fills_bytes(value):
+            scale, whole = _in_bytes(value)
+            value.copy_((whole * scale.repeat_interleave(BLOCK)[:len(whole)]).view_as(value))
+    return network
 
 
 def _check_finite(value: Tensor, layer: str) -> None:

@@ -57,7 +57,7 @@ VIEWS.diffusion = (model, place) => {
   let drawer = null; // the networks are loaded when the first picture is asked for
   const drawing = () => (drawer ??= {
     ...facts, count, net: network(""), decoder: network("decoder_"), encoder: network("encoder_"),
-    prior: network("prior_"),
+    prior: network("prior_"), other: network("other_"),
     alphaBar: doubles(model.get("alpha_bar")), noiseVar: doubles(model.get("noise_var")),
   });
 
@@ -114,7 +114,7 @@ VIEWS.diffusion = (model, place) => {
       guidance: at("guidance", 1), window: [number("from", 0), number("to", facts.T)], order: facts.order,
       start: hasImage && start < facts.T ? start - 1 : null,
       fill: hasImage ? facts.regions[at("fill", 0)] : facts.regions[0],
-      pure: at("prior", 0) === 1, subtract: at("rule", 0) === 1,
+      pure: at("prior", 0) === 1, subtract: at("rule", 0) === 1, other: at("network", 0) === 1,
     };
   };
   const words = (values) => sliders.map((slider, i) => `${slider.name} ${said(slider, values[i])}`);
@@ -159,7 +159,8 @@ VIEWS.diffusion = (model, place) => {
   let turn = 0, playing = false, alive = false, began = 0, waiting = null; // alive: a new setting is drawn at once
 
   async function* stepsOf(settings) {
-    yield* sample(drawing(), { ...settings, known: await known(settings) });
+    const model = drawing(), other = settings.other ? { net: model.other, predicts: facts.otherPredicts } : {};
+    yield* sample({ ...model, ...other }, { ...settings, known: await known(settings) });
   }
 
   /** The films begin anew: nothing is drawn yet but the noise. */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     fill: str  # one of REGIONS
     pure: bool = False  # begin with pure noise, where a prior is another start
     subtract: bool = False  # by the textbook's rule
+    other: bool = False  # by the other network
 
 
 class DiffusionExplorer(Panel):
@@ -51,6 +52,9 @@ class DiffusionExplorer(Panel):
     so that a pad can be linked to it; redraw=True has the sliders for it without one.
     prior: a function from standard normal x, and y, to x_T, where pure noise is no fair start; a
     slider compares the two.  textbook=True has a slider for the printed rule of chapter 7.
+    other: (name, denoiser, predicts) of a second network, which takes the same; a slider puts it in
+    the place of the first, there called `name`.  beside: where the sliders of a second film stand
+    that is seen from the start, by their key in `names`, such as {"prior": 1}.
     class, seed, steps, eta, guidance and window are where the sliders begin; order: see
     `sampling.sample`.  int8: a byte a weight, half of float16; see `compile_network` for its price.
     device: where the modules of a function are; a module is copied to the CPU.
@@ -70,6 +74,8 @@ class DiffusionExplorer(Panel):
     encoder_weights = traitlets.Bytes().tag(sync=True)
     prior_graph = traitlets.Dict().tag(sync=True)
     prior_weights = traitlets.Bytes().tag(sync=True)
+    other_graph = traitlets.Dict().tag(sync=True)
+    other_weights = traitlets.Bytes().tag(sync=True)
     alpha_bar = traitlets.Bytes().tag(sync=True)  # float64 (T + 1,), the clean image first
     noise_var = traitlets.Bytes().tag(sync=True)
     facts = traitlets.Dict().tag(sync=True)  # what the sampler has to know
@@ -85,7 +91,10 @@ class DiffusionExplorer(Panel):
                  null: int | None = None, data_range: tuple[float, float] = (-1.0, 1.0),
                  decoder: Callable | None = None, encoder: Callable | None = None,
                  noisy_range: tuple[float, float] | None = None, prior: Callable | None = None,
-                 textbook: bool = False, image: Any = None, redraw: bool | None = None,
+                 textbook: bool = False, name: str = "ours",
+                 other: tuple[str, Callable, str] | None = None,
+                 beside: Mapping[str, int] | None = None,
+                 image: Any = None, redraw: bool | None = None,
                  label: int = 0, seed: int = 0, steps: int = 25, eta: float = 0.0,
                  guidance: float = 1.0, window: tuple[int, int] | None = None, order: int = 1,
                  int8: bool = True, device: torch.device | str = "cpu", size: int = 168,
@@ -96,6 +105,8 @@ class DiffusionExplorer(Panel):
         schedule = schedule.to("cpu")
         self.model = Model(*_compiled((denoiser, prior), shape, class_names is not None, int8,
                                       device), schedule, predicts, clip, null)
+        self.other = None if other is None else self._second(
+            other, shape, class_names is not None, int8, device)
         self.order, self.ranges = order, (data_range, noisy_range or data_range)
         self.decoder = self._program(decoder, torch.zeros(1, *shape, device=device), int8)
         self.picture_shape = self.decoder.shape()[1:] if self.decoder else list(shape)
@@ -105,13 +116,15 @@ class DiffusionExplorer(Panel):
         self._check_pictures(redraw)
         window = window or (0, schedule.T)
         sliders = _sliders(schedule.T, class_names, null is not None, redraw, window, steps)
+        sliders |= {"network": Slider.of("network", (name, other[0]))} if other else {}
         sliders |= {"prior": Slider.of("begin with", BEGINNINGS)} if prior else {}
         sliders |= {"rule": Slider.of("rule", RULES)} if textbook else {}
         values = _values(sliders, label=label, seed=seed, steps=steps, eta=eta, guidance=guidance,
                          window=window)
         super().__init__(
             sliders=list(sliders.values()), values=values,
-            names={name: k for k, name in enumerate(sliders)}, caption=caption, width=size, alt=alt,
+            pinned=[] if beside is None else _moved(sliders, values, beside),
+            names={key: k for k, key in enumerate(sliders)}, caption=caption, width=size, alt=alt,
             image=self._image_bytes(image), facts=self._facts(class_names is not None),
             **self._sent())
 
@@ -122,12 +135,22 @@ class DiffusionExplorer(Panel):
         if redraw and self.decoder is not None and self.encoder is None:
             raise ValueError("to begin from a picture, latent diffusion needs its encoder")
 
+    def _second(self, other: tuple[str, Callable, str], shape: Sequence[int], labelled: bool,
+                int8: bool, device: torch.device | str) -> Model:
+        """The first model with another network."""
+        _, denoiser, predicts = other
+        if predicts not in diffusion.PREDICTS:
+            raise ValueError(f"predicts={predicts!r}: choose from {', '.join(diffusion.PREDICTS)}")
+        program, _ = _compiled((denoiser, None), shape, labelled, int8, device)
+        return self.model._replace(program=program, predicts=predicts)
+
     def _program(self, network: Callable | None, example: Tensor, int8: bool) -> Any:
         return None if network is None else compile_network(network, int8=int8, x=example)
 
     def _facts(self, labelled: bool) -> dict[str, Any]:
         model, schedule = self.model, self.model.schedule
         return {"T": schedule.T, "priorStd": schedule.prior_std, "predicts": model.predicts,
+                "otherPredicts": self.other and self.other.predicts,
                 "clip": model.clip, "null": model.null, "order": self.order,
                 "range": self.ranges[0], "noisyRange": self.ranges[1],
                 "picture": self.picture_shape, "shape": model.program.shape("x")[1:],
@@ -139,7 +162,8 @@ class DiffusionExplorer(Panel):
         sent: dict[str, Any] = {"alpha_bar": every[2].numpy().tobytes(),
                                 "noise_var": every[3].numpy().tobytes()}
         programs = (("", self.model.program), ("decoder_", self.decoder),
-                    ("encoder_", self.encoder), ("prior_", self.model.prior))
+                    ("encoder_", self.encoder), ("prior_", self.model.prior),
+                    ("other_", self.other and self.other.program))
         for name, program in programs:
             if program is not None:
                 sent |= {f"{name}graph": program.graph, f"{name}weights": program.weights}
@@ -179,14 +203,14 @@ class DiffusionExplorer(Panel):
                         (number("from", 0), number("to", T)),
                         start - 1 if self.image and start < T else None,
                         REGIONS[int(at("fill", 0))] if self.image else REGIONS[0],
-                        at("prior", 0) == 1, at("rule", 0) == 1)
+                        at("prior", 0) == 1, at("rule", 0) == 1, at("network", 0) == 1)
 
     def sample(self, y: int | None = None, *, callback: Callable | None = None,
                **settings: Any) -> Tensor:
         """The picture that the browser draws, (H, W) or (3, H, W) in [0, 1].
 
-        y and settings (seed, steps, eta, guidance, window, start, fill, pure, subtract): in place
-        of the sliders'; callback(t, x_t, x0_hat) gets both as pictures before each step.
+        y and settings (seed, steps, eta, guidance, window, start, fill, pure, subtract, other): in
+        place of the sliders'; callback(t, x_t, x0_hat) gets both as pictures before each step.
         """
         now = self.settings._replace(**settings)
         now = now if y is None else now._replace(y=int(y))
@@ -196,7 +220,8 @@ class DiffusionExplorer(Panel):
             if callback is not None:
                 callback(t, self.picture(x_t, noisy=True), self.picture(x0_hat))
 
-        x0 = sample(self.model, now.y, seed=now.seed, steps=now.steps, eta=now.eta,
+        model = self.other if now.other and self.other else self.model
+        x0 = sample(model, now.y, seed=now.seed, steps=now.steps, eta=now.eta,
                     guidance=now.guidance, window=now.window, order=self.order, known=known,
                     pure=now.pure, subtract=now.subtract, callback=show)
         return self.picture(x0)
@@ -238,9 +263,10 @@ class DiffusionExplorer(Panel):
         self.image = self._image_bytes(image)
 
     def pictures(self) -> list[np.ndarray]:
-        """What is drawn at the sliders' values, uint8."""
-        x = (255 * self.sample()).round().byte()
-        return [(x if x.ndim == 2 else x.permute(1, 2, 0)).numpy()]
+        """What is drawn at the sliders' values, and what is kept beside it, uint8."""
+        films = [self.settings] + ([self._read(self.pinned)] if self.pinned else [])
+        drawn = [(255 * self.sample(**film._asdict())).round().byte() for film in films]
+        return [(x if x.ndim == 2 else x.permute(1, 2, 0)).numpy() for x in drawn]
 
     def describe(self) -> str:
         """The picture in words."""
@@ -309,10 +335,19 @@ def _values(sliders: dict[str, Slider], *, label: int, seed: int, steps: int, et
             values.append(slider.labels.index(str(numbers[name])))
         elif name == "start":
             values.append(len(slider.labels) - 1)
-        elif name in ("fill", "prior", "rule"):
+        elif name in ("fill", "network", "prior", "rule"):
             values.append(0)
         elif name in ("class", "seed"):
             values.append(slider.place({"class": label, "seed": seed}[name]))
         else:
             values.append(slider.nearest({"eta": eta, "guidance": guidance}[name]))
     return values
+
+
+def _moved(sliders: dict[str, Slider], values: Sequence, to: Mapping[str, int]) -> list:
+    """The same places, those of `to` moved; ValueError for a slider that is not there."""
+    if missing := set(to) - set(sliders):
+        raise ValueError(f"beside names {', '.join(sorted(missing))}: the sliders are "
+                         f"{', '.join(sliders)}")
+    return [sliders[name].nearest(to[name]) if name in to else value
+            for name, value in zip(sliders, values)]

@@ -35,12 +35,12 @@ export function makeEngine() {
     const float = () => { at += 4; return view.getFloat32(at - 4, true); };
     const byte = () => view.getInt8(at++);
     const short = () => { at += 2; return half(view.getUint16(at - 2, true)); };
-    registers.forEach(({ shape, data }, k) => {
+    registers.forEach(({ shape, data, block = size(shape) / (shape[0] ?? 1) }, k) => { // a row shares a scale by default
       if (!data) return;
-      const values = new Float32Array(size(shape)), row = values.length / (shape[0] ?? 1);
-      const scale = data === "<i1" ? Float32Array.from({ length: shape[0] }, float) : null;
+      const values = new Float32Array(size(shape));
+      const scale = data === "<i1" ? Float32Array.from({ length: Math.ceil(values.length / block) }, float) : null;
       const next = data === "<f4" ? float : data === "<f2" ? short : byte;
-      for (let i = 0; i < values.length; i++) values[i] = next() * (scale ? scale[Math.floor(i / row)] : 1);
+      for (let i = 0; i < values.length; i++) values[i] = next() * (scale ? scale[Math.floor(i / block)] : 1);
       found[k] = values;
     });
     return found;

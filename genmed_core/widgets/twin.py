@@ -62,13 +62,13 @@ def unpacked(program: Program) -> dict[int, Tensor]:
         if "data" not in register:
             continue
         shape, kind = register["shape"], np.dtype(register["data"]).newbyteorder("<")
-        rows, count = shape[0] if shape else 1, int(np.prod(shape))
-        scale = np.ones(rows, "<f4")
+        count, scale = int(np.prod(shape)), np.ones(1, "<f4")
+        block = register.get("block", count // (shape[0] if shape else 1))  # by default a row
         if kind == np.int8:
-            scale = np.frombuffer(program.weights, "<f4", rows, at)
+            scale = np.frombuffer(program.weights, "<f4", -(-count // block), at)
             at += scale.nbytes
         values = np.frombuffer(program.weights, kind, count, at)
         at += values.nbytes
-        found[k] = torch.from_numpy(values.astype("<f4").reshape(rows, -1) * scale[:, None])
-        found[k] = found[k].reshape(shape)
+        values = values.astype("<f4") * (scale.repeat(block)[:count] if len(scale) > 1 else scale)
+        found[k] = torch.from_numpy(values).reshape(shape)
     return found
