@@ -462,9 +462,9 @@ plots.show_rows({"test digits": x_test[:10], "MADE": by_made, "PixelCNN": quickl
 #
 # A test digit, the chance that the PixelCNN gave to white at each pixel, told all pixels before it, and what the pixel
 # as it is then cost, $-\log p$. The fourth map asks how much hangs on those before: by how much does the chance move
-# when one of them is flipped, whichever moves it most? The probe begins where that is largest. On black, one white pixel
-# close by is enough, for ink goes on; within a stroke many pixels agree, and no single one matters much. Point at
-# another pixel, or move the sliders by the arrow keys. The sum of the third map is this digit's exact negative
+# when one of them is flipped, whichever moves it most? The probe begins where that is largest. On black, one white
+# pixel close by is enough, for ink goes on; within a stroke many pixels agree, and no single one matters much. Point
+# at another pixel, or move the sliders by the arrow keys. The sum of the third map is this digit's exact negative
 # log-likelihood. Where is it spent?
 
 # %%
