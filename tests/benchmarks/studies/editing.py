@@ -448,7 +448,9 @@ def picture(edit, test, shown=5):
              "truth": truth}
     grids = {"film": torch.cat([(1 + one) / 2 for one in films.values()]),
              "what was taken away, x 3": torch.cat([(0.5 + 1.5 * (x - one)).clamp(0, 1) for one in films.values()])}
-    return plots.show_grids(grids, columns=shown, width=7.6, row_labels=list(films), note=plots.SYNTHETIC)
+    fig = plots.show_grids(grids, columns=shown, width=7.6, row_labels=list(films), note=plots.SYNTHETIC)
+    fig.set_figheight(3.2)  # the names of the rows leave the grids less width than is reckoned with
+    return fig
 
 
 def prepared():
