@@ -1145,7 +1145,8 @@ plots.show_grids({"this notebook": draw(trained, hundred[:50], steps=20, guidanc
 shown_net, CAPTION = shipped, "drawn by our longer-trained weights, made from MNIST"
 twenty = torch.arange(10).repeat(2)
 drawing = widgets.DiffusionExplorer(shown_net, cosine, class_names=range(10), predicts=PREDICTS, null=unet.null,
-                                    guidance=W, window=MIDDLE, label=3, redraw=True, caption=CAPTION, device=device)
+                                    guidance=W, window=MIDDLE, label=3, redraw=True, caption=CAPTION, device=device,
+                                    int8=False)  # in sixteen bits a weight, as the file of shipped weights has them
 for y, seed, steps in ((3, 0, 25), (7, 1, 25), (7, 1, 3)):
     way = []
     digit = drawing.sample(y, seed=seed, steps=steps,

@@ -4,6 +4,7 @@ And what only they have: a start that fits beside pure noise, the textbook's rul
 """
 
 import base64
+import re
 import sys
 
 import pytest
@@ -102,6 +103,12 @@ def test_the_network_of_chapter_8_is_the_shipped_one_to_the_last_bit():
     explorer.model = explorer.model._replace(program=widgets.compile_network(unet, int8=True, x=x, t=t, y=y))
     off = torch.stack([(255 * explorer.sample(digit) - film).abs() for digit, film in enumerate(films)])
     assert 0.3 < off.mean() < 1 and 8 < off.max() < 60
+
+
+def test_what_bytes_cost_chapter_9_is_in_its_output_and_in_the_docstring():
+    text = (ROOT / "chapters" / "09_ldm_cxr.ipynb").read_text(encoding="utf-8")
+    mean, most = re.search(r"grey levels of \d films by ([\d.]+) of 255 on average, (\d+) at most", text).groups()
+    assert f"chapter 9's films move by {mean} and {most}." in " ".join(widgets.compile_network.__doc__.split())
 
 
 def test_what_stands_beside_is_a_slider_that_is_there():
