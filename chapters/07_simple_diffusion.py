@@ -679,8 +679,9 @@ laboratory
 # Why not the total noise, which (7.5) says is as good a target? In principle it is. But 784 independent noise values
 # must then pass through 784 hidden units that also have to find the digit, while an image of a digit needs few of them.
 # We train both, the one on noise for 250 updates only, and compare at that point what they imply about $x_0$:
-# $\hat x_0 = x_t - \sqrt t \sigma\hat\varepsilon$. In the end you will draw with our network on this page, which has
-# room for a byte a weight. So we round the weights right after training, and measure what you will have.
+# $\hat x_0 = x_t - \sqrt t \sigma\hat\varepsilon$. In the end you will draw with our network on this page, for which it
+# has to be light. So we round its weights right after training, each to one of a few dozen levels, which 128 of them
+# share, and measure what you will have.
 
 # %%
 def denoising_loss(model, target):
@@ -711,7 +712,7 @@ def fit_denoiser(head, target, steps, title):
 # %%
 noise_model, noise_history = fit_denoiser(nn.Identity(), "total noise", 250, "guess the total noise")
 ours, our_history = fit_denoiser(torch.sigmoid, "image", 3000, "guess the image")
-ours = widgets.rounded(ours)                                          # a byte a weight, as a page can hold them
+ours = widgets.rounded(ours, step=8)                                  # every eighth level of a byte
 
 # %% mystnb={"image": {"alt": "Error of the clean image during training: guessing the image is far ahead of the noise"}}
 plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 error"]),
@@ -991,7 +992,7 @@ print(f"{KEPT} directions: {100 * read_as_asked(draw(ours, labels, few_direction
 
 # %%
 narrow, narrow_history = fit_textbook(0.001, 600, "the textbook's recipe, narrower", width=128)
-narrow = widgets.rounded(narrow)
+narrow = widgets.rounded(narrow, step=8)
 drawing = widgets.DiffusionExplorer(
     ours, schedule, class_names=range(10), predicts="x0", clip=None, data_range=(0, 1), noisy_range=(-1, 2), int8=True,
     prior=fitted_start, textbook=True, other=("the textbook's", lambda x, t, y: narrow(x, t, y) / SIGMA, "eps"),

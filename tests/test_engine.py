@@ -220,6 +220,8 @@ def test_a_rounded_network_is_what_the_page_has_of_it():
     assert off[0] < off[1] / 5, "what is left is the first layer, in float16"
     table = torch.randn(3, 1000)
     assert 0 < (widgets.rounded(table) - table).abs().max() <= table.abs().max() / 127 / 2 + 1e-6
+    assert len(widgets.rounded(table[:, :128].repeat(3, 1), step=8)[0].unique()) <= 33, "31 levels, and the two ends"
+    torch.testing.assert_close(widgets.rounded(widgets.rounded(table, 8)), widgets.rounded(table, 8), atol=1e-6, rtol=0)
     torch.testing.assert_close(widgets.rounded(widgets.rounded(table)), widgets.rounded(table), atol=1e-6, rtol=0)
 
 

@@ -393,15 +393,17 @@ def _in_bytes(value: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def rounded(network: Any) -> Any:
+def rounded(network: Any, step: int = 1) -> Any:
     """A copy, its weights rounded to what int8=True keeps: the page then has the copy itself.
 
     network: a module, or a tensor (a table of embeddings, say).  float32, on its device.
+    step: use every step-th level of a byte only, so that what is kept packs into fewer bits.
     """
     network = copy.deepcopy(network)
     for value in network.parameters() if isinstance(network, nn.Module) else [network]:
         if _fills_bytes(value):
             scale, whole = _in_bytes(value)
+            whole = (step * (whole / step).round()).clamp(-127, 127)
             value.copy_((whole * scale.repeat_interleave(BLOCK)[:len(whole)]).view_as(value))
     return network
 
