@@ -93,8 +93,8 @@ class DiffusionExplorer(Panel):
                  noisy_range: tuple[float, float] | None = None, prior: Callable | None = None,
                  textbook: bool = False, name: str = "ours",
                  other: tuple[str, Callable, str] | None = None,
-                 beside: Mapping[str, int] | None = None,
-                 image: Any = None, redraw: bool | None = None,
+                 beside: Mapping[str, int] | None = None, image: Any = None,
+                 redraw: bool | None = None,
                  label: int = 0, seed: int = 0, steps: int = 25, eta: float = 0.0,
                  guidance: float = 1.0, window: tuple[int, int] | None = None, order: int = 1,
                  int8: bool = True, device: torch.device | str = "cpu", size: int = 168,
@@ -105,8 +105,7 @@ class DiffusionExplorer(Panel):
         schedule = schedule.to("cpu")
         self.model = Model(*_compiled((denoiser, prior), shape, class_names is not None, int8,
                                       device), schedule, predicts, clip, null)
-        self.other = None if other is None else self._second(
-            other, shape, class_names is not None, int8, device)
+        self.other = other and self._second(other, shape, class_names is not None, int8, device)
         self.order, self.ranges = order, (data_range, noisy_range or data_range)
         self.decoder = self._program(decoder, torch.zeros(1, *shape, device=device), int8)
         self.picture_shape = self.decoder.shape()[1:] if self.decoder else list(shape)
@@ -116,14 +115,12 @@ class DiffusionExplorer(Panel):
         self._check_pictures(redraw)
         window = window or (0, schedule.T)
         sliders = _sliders(schedule.T, class_names, null is not None, redraw, window, steps)
-        sliders |= {"network": Slider.of("network", (name, other[0]))} if other else {}
-        sliders |= {"prior": Slider.of("begin with", BEGINNINGS)} if prior else {}
-        sliders |= {"rule": Slider.of("rule", RULES)} if textbook else {}
+        sliders |= _choices(other and (name, other[0]), prior and BEGINNINGS, textbook and RULES)
         values = _values(sliders, label=label, seed=seed, steps=steps, eta=eta, guidance=guidance,
                          window=window)
         super().__init__(
             sliders=list(sliders.values()), values=values,
-            pinned=[] if beside is None else _moved(sliders, values, beside),
+            pinned=_moved(sliders, values, beside) if beside else [],
             names={key: k for k, key in enumerate(sliders)}, caption=caption, width=size, alt=alt,
             image=self._image_bytes(image), facts=self._facts(class_names is not None),
             **self._sent())
@@ -323,6 +320,13 @@ def _sliders(T: int, class_names: Sequence | None, guided: bool, redraw: bool,
         sliders |= {"start": Slider.of("begin at t", [t for t in places if t > 0]),
                     "fill": Slider.of("fill in", REGIONS)}
     return sliders
+
+
+def _choices(networks: Sequence | None, beginnings: Any, rules: Any) -> dict[str, Slider]:
+    """A slider for each choice that there is."""
+    choices = {"network": ("network", networks), "prior": ("begin with", beginnings),
+               "rule": ("rule", rules)}
+    return {key: Slider.of(title, names) for key, (title, names) in choices.items() if names}
 
 
 def _values(sliders: dict[str, Slider], *, label: int, seed: int, steps: int, eta: float,
