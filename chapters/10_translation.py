@@ -1130,8 +1130,8 @@ for name, said_ill in called.items():
 #
 # Then the shares. Half of A's patients are ill. Where a tenth of B's are, a perfect agreement of the sets would read
 # at most 60 % of B's patients rightly; the adversarial encoder reads 50 %, against 70 % after adapting to equal
-# shares and 91 % without any adaptation. The recounted statistics suffer a little, the curve does not. Nothing in the
-# adapted encoder warns of it: one has to know how many are ill at B.
+# shares and 91 % of *source only*, which adapts nothing. The recounted statistics suffer a little, the curve does not.
+# Nothing in the adapted encoder warns of it: one has to know how many are ill at B.
 
 # %% [markdown]
 # ## In medicine: without pairs

@@ -247,9 +247,9 @@ def stored(name: str, part: int) -> Iterator[Source]:
                     yield Source(next(numbers(key))[0], words(path), part)
         elif isinstance(value, list):
             plain = [v for v in value if isinstance(v, (int, float)) and not isinstance(v, bool)]
-            if 2 <= len(plain) == len(value) <= 12:  # over seeds: prose gives their mean and their spread
+            if 2 <= len(plain) == len(value):  # over seeds or patients: prose gives their mean and their spread
                 yield from walk({"mean": mean(plain), "sd": stdev(plain)}, path)
-            for inner in value:
+            for inner in value if len(plain) <= 12 else ():  # among those of each patient any number would stand
                 yield from walk(inner, path)
         elif isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
             half = 0.5 if isinstance(value, int) else 0.0

@@ -93,7 +93,8 @@ def planted(generator):
     """False numbers among the words of true ones, in prose that repeats a number and on the outputs' own lines.
 
     Yields the page, the part, the words around and the false number. A line of output is the hardest place: nothing
-    tells the number from its neighbours in the same table, all of which share its words.
+    tells the number from its neighbours in the same table, all of which share its words.  "4.6 waits for your answer" holds
+    no measured number.
     """
     for path in prose.pages():
         made = prose.read(path)
@@ -104,7 +105,7 @@ def planted(generator):
                 if holding and number.digits > 1 and not any(s.code for s in holding):
                     yield made, part, around, number.text
         lines = [s for s in made.sources if s.words and not s.code and s.need == 1 and s.number.digits > 1
-                 and re.fullmatch(r"[\d,]+\.\d+ ?%?|\d+ ?%", s.number.text)]
+                 and "waits" not in s.words and re.fullmatch(r"[\d,]+\.\d+ ?%?|\d+ ?%", s.number.text)]
         for source in generator.sample(lines, min(60, len(lines))):
             yield made, source.part, source.words, source.number.text
 
