@@ -88,8 +88,39 @@ def test_the_table_names_each_promise():
     assert "| 2 | error | 3 | 2 ± 1 | below 9 |" in bars.table({"02_vae": {"promises": promises}})
 
 
+def notebook(chapter, printed):
+    """The stored outputs of a chapter."""
+    output = bars.nbformat.v4.new_output("stream", text=printed)
+    cells = [bars.nbformat.v4.new_code_cell("", outputs=[output])]
+    bars.nbformat.write(bars.nbformat.v4.new_notebook(cells=cells), chapter.with_suffix(".ipynb"))
+
+
+def test_a_moved_bar_judges_the_seeds_that_are_there(tmp_path, monkeypatch):
+    chapter, output = tmp_path / "02_vae.py", tmp_path / "bars.json"
+    values = {0: 1.0, 1: 2.0, 2: 3.0}
+    monkeypatch.setattr(bars, "run_seed", lambda path, seed: (
+        "mnist", [{"name": "error", "value": values.pop(seed), "below": 9, "above": None}]))
+    chapter.write_text('# %%\nexpect("error", x, below=9)\n')
+    notebook(chapter, "error: 2, promised below 9: margin 7: yes\n")
+    bars.complete(chapter, [0, 1, 2], output)
+    chapter.write_text('# %%\nexpect("error", x, below={"mnist": 30, "strokes": None}, above=-1e3)\n')
+    notebook(chapter, "error: 2, promised below 30 (mnist), nothing promised (strokes) and above -1000: margin 28: "
+                      "kept where promised\n")
+    bars.complete(chapter, [0, 1, 2], output)
+    entry = bars.json.loads(output.read_text())["02_vae"]["promises"]["error"]
+    assert (entry["below"], entry["above"], entry["caught"] > 28) == (30, -1000, True) and not values
+
+
+def test_every_bar_is_read_back_from_the_stored_outputs():
+    for stem, found in bars.json.loads(bars.STORED.read_text(encoding="utf-8")).items():
+        bars_today = bars.bars_of(bars.ROOT / "chapters" / f"{stem}.py", found["source"])
+        for name, entry in found["promises"].items():
+            assert bars_today[name] == {"below": entry["below"], "above": entry["above"]}, name
+
+
 def test_a_chapter_goes_on_with_the_seeds_that_it_lacks_and_begins_anew_when_its_code_changes(tmp_path, monkeypatch):
     chapter, output, asked = tmp_path / "02_vae.py", tmp_path / "bars.json", []
+    notebook(chapter, "error: 0.5, promised below 9: margin 8.5: yes\n")
 
     def run_seed(path, seed):
         asked.append(seed)

@@ -93,8 +93,8 @@ def planted(generator):
     """False numbers among the words of true ones, in prose that repeats a number and on the outputs' own lines.
 
     Yields the page, the part, the words around and the false number. A line of output is the hardest place: nothing
-    tells the number from its neighbours in the same table, all of which share its words.  "4.6 waits for your answer" holds
-    no measured number.
+    tells the number from its neighbours in the same table, all of which share its words.  "4.6 waits for your answer"
+    holds no measured number.
     """
     for path in prose.pages():
         made = prose.read(path)

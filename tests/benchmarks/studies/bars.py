@@ -6,7 +6,8 @@
 
 A chapter's cells are run in a process of their own for each seed; the scoreboard and its readers take the models and
 samples that this leaves in runs/. What stands in chapters/figures/bars.json is kept and not run again, so a study that
-was stopped goes on; a chapter whose code has changed since begins anew.
+was stopped goes on; a chapter whose code has changed since begins anew, unless it is its bars that have: those are
+taken from its stored outputs, and the values of the seeds judged by them.
 
 The chance of a false alarm is that of a new run's value lying beyond the bar, by Student's t for a new value beside n
 that were seen, t = (bar - mean) / (sd sqrt(1 + 1/n)); the smallest loss caught is how far the mean must move towards
@@ -18,11 +19,13 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+import nbformat
 from scipy import stats
 
 from genmed_core import chapters, runtime
@@ -30,6 +33,9 @@ from genmed_core import chapters, runtime
 ROOT = Path(__file__).resolve().parents[3]
 STORED = ROOT / "chapters" / "figures" / "bars.json"
 FEWEST = 3  # seeds of which a spread is taken
+BARS = re.compile(r",\s*(?:above|below)=(?:\{[^}]*\}|[^,)]+)")  # in code
+PROMISED = re.compile(r"^(.*): (?:\S+|not measured here), promised (.*): margin ", re.M)  # in outputs
+BAR = re.compile(r"(above|below) ([-+.\de]+)(?: \((\w+)\))?")
 
 
 def run_chapter(path: Path) -> None:
@@ -45,8 +51,20 @@ def run_chapter(path: Path) -> None:
 
 
 def code_of(path: Path) -> str:
-    """A short digest of a chapter's code."""
-    return hashlib.sha256("\n".join(cell.source for cell in chapters.cells(path)).encode()).hexdigest()[:12]
+    """A short digest of a chapter's code, whatever its bars."""
+    code = "\n".join(cell.source for cell in chapters.cells(path))
+    return hashlib.sha256(BARS.sub("", code).encode()).hexdigest()[:12]
+
+
+def bars_of(path: Path, source: str) -> dict[str, dict]:
+    """The bars of a chapter's promises, below and above, on one source of data, as its stored outputs print them."""
+    bars: dict[str, dict] = {}
+    for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
+        text = "".join(output.get("text", "") for output in cell.get("outputs", []))
+        for name, promised in PROMISED.findall(text):
+            bars[name] = {"below": None, "above": None}
+            bars[name] |= {word: float(value) for word, value, of in BAR.findall(promised) if of in ("", source)}
+    return bars
 
 
 def run_seed(path: Path, seed: int) -> tuple[str, list[dict]]:
@@ -66,9 +84,14 @@ def add_seed(promises: dict[str, dict], seed: int, records: list[dict]) -> None:
             continue
         entry = promises.setdefault(record["name"], {"values": {}})
         entry["values"][str(seed)] = record["value"]
-        entry |= {"below": record["below"], "above": record["above"]}
-        if len(entry["values"]) >= FEWEST:
-            entry |= judged(list(entry["values"].values()), record["below"], record["above"])
+        judge(entry, record)
+
+
+def judge(entry: dict, bars: dict) -> None:
+    """Hold a promise's values, where there are enough of them, against bars."""
+    entry |= {word: bars[word] for word in ("below", "above")}
+    if len(entry["values"]) >= FEWEST:
+        entry |= judged(list(entry["values"].values()), entry["below"], entry["above"])
 
 
 def judged(values: list[float], below: float | None, above: float | None) -> dict:
@@ -105,12 +128,20 @@ def complete(path: Path, seeds: list[int], output: Path) -> None:
     if results.get(path.stem, {}).get("code") != code_of(path):
         results[path.stem] = {"code": code_of(path), "seeds": [], "promises": {}}
     found = results[path.stem]
+    today = bars_of(path, found.get("source", ""))
+    for name, entry in found["promises"].items():
+        judge(entry, today[name])
     for seed in [seed for seed in seeds if seed not in found["seeds"]]:
         found["source"], records = run_seed(path, seed)
         add_seed(found["promises"], seed, records)
         found["seeds"].append(seed)
-        text = json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False)
-        output.write_text(text + "\n", encoding="utf-8")
+        write(results, output)
+    write(results, output)
+
+
+def write(results: dict, output: Path) -> None:
+    text = json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False)
+    output.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
