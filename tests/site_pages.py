@@ -93,7 +93,7 @@ class Site:
             "offline": False, "latency": 40, "downloadThroughput": megabits * 1e6 / 8, "uploadThroughput": 1e5})
         page.goto(self.address + name, wait_until="commit")
         there = "() => document.querySelector('.genmed-panel input, .genmed-lab input')"
-        page.wait_for_function(there, timeout=PATIENCE)
+        page.wait_for_function(there, timeout=PATIENCE, polling=50)  # a page of which no frame is drawn counts as well
         text, slider = page.evaluate("""() => [
             performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0, performance.now()]""")
         page.context.close()

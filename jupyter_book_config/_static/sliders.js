@@ -15,8 +15,7 @@
 
   // --- Ours ---------------------------------------------------------------------------------------------------
 
-  const texts = {}, modules = {};
-  let drawn = Promise.resolve();
+  const texts = {}, modules = {}, drawn = [];
 
   /** A model that the page carries, its bytes where they belong. */
   function modelOf({ state, buffers = [] }) {
@@ -44,8 +43,7 @@
     const { texts: given, state: { _css: css, _esm: esm } } = content;
     Object.assign(texts, given);
     if (css in given) document.head.append(Object.assign(document.createElement("style"), { textContent: given[css] }));
-    moduleOf(esm);
-    drawn = drawn.then(() => show(content)).catch((error) => console.error(error)); // the next is drawn all the same
+    drawn.push(show(content).catch((error) => console.error(error))); // the others are drawn all the same
   };
 
   // --- Any other ----------------------------------------------------------------------------------------------
@@ -107,7 +105,9 @@
       prepare();
       if (vendor) window.addEventListener("load", () => showAny(JSON.parse(state.textContent)));
     } else if (window.MathJax) {
-      window.MathJax.startup = { pageReady: () => drawn.then(() => window.MathJax.startup.defaultPageReady()) };
+      const patience = new Promise((resume) => { setTimeout(resume, 3000); }); // formulas wait for no panel that hangs
+      const panels = Promise.race([Promise.all(drawn), patience]);
+      window.MathJax.startup = { pageReady: () => panels.then(() => window.MathJax.startup.defaultPageReady()) };
     }
   }, { once: true });
 })();
