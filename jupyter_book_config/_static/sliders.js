@@ -106,7 +106,11 @@
       if (vendor) window.addEventListener("load", () => showAny(JSON.parse(state.textContent)));
     } else if (window.MathJax) {
       const patience = new Promise((resume) => { setTimeout(resume, 3000); }); // formulas wait for no panel that hangs
-      const panels = Promise.race([Promise.all(drawn), patience]);
+      const frame = () => new Promise((resume) => { // typesetting takes a second: first the panels are shown
+        requestAnimationFrame(() => setTimeout(resume));
+        setTimeout(resume, 300); // in a tab that nobody sees there are no frames
+      });
+      const panels = Promise.race([Promise.all(drawn), patience]).then(frame);
       window.MathJax.startup = { pageReady: () => panels.then(() => window.MathJax.startup.defaultPageReady()) };
     }
   }, { once: true });
