@@ -5,8 +5,8 @@ the text, slider by slider and light ones first, so that sliders.js draws some w
 script once. The theme ships two thousand icons, of which a site shows two dozen. Jupyter's widget manager is for pages
 with other widgets than ours. And the search's index would hold up every page.
 
-At 9 Mbit/s the text is there after 1.3 to 1.8 s and the first slider after 1.5 to 2.0 s, on two busy cores; untouched,
-after 8 to 10 and 10 to 15 (tests/benchmarks/first_picture.py).
+At 9 Mbit/s the text is there after 1.4 to 1.7 s and the first slider after 1.7 to 3.4 s; untouched and on a busier
+machine, after 8 to 10 and 10 to 15 (tests/benchmarks/first_picture.py).
 """
 
 import json
