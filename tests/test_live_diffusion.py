@@ -105,10 +105,11 @@ def test_the_network_of_chapter_8_is_the_shipped_one_to_the_last_bit():
     assert 0.3 < off.mean() < 1 and 8 < off.max() < 60
 
 
-def test_what_bytes_cost_chapter_9_is_in_its_output_and_in_the_docstring():
+def test_the_films_of_chapter_9_are_those_of_its_trained_networks():
+    """Its denoiser is rounded before it is measured; what bytes cost the VAE is in the chapter's output."""
     text = (ROOT / "chapters" / "09_ldm_cxr.ipynb").read_text(encoding="utf-8")
-    mean, most = re.search(r"grey levels of \d films by ([\d.]+) of 255 on average, (\d+) at most", text).groups()
-    assert f"chapter 9's films move by {mean} and {most}." in " ".join(widgets.compile_network.__doc__.split())
+    most = re.search(r"12 films on the page are [\d.]+ of 255 grey levels off on average, ([\d.]+) at most", text)[1]
+    assert float(most) <= 2
 
 
 def test_what_stands_beside_is_a_slider_that_is_there():

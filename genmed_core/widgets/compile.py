@@ -244,8 +244,8 @@ def compile_network(network: Callable, *, int8: bool = False, max_bytes: int = M
     Matrices and kernels are kept in float16, or, with int8, in a byte a number and a scale for each
     BLOCK; vectors in float32.  What that costs, over whole films of 25 steps from the same noise:
     chapter 8's guided digits move by 0.7 of 255 grey levels on average, 60 at most, so that their
-    page has float16, as the file of weights has; chapter 9's films move by 0.5 and 4.  A network
-    that is `rounded` before it is measured, as chapter 7's, loses nothing on the page.
+    page has float16, as the file of weights has.  A network that is `rounded` before it is
+    measured, as the denoisers of chapters 7 and 9, loses nothing on the page.
     Modules run as in evaluation.
     Raises ValueError on an operation that the browser does not have and names its layer, on a
     network that mixes the images of a batch or chooses its path by their values, and on weights
