@@ -780,7 +780,7 @@ print(f"read as asked {100 * analogy_read:.1f} %; correlation with the original:
 # decides what is written, whatever the code says.
 
 # %%
-pad = widgets.Pad(widgets.Hand(large, int8=True), start=5, caption="Draw one digit, and the model writes ten")
+pad = widgets.Pad(widgets.Hand(large), start=5, caption="Draw one digit, and the model writes ten")
 print(pad.describe())
 
 # %%

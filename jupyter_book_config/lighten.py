@@ -9,6 +9,7 @@ At 9 Mbit/s the text is there after 1.4 to 1.7 s and the first slider after 1.7 
 machine, after 8 to 10 and 10 to 15 (tests/benchmarks/first_picture.py).
 """
 
+import base64
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ STATE = r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</scr
 VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">(.*?)</script>', re.S)
 SLIDERS = re.compile(rf'\s*{STATE}(?:\s*<script [^>]*src="[^"]*(?:stored_model|sliders)\.js[^>]*></script>)+', re.S)
 SEARCH = re.compile(r'<script (src="(?:_static/searchtools|_static/language_data|searchindex)\.js")')
+SHARED = 1000  # bytes that a buffer has at least for others to name it
 MANAGER = ("html-manager.js", "html-manager-LICENSES.txt", "require.js", "anywidget.js", "@jupyter-widgets")
 
 
@@ -59,8 +61,9 @@ def others(state: str) -> bool:
 
 
 def one_by_one(models: dict[str, dict], views: list[str]) -> Iterator[str]:
-    """The models that a page shows, light ones first, each with the scripts that were not there before."""
+    """The models that a page shows, light ones first, each with what was not there before: scripts, networks."""
     texts: dict[str, int] = {}
+    carried: list[bytes] = []
     shown = {json.loads(view)["model_id"] for view in views}
     for name in sorted(shown, key=lambda name: (len(json.dumps(models[name])), name)):
         state, new = dict(models[name]["state"]), {}
@@ -69,8 +72,25 @@ def one_by_one(models: dict[str, dict], views: list[str]) -> Iterator[str]:
             if text not in texts:
                 new[len(texts)] = text
             state[key] = texts.setdefault(text, len(texts))
-        content = json.dumps({"name": name, "texts": new, **models[name], "state": state}).replace("<", "\\u003c")
+        content = {"name": name, "texts": new, **models[name], "state": state}
+        if buffers := models[name].get("buffers"):
+            content["buffers"] = [once(buffer, carried) for buffer in buffers]
+        content = json.dumps(content).replace("<", "\\u003c")
         yield f'<script type="application/json" class="genmed-model">{content}</script><script>genmedShow()</script>'
+
+
+def once(buffer: dict, carried: list[bytes]) -> dict:
+    """A buffer as a page carries it: what one before it holds as well, as its end, is named and not written again.
+
+    So a pad and a slider share one decoder.  carried: the buffers before, to which this one is added.
+    """
+    data = base64.b64decode(buffer["data"])
+    for place, before in enumerate(carried):
+        if len(before) >= SHARED and data.endswith(before):
+            head = base64.b64encode(data[:len(data) - len(before)]).decode()
+            return buffer | {"data": head, "then": place}
+    carried.append(data)
+    return buffer
 
 
 def cut_icons(folder: Path) -> None:

@@ -5,6 +5,7 @@ Chromium the tests are skipped, and say so; without npm and a network the script
 well.
 """
 
+import base64
 import functools
 import http.server
 import json
@@ -116,10 +117,17 @@ class Site:
             route.abort()
 
     def widget_state(self, name):
-        """The widgets that a page carries, by id."""
+        """The widgets that a page carries, by id, each buffer whole."""
         html = (self.folder / name).read_text(encoding="utf-8")
         found = re.findall(r'<script type="application/json" class="genmed-model">(.*?)</script>', html, re.S)
-        return {model["name"]: model for model in map(json.loads, found)}
+        models, carried = [json.loads(text) for text in found], []
+        for buffer in (buffer for model in models for buffer in model.get("buffers", [])):
+            if "then" in buffer:
+                data = base64.b64decode(buffer["data"]) + base64.b64decode(carried[buffer.pop("then")])
+                buffer["data"] = base64.b64encode(data).decode()
+            else:
+                carried.append(buffer["data"])
+        return {model["name"]: model for model in models}
 
 
 @pytest.fixture(scope="module")

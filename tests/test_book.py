@@ -3,6 +3,7 @@
 It needs no training and holds every kind of slider. The chapters' own pages follow in test_whole_book.py.
 """
 
+import base64
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from genmed_core.widgets import LatentExplorer
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import build as builder  # noqa: E402
 import course  # noqa: E402
+import lighten  # noqa: E402
 import notebooks  # noqa: E402
 import pages as finished  # noqa: E402
 
@@ -127,6 +129,17 @@ def test_our_panels_come_without_jupyters_and_before_the_formulas(tiny):
     assert page.evaluate("() => window.there") is False, "the formulas came first"
     assert asked and not [url for url in asked if "html-manager" in url or "require.js" in url]
     page.context.close()
+
+
+def test_what_two_panels_hold_is_carried_once():
+    """A pad's decoder begins with a table of labels, and goes on as the slider's."""
+    carried = []
+    decoder, pads = os.urandom(2000), [os.urandom(160), b""]
+    held = [{"path": ["weights"], "data": base64.b64encode(head + decoder).decode()} for head in (b"", *pads)]
+    light = [lighten.once(buffer, carried) for buffer in held]
+    assert light[0] == held[0] and carried == [decoder]
+    for buffer, head in zip(light[1:], pads):
+        assert buffer["then"] == 0 and base64.b64decode(buffer["data"]) == head
 
 
 def test_every_icon_of_a_page_is_drawn_and_few_others_are_shipped(tiny):

@@ -117,23 +117,18 @@ class Hand(Reading):
     """A conditional autoencoder's ten digits, all in the hand of the drawing.
 
     model: encode(x, y) -> mu, logvar and decode(z, y) -> logits, for x in black and white.  y is
-    what our reader reads, or the reader's choice.  `digits` (10, 28, 28); `y`.  int8: half the
-    bytes; 600 digits of chapter 3 move by 0.4 grey levels of 255 on average, one pixel in a
-    thousand by over 12.
+    what our reader reads, or the reader's choice.  `digits` (10, 28, 28); `y`.
     """
 
     kind = "hand"
 
-    def __init__(self, model: nn.Module, heading: str = "The same hand, writing all ten", *,
-                 int8: bool = False) -> None:
+    def __init__(self, model: nn.Module, heading: str = "The same hand, writing all ten") -> None:
         model = _ready(model)
         y = torch.tensor([3])
         with torch.no_grad():
             mu = model.encode(EXAMPLE, y)[0]
-        programs = {"encode": compile_network(lambda x, y: model.encode(x, y)[0], x=EXAMPLE, y=y,
-                                              int8=int8),
-                    "decode": compile_network(lambda z, y: model.decode(z, y).sigmoid(), z=mu, y=y,
-                                              int8=int8)}
+        programs = {"encode": compile_network(lambda x, y: model.encode(x, y)[0], x=EXAMPLE, y=y),
+                    "decode": compile_network(lambda z, y: model.decode(z, y).sigmoid(), z=mu, y=y)}
         super().__init__(heading, programs)
 
     def __call__(self, x: Tensor, y: int | None = None) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 // In place of Jupyter's model of a widget where no kernel is: on pages of a book, in exported files.
 function storedModel(given) {
+  const decoded = (text) => Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const unpack = (value) => {
     if (Array.isArray(value)) return value.map(unpack);
     if (!value || value.bytes === undefined) return value;
-    const bytes = Uint8Array.fromBase64?.(value.bytes) ?? Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0));
-    return new DataView(bytes.buffer);
+    const parts = [value.bytes].flat().map(decoded); // a list of texts is one value, in parts
+    const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+    let at = 0;
+    for (const part of parts) { whole.set(part, at); at += part.length; }
+    return new DataView(whole.buffer);
   };
   const values = {};
   for (const [key, value] of Object.entries(given)) values[key] = unpack(value);

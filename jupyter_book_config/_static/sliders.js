@@ -15,12 +15,14 @@
 
   // --- Ours ---------------------------------------------------------------------------------------------------
 
-  const texts = {}, modules = {}, drawn = [];
+  const texts = {}, modules = {}, carried = [], drawn = [];
 
-  /** A model that the page carries, its bytes where they belong. */
+  /** A model that the page carries, its bytes where they belong: `then` is a buffer that came before, and ends this. */
   function modelOf({ state, buffers = [] }) {
-    for (const { path, data } of buffers) {
-      path.slice(0, -1).reduce((inside, key) => inside[key], state)[path.at(-1)] = { bytes: data };
+    for (const { path, data, then } of buffers) {
+      if (then === undefined) carried.push(data);
+      const bytes = then === undefined ? data : [data, carried[then]];
+      path.slice(0, -1).reduce((inside, key) => inside[key], state)[path.at(-1)] = { bytes };
     }
     return storedModel({ ...state, _esm: texts[state._esm], _css: texts[state._css] });
   }
