@@ -1,4 +1,7 @@
-"""MNIST and CIFAR-10 from the network: whole or not at all, and given up within seconds."""
+"""MNIST and CIFAR-10 from the network: whole or not at all, and given up within seconds.
+
+torchvision, which takes seconds to import, is imported where something is to be downloaded.
+"""
 
 import contextlib
 import functools
@@ -11,9 +14,6 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from torchvision.datasets import CIFAR10, MNIST
-from torchvision.datasets.utils import download_and_extract_archive
 
 from genmed_core import runtime
 from genmed_core.collection import entries
@@ -32,6 +32,8 @@ def mnist(folder: Path) -> Found:
 
 def cifar(folder: Path) -> Found:
     """CIFAR-10's batches, in their own folder in the data folder."""
+    from torchvision.datasets import CIFAR10
+
     return _fetched(folder, CIFAR10.base_folder, folder / CIFAR10.base_folder, _fetch_cifar)
 
 
@@ -91,6 +93,9 @@ def _moved(source: Path, target: Path) -> bool:
 
 
 def _fetch_cifar(scratch: Path) -> None:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import download_and_extract_archive
+
     _within(STALL, _knock, CIFAR10.url)
     print("animals: downloading CIFAR-10, 170 MB, once", flush=True)
     _within(CIFAR_PATIENCE, download_and_extract_archive, CIFAR10.url, scratch, None,
@@ -99,6 +104,8 @@ def _fetch_cifar(scratch: Path) -> None:
 
 def _fetch_mnist(scratch: Path) -> None:
     """From the first mirror that has the files. Raises OSError where none has."""
+    from torchvision.datasets import MNIST
+
     for mirror in MNIST.mirrors:
         with contextlib.suppress(OSError, RuntimeError):
             _within(STALL, _knock, mirror + MNIST.resources[0][0])
@@ -113,6 +120,9 @@ def _knock(address: str) -> None:
 
 
 def _fetch_from(mirror: str, raw: Path) -> None:
+    from torchvision.datasets import MNIST
+    from torchvision.datasets.utils import download_and_extract_archive
+
     for name, md5 in MNIST.resources:
         download_and_extract_archive(mirror + name, raw, md5=md5, remove_finished=True)
 

@@ -1,4 +1,7 @@
-"""MNIST and CIFAR-10: found in the data folder or downloaded, read and verified."""
+"""MNIST and CIFAR-10: found in the data folder or downloaded, read and verified.
+
+torchvision, which takes seconds to import, is imported where CIFAR-10 is read.
+"""
 
 import gzip
 import hashlib
@@ -11,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10
 
 from genmed_core import downloads
 from genmed_core.collection import entries
@@ -136,6 +138,8 @@ def _read_mnist(files: Files, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _find_cifar(folder: Path) -> tuple[Path, str]:
     """Where CIFAR-10's batches lie, a folder or the archive, and its name; raises Absent."""
+    from torchvision.datasets import CIFAR10
+
     names = [name for name, _ in [*CIFAR10.train_list, *CIFAR10.test_list]]
     outer = [path for path in entries(folder) if path.name.lower() in ("cifar10", "cifar-10")]
     for base in (folder, *outer):
@@ -157,6 +161,8 @@ def _find_cifar(folder: Path) -> tuple[Path, str]:
 
 def _read_cifar(place: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Read and verify the birds and cats of one split."""
+    from torchvision.datasets import CIFAR10
+
     batches = CIFAR10.test_list if split == "test" else CIFAR10.train_list
     images, labels = [], []
     contents = _cifar_contents(place, [name for name, _ in batches])
@@ -177,6 +183,8 @@ def _read_cifar(place: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _cifar_contents(place: Path, names: Sequence[str]) -> list[bytes]:
     """Contents of CIFAR-10's batches of these names, from their folder or from the archive."""
+    from torchvision.datasets import CIFAR10
+
     if os.path.isdir(place):
         return [bytes(read_bytes(place / name, _again(place / name))) for name in names]
     try:

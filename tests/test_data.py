@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.datasets import MNIST
 
 from genmed_core import data, downloads, mnist_cifar, runtime
 from genmed_core.data import DataError, ImageSet, digits
@@ -27,7 +28,7 @@ def clean(monkeypatch, tmp_path):
     for name in ("GENMED_DATA", "GENMED_DATA_SOURCE", "GENMED_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(runtime, "root", lambda: tmp_path)
-    monkeypatch.setattr(downloads.MNIST, "mirrors", [])
+    monkeypatch.setattr(MNIST, "mirrors", [])
     downloads._once.cache_clear()
     yield
     downloads._once.cache_clear()
@@ -353,7 +354,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setattr(downloads.MNIST, "mirrors", [f"http://127.0.0.1:{httpd.server_port}/"])
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{httpd.server_port}/"])
         yield folder, requests
         httpd.shutdown()
 
@@ -361,7 +362,7 @@ def server(tmp_path, monkeypatch):
 def serve(folder, small, monkeypatch):
     files = {f"{name}.gz": gzip.compress(content) for name, content in small.items()}
     write(folder, files)
-    monkeypatch.setattr(downloads.MNIST, "resources", [(k, hashlib.md5(v).hexdigest()) for k, v in files.items()])
+    monkeypatch.setattr(MNIST, "resources", [(k, hashlib.md5(v).hexdigest()) for k, v in files.items()])
 
 
 def test_a_download_is_kept(server, small, monkeypatch, tmp_path, capfd):
@@ -415,7 +416,7 @@ def test_offline_never_asks(server, small, monkeypatch, capsys):
 
 def test_a_silent_mirror_is_given_up_within_seconds(monkeypatch):
     monkeypatch.setattr(downloads, "STALL", 0.2)
-    monkeypatch.setattr(downloads.MNIST, "mirrors", ["http://one.invalid/", "http://two.invalid/"])
+    monkeypatch.setattr(MNIST, "mirrors", ["http://one.invalid/", "http://two.invalid/"])
     monkeypatch.setattr(downloads, "_knock", lambda mirror: time.sleep(5))
     start = time.monotonic()
     assert downloads.mnist(Path(runtime.root()) / "data")[0] is None

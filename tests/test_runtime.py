@@ -1,5 +1,6 @@
 """Device, threads, seeds, budget: what the environment variables do, and what they answer to nonsense."""
 
+import ast
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genmed_core import places, runtime
+from genmed_core import chapters, places, runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +40,16 @@ def test_a_reader_who_set_the_wait_policy_keeps_it():
 def test_importing_torch_first_is_noticed():
     out, _ = fresh_python("import torch, genmed_core")
     assert "import genmed_core first" in out
-    assert fresh_python("import genmed_core, torch")[0] == ""
+
+
+def test_the_first_cells_imports_say_nothing_and_bring_no_torchvision():
+    """It takes seconds to import, and only a download and CIFAR-10's files need it."""
+    trees = [ast.parse(chapters.cells(path)[0].source) for path in sorted((ROOT / "chapters").glob("[0-9]*.py"))]
+    imports = [node for tree in trees for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    first, *rest = dict.fromkeys(map(ast.unparse, imports))
+    assert first == "import genmed_core" and len(rest) > 20
+    code = "\n".join([first, *rest, "import sys", "print('torch' in sys.modules, 'torchvision' in sys.modules)"])
+    assert fresh_python(code, GENMED_THREADS="1")[0] == "True False"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
