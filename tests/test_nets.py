@@ -147,6 +147,17 @@ def test_attention_on_a_processor_is_plain_products_on_its_way_back():
     assert any("Softmax" in name for name in names) and not any("Flash" in name for name in names)
 
 
+@pytest.mark.parametrize("dtype, off", [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+def test_attention_without_a_gradient_says_the_same_by_another_kernel(dtype, off):
+    """Two units in the last place of bfloat16; values of about 1."""
+    q, k, v = torch.randn(3, 2, 4, 49, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    plain = nets._attend(q.clone().requires_grad_(), k, v).detach()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        fused = nets._attend(q, k, v)
+    assert any("flash" in event.key for event in profile.key_averages())
+    assert (plain - fused).abs().max() < off * plain.abs().max()
+
+
 def test_shifted_images_keep_their_shape_and_strokes_and_move_by_at_most_so_much():
     torch.manual_seed(0)
     x = torch.zeros(500, 2, 9, 11)
