@@ -1,4 +1,4 @@
-"""Widgets on a page of their own in Chromium: the real widgets.js over a model of a few lines, no Jupyter at all.
+"""Widgets on a page of their own in Chromium: the real widgets.js over the model of exported files, no Jupyter at all.
 
 The page is opened from file:// under a content policy that allows no eval and no other host.
 """
@@ -9,31 +9,18 @@ import shutil
 
 import pytest
 
+from genmed_core.widgets.export import MODEL
+
 POLICY = ("default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src blob: data:")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Widgets</title>
 <meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="POLICY"><style>CSS</style></head><body><main></main><script>
-const unpack = (value) => {
-  if (Array.isArray(value)) return value.map(unpack);
-  if (!value || value.bytes === undefined) return value;
-  return new DataView(Uint8Array.from(atob(value.bytes), (c) => c.charCodeAt(0)).buffer);
-};
-window.models = WIDGETS.map((state) => {
-  const values = Object.fromEntries(Object.entries(state).map(([key, value]) => [key, unpack(value)]));
-  const watchers = [];
-  return {
-    get: (key) => values[key],
-    set: (key, value) => {
-      values[key] = value;
-      watchers.filter(([k]) => k === `change:${key}`).forEach(([, f]) => f());
-    },
-    on: (key, f) => watchers.push([key, f]),
-    off: (key, f) => watchers.splice(0, watchers.length, ...watchers.filter(([k, g]) => k !== key || g !== f)),
-    save_changes: () => { window.saved = (window.saved ?? 0) + 1; },
-  };
-});
+MODEL
+window.models = WIDGETS.map((state) => Object.assign(storedModel(state), {
+  save_changes: () => { window.saved = (window.saved ?? 0) + 1; },
+}));
 window.display = async (k) => {
   const { default: widget } = await import(URL.createObjectURL(new Blob([models[k].get("_esm")],
                                                                         { type: "text/javascript" })));
@@ -54,7 +41,8 @@ def write(path, *widgets):
     """Write a page that shows the widgets; returns its file:// address. Names are sorted, as in a saved notebook."""
     states = [{key: pack(value) for key, value in widget.get_state().items() if key != "layout"} for widget in widgets]
     data = json.dumps(states, default=str, sort_keys=True).replace("</", "<\\/")
-    html = PAGE.replace("POLICY", POLICY).replace("CSS", widgets[0]._css).replace("WIDGETS", data)
+    html = PAGE.replace("MODEL", MODEL).replace("POLICY", POLICY).replace("CSS", widgets[0]._css)
+    html = html.replace("WIDGETS", data)
     path.write_text(html, encoding="utf-8")
     return path.as_uri()
 
