@@ -2,7 +2,7 @@
 //
 // From a slider's move to the frame with its picture, the decoders of chapters 1 to 5 need 17 to 21 ms in the middle of
 // 40 moves, most of it the wait for the frame, on an EPYC with other work on it (tests/benchmarks/first_picture.py).
-// All sliders of a chapter on a page of their own: the first can be moved after 0.4 to 1.3 s of the processor.
+// All sliders of a chapter on a page of their own: the first can be moved after 0.2 to 0.8 s of the processor.
 
 /** What the decoder is fed: the code with the label's vector added to it, or set behind it. */
 export function join(z, embedding, label, how) {
