@@ -9,11 +9,13 @@ import base64
 import functools
 import http.server
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +48,38 @@ def build(out, *options):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(self.server.line.latency)
+        super().do_GET()
+
+    def copyfile(self, source, outputfile):
+        try:
+            while part := source.read(8192):
+                self.server.line.carry(len(part))
+                outputfile.write(part)
+        except ConnectionError:
+            pass  # the page was closed before all of it had come
+
     def end_headers(self):
         self.send_header("Content-Security-Policy", CONTENT_POLICY)
         super().end_headers()
 
     def log_message(self, *arguments):
         pass
+
+
+class Line:
+    """What all connections of a server share: bytes come one after another, so many bits a second."""
+
+    def __init__(self, megabits=math.inf, latency=0.0):
+        self.bytes_per_second, self.latency, self.carried = megabits * 1e6 / 8, latency, 0
+        self.free, self.lock = 0.0, threading.Lock()
+
+    def carry(self, size):
+        with self.lock:
+            until = self.free = max(self.free, time.monotonic()) + size / self.bytes_per_second
+            self.carried += size
+        time.sleep(max(0.0, until - time.monotonic()))
 
 
 class Site:
@@ -61,6 +89,7 @@ class Site:
         self.folder, self.browser, self.trouble = folder, browser, []
         handler = functools.partial(Handler, directory=str(folder))
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.line = Line()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.address = f"http://127.0.0.1:{self.server.server_port}/"
 
@@ -84,30 +113,21 @@ class Site:
             (panel) => panel.querySelector("canvas, img, svg") && panel.querySelector("input, button"))""")
         return page
 
-    def first_slider(self, name, megabits=9, tries=4):
+    def first_slider(self, name, megabits=9):
         """Seconds until the text and until the first slider of a page, at so many Mbit/s, and bytes that had come.
 
-        About once in thirty times a page that is slowed like this stands still: then it is opened again.
+        The server is slow, not Chromium's network: slowed by emulateNetworkConditions, pages now and then stand still.
         """
+        self.server.line = Line(megabits, latency=0.04)
         page = self.browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        network, came = page.context.new_cdp_session(page), []
-        network.on("Network.dataReceived", lambda part: came.append(part["dataLength"]))
-        network.send("Network.enable")
-        network.send("Network.emulateNetworkConditions", {
-            "offline": False, "latency": 40, "downloadThroughput": megabits * 1e6 / 8, "uploadThroughput": 1e5})
         page.goto(self.address + name, wait_until="commit")
-        there = "() => document.querySelector('.genmed-panel input, .genmed-lab input')"
-        try:
-            page.wait_for_function(there, timeout=PATIENCE / tries)
-        except Exception as stalled:
-            page.context.close()
-            if tries == 1 or "Timeout" not in str(stalled):
-                raise
-            return self.first_slider(name, megabits, tries - 1)
+        page.wait_for_function("() => document.querySelector('.genmed-panel input, .genmed-lab input')",
+                               timeout=PATIENCE)
         text, slider = page.evaluate("""() => [
             performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0, performance.now()]""")
+        came, self.server.line = self.server.line.carried, Line()
         page.context.close()
-        return text / 1000, slider / 1000, sum(came)
+        return text / 1000, slider / 1000, came
 
     def guard(self, route):
         if route.request.url.startswith(self.address):

@@ -71,8 +71,11 @@ def test_a_page_is_light(book_pages, name):
 
 @pytest.mark.parametrize("name", ["intro", *[name for name in CHAPTERS if name != "capstone"]])
 def test_the_first_slider_comes_before_most_of_its_page(book, name):
-    """What has come by then takes less than four seconds at 9 Mbit/s; a busy machine changes the clock, not this."""
-    _, _, size = book.first_slider(f"{name}.html")
+    """What has come by then takes less than four seconds at 9 Mbit/s.
+
+    It is counted at a third of that, so that even a busy machine waits for the network and not the other way round.
+    """
+    _, _, size = book.first_slider(f"{name}.html", megabits=3)
     assert 8 * size / 9e6 < 4
 
 
