@@ -34,6 +34,7 @@ from genmed_core.audit.attacks.closer import among_closest
 from genmed_core.audit.folders import usable
 from genmed_core.audit.intervals import excess_share, hits, interval, median_ratio, share, tail_bar
 from genmed_core.audit.questions import beyond, short_of, worst
+from genmed_core.audit.report import Prepared
 
 
 def blobs(n, seed):
@@ -86,9 +87,11 @@ def briefly(real, held, fake, classes, **options):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_planted():
-    """Whole audits plant few canaries here, and small ones train briefly: tests of their own hold what both find."""
+    """Whole audits plant few canaries here and train on small batches, small ones also briefly: tests of their own hold
+    what both find."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("genmed_core.audit.report.PLANTED", 4)
+        patch.setattr("genmed_core.audit.usefulness.BATCH", 32)
         patch.setattr("genmed_core.audit.usefulness.utility", briefly)
         yield
 
@@ -385,7 +388,7 @@ def reports(world):
     sets = {"honest": (fake, asked), "blurred": (changed(fake, "blur"),),
             "collapsed": (changed(fake[:5].repeat(24, 1, 1, 1), "noise"),),
             "mislabelled": (fake[:120], 1 - asked[:120])}
-    prepared = audit.prepare(*real, effort=0.1)
+    prepared = Prepared(*real, known((0, 250), (250, 500)), 0.1)  # what `prepare` makes, and the tests above have
     return {name: audit.audit(*real, folder(*pair), known=prepared) for name, pair in sets.items()}
 
 
@@ -406,6 +409,7 @@ def test_honest_samples_fail_nothing(reports):
 def test_blur_shows_in_the_fine_detail(reports):
     assert verdicts(reports["blurred"])["looks"] == "fail"
     assert reports["blurred"]["quality"]["intervals"]["detail"]["high"] < 0.5
+    assert reports["blurred"]["utility"] is None
     floor = reports["blurred"]["quality"]["floor"]
     assert floor["detail"] == pytest.approx(1, abs=0.1), "the floor is of training images"
     assert floor["fd"] == pytest.approx(reports["honest"]["quality"]["floor"]["fd"])
@@ -462,32 +466,38 @@ def test_a_network_learns_the_classes_it_is_shown(world):
     assert (read == labels[200:400]).float().mean() > 0.8
 
 
-def test_the_same_seed_gives_the_same_report(world):
+@pytest.fixture(scope="module")
+def forty(world):
+    """Three folders of forty images, of files with odd names."""
     images, labels, _ = world
-    sets = [folder(images[a:a + 40], labels[a:a + 40]) for a in (0, 40, 80)]
-    first, prepared = audit.audit(*sets, effort=0.05), audit.prepare(*sets[:2], effort=0.05)
-    assert first == audit.audit(*sets, known=prepared)
+    return [folder(images[a:a + 40], labels[a:a + 40], name="Zoë\udcff") for a in (0, 40, 80)]
+
+
+@pytest.fixture(scope="module")
+def audited(forty):
+    """The report of a small audit of them."""
+    return audit.audit(*forty, effort=0.05)
+
+
+def test_the_same_seed_gives_the_same_report(forty, audited):
+    sets, prepared = forty, audit.prepare(*forty[:2], effort=0.05)
+    assert audited == audit.audit(*sets, known=prepared)
     with pytest.raises(AuditError, match="known: made of other real images"):
         audit.audit(sets[1], sets[0], sets[2], known=prepared)
     with pytest.raises(AuditError, match="effort 0: give a number above 0"):
         audit.prepare(*sets[:2], effort=0)
 
 
-def test_held_out_images_from_the_training_set_are_dropped(world):
-    images, _, _ = world
-    report = audit.audit(folder(images[:60]), folder(images[30:120]), folder(images[200:240]), effort=0.05)
+def test_held_out_images_from_the_training_set_and_classes_that_not_all_have_are_dropped(world):
+    images, labels, _ = world
+    train, held, fake = (folder(images[a:b], labels[a:b]) for a, b in ((0, 60), (30, 120), (200, 240)))
+    report = audit.audit(train, held, fake._replace(classes=["left", "another"]), effort=0.05)
     assert report["counts"]["held-out"] == 60 and report["utility"] is None
-    assert "held-out: images dropped, 30 also training images" in " ".join(report["notes"])
+    notes = report["notes"]
+    assert "held-out: images dropped, 30 also training images" in " ".join(notes)
+    assert any("without another, right" in note for note in notes) and any("fewer than two" in note for note in notes)
     with pytest.raises(AuditError, match="0 of 60 images are left without 60 also training images; at least"):
         audit.audit(folder(images[:60]), folder(images[:60]), folder(images[200:240]))
-
-
-def test_usefulness_is_measured_on_the_classes_that_all_have(world):
-    images, labels, _ = world
-    a, b, c = (folder(images[i:i + 60], labels[i:i + 60]) for i in (0, 60, 120))
-    c = c._replace(classes=["left", "another"])
-    notes = audit.audit(a, b, c, effort=0.05)["notes"]
-    assert any("without another, right" in note for note in notes) and any("fewer than two" in note for note in notes)
 
 
 # --- folders and the command line -----------------------------------------------------------------------
@@ -930,12 +940,6 @@ def test_a_folder_in_another_is_refused(places, capsys):
     for options in ({"fake": "train/left"}, {"train": "."}):
         assert main(arguments(places, **options)) == 2
         assert "lies inside" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def audited(world):
-    """The report of a small audit of files with odd names."""
-    return audit.audit(*(folder(world[0][i:i + 40], name="Zoë\udcff") for i in (0, 40, 80)), effort=0.05)
 
 
 @pytest.fixture
