@@ -78,7 +78,7 @@ lint: setup
 	$(RUN) -m mypy
 
 unit: setup
-	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore-glob '*book.py' --ignore tests/benchmarks -n 2 --dist loadfile
+	GENMED_THREADS=1 $(RUN) -m pytest -q tests --ignore-glob '*book.py' --ignore tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder
 
 # ends in a table of minutes, memory and promises; CHAPTERS="4 5" of them, or CHANGED=origin/main what differs from there
 chapters: setup

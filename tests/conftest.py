@@ -4,6 +4,16 @@ import genmed_core  # noqa: F401
 import pytest
 import torch
 
+# begun last, one of these would leave the other worker idle for minutes; by the processor's time, the longest first
+LONG = [f"test_{name}.py" for name in (
+    "audit", "invited_changes", "grade", "hallucinations", "extending", "metrics", "launch", "run_chapters",
+    "scoreboard", "prose_numbers", "nbgrader", "course", "own_chapter", "distributed", "parity", "kernels")]
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first: workers take whole files, in this order (--no-loadscope-reorder)."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(autouse=True)
 def own_runs_folder(tmp_path, monkeypatch, request):
