@@ -3,6 +3,7 @@
 import genmed_core  # noqa: F401
 import pytest
 import torch
+from genmed_core.metrics import images
 
 # begun last, one of these would leave the other worker idle for minutes; by the processor's time, the longest first
 LONG = [f"test_{name}.py" for name in (
@@ -26,6 +27,13 @@ def own_runs_folder(tmp_path, monkeypatch, request):
         monkeypatch.setenv("GENMED_THREADS", "1")
     monkeypatch.delenv("GENMED_BUDGET", raising=False)
     monkeypatch.delenv("GENMED_SEED", raising=False)
+
+
+@pytest.fixture
+def few_pairs(monkeypatch):
+    """The similarity of samples is that of 50 pairs, not of 2,000, where a test is not about its value."""
+    drawn = images.random_pairs
+    monkeypatch.setattr(images, "random_pairs", lambda n, pairs, g: drawn(n, min(pairs, 50), g))
 
 
 @pytest.fixture(scope="module")

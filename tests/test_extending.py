@@ -24,7 +24,7 @@ import build  # noqa: E402
 import notebooks  # noqa: E402
 
 
-def test_a_new_metric_is_one_entry(request):
+def test_a_new_metric_is_one_entry(request, few_pairs):
     def mean_gap(c):
         return (c.real.mean(0) - c.fake.mean(0)).norm().item()
 

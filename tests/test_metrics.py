@@ -467,6 +467,7 @@ def test_similarity_of_nothing_to_compare_is_refused():
             metrics.similarity(images, labels)
 
 
+@pytest.mark.usefixtures("few_pairs")
 def test_a_model_is_recorded_with_its_floors_and_prints_no_value(capsys):
     expect = metrics.Expectations("04_gan", source="mnist")
     x = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -481,6 +482,7 @@ def test_a_model_is_recorded_with_its_floors_and_prints_no_value(capsys):
     assert len(recorded("04_gan")) == 1
 
 
+@pytest.mark.usefixtures("few_pairs")
 def test_reports_of_the_audit_and_plain_ones_are_recorded_too():
     expect = metrics.Expectations("04_gan", source="phantom")
     x, labels = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4
@@ -497,6 +499,7 @@ def test_reports_of_the_audit_and_plain_ones_are_recorded_too():
     assert "similarity_in_class" in second and "similarity_in_class" not in first and first["note"] == "synthetic"
 
 
+@pytest.mark.usefixtures("few_pairs")
 def test_samples_of_a_model_are_kept_but_no_film_of_a_patient():
     x = torch.rand(40, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     folder = runtime.runs_dir() / "results" / "09_ldm_cxr"
