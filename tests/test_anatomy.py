@@ -151,7 +151,8 @@ def test_digits_noise_and_turned_films_are_no_chests(films):
         assert found["found"].float().mean() < 0.5 and not anatomy.chests(found)
 
 
-def test_an_audit_of_phantoms_speaks_of_anatomy(films):
+def test_an_audit_of_phantoms_speaks_of_anatomy(films, monkeypatch):
+    monkeypatch.setattr(report, "PLANTED", 4)  # copies, which are not the question here
     images, labels, _ = films
     names = [f"{i}" for i in range(40)]
     three = [audit.Folder(images[i : i + 40], names, [], labels[:0], []) for i in (0, 40, 80)]
