@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genmed_core import chapters, data, diffusion, metrics
+from genmed_core import chapters, data, diffusion, metrics, train
 
 CHAPTERS = Path(__file__).resolve().parent.parent / "chapters"
 INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}}
@@ -23,23 +23,34 @@ INVITED = {  # {chapter: {a line's part as it stands: what a reader might write}
 }
 QUICKER = {  # and what takes time there, whatever the constants
     "03_cvae": {"steps=1500": "steps=5"},
+    "04_gan": {"torch.randn(5000, LATENT": "torch.randn(1000, LATENT", "16_000, least=2000": "16_000, least=1000"},
+    "05_cgan": {"torch.randn(5000, LATENT": "torch.randn(1000, LATENT",
+                "torch.arange(5000, dev": "torch.arange(1000, dev"},
     "08_ddpm": {"n=128, rounds=8": "n=8, rounds=1",
                 'metrics.load_weights(nets.UNet(), "ddpm_digits")': "nets.UNet(widths=(8, 16))"},
 }
 SIZES = {"train": 1000, "val": 300, "test": 500}
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """The few digits by split, drawn once for all chapters."""
+    return {}
+
+
 @pytest.fixture
-def small_world(monkeypatch):
+def small_world(monkeypatch, drawn, few_pairs):
     """Few steps, few digits, few samples: what takes time in a chapter and does not depend on its constants."""
     for name, value in (("BUDGET", "0.008"), ("DATA_SOURCE", "embedded"), ("THREADS", "1")):
         monkeypatch.setenv(f"GENMED_{name}", value)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    digits, report, sample = data.digits, metrics.sample_report, diffusion.sample
+    digits, report, sample, fit = data.digits, metrics.sample_report, diffusion.sample, train.fit
     reference = metrics.real_reference
 
     def few_digits(split):
-        return digits(split).subset(torch.arange(SIZES[split]))
+        if split not in drawn:
+            drawn[split] = digits(split).subset(torch.arange(SIZES[split]))
+        return drawn[split]
 
     def short_report(fake, real, labels=None, **options):
         if not isinstance(real, metrics.RealReference):
@@ -51,7 +62,11 @@ def small_world(monkeypatch):
             steps = min(steps, 2)
         return sample(model, shape, schedule, steps=steps, callback=callback, y=y, **options)
 
+    def seldom_looked_at(step, steps, *, reports=50, callback=None, **options):  # a look draws 500 samples in chapter 4
+        return fit(step, steps, reports=min(reports, 3) if callback else reports, callback=callback, **options)
+
     monkeypatch.setattr(data, "digits", few_digits)
+    monkeypatch.setattr(train, "fit", seldom_looked_at)
     monkeypatch.setattr(metrics, "sample_report", short_report)
     monkeypatch.setattr(metrics, "real_reference", lambda real, *, n=100, **options: reference(
         real, n=min(n, 100), **options))
