@@ -1512,25 +1512,27 @@ sheet.summary()
 # %% [markdown]
 # ## References
 #
-# - P. Baldi, K. Hornik. Neural networks and principal component analysis: learning from examples without local minima.
-#   Neural Networks 2, 1989. doi:10.1016/0893-6080(89)90014-2
-# - C. Eckart, G. Young. The approximation of one matrix by another of lower rank. Psychometrika 1, 1936.
-#   doi:10.1007/BF02288367
-# - I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661
-# - G. Hinton, R. Salakhutdinov. Reducing the dimensionality of data with neural networks. Science 313, 2006.
-#   doi:10.1126/science.1127647
-# - J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020. arXiv:2006.11239
-# - D. Kingma, J. Ba. Adam: a method for stochastic optimization. ICLR 2015. arXiv:1412.6980
-# - D. Kingma, M. Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv:1312.6114
-# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based learning applied to document recognition (MNIST).
-#   Proceedings of the IEEE 86, 1998. doi:10.1109/5.726791
-# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. From variational to deterministic autoencoders. ICLR 2020.
-#   arXiv:1903.12436
-# - A. Makhzani, B. Frey. k-Sparse autoencoders. ICLR 2014. arXiv:1312.5663
-# - D. Rezende, S. Mohamed, D. Wierstra. Stochastic backpropagation and approximate inference in deep generative models.
-#   ICML 2014. arXiv:1401.4082
-# - T. Salimans, I. Goodfellow, W. Zaremba, V. Cheung, A. Radford, X. Chen. Improved techniques for training GANs.
-#   NeurIPS 2016. arXiv:1606.03498
-# - J. Sohl-Dickstein et al. Deep unsupervised learning using nonequilibrium thermodynamics. ICML 2015. arXiv:1503.03585
-# - P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol. Extracting and composing robust features with denoising
-#   autoencoders. ICML 2008. doi:10.1145/1390156.1390294
+# - P. Baldi, K. Hornik. *[Neural networks and principal component analysis: learning from examples without local
+#   minima](https://doi.org/10.1016/0893-6080%2889%2990014-2).* Neural Networks 2, 1989.
+# - C. Eckart, G. Young. *[The approximation of one matrix by another of lower
+#   rank](https://doi.org/10.1007/BF02288367).* Psychometrika 1, 1936.
+# - I. Goodfellow et al. *[Generative adversarial nets](https://arxiv.org/abs/1406.2661).* NeurIPS 2014.
+# - G. Hinton, R. Salakhutdinov. *[Reducing the dimensionality of data with neural
+#   networks](https://doi.org/10.1126/science.1127647).* Science 313, 2006.
+# - J. Ho, A. Jain, P. Abbeel. *[Denoising diffusion probabilistic models](https://arxiv.org/abs/2006.11239).* NeurIPS
+#   2020.
+# - D. Kingma, J. Ba. *[Adam: a method for stochastic optimization](https://arxiv.org/abs/1412.6980).* ICLR 2015.
+# - D. Kingma, M. Welling. *[Auto-encoding variational Bayes](https://arxiv.org/abs/1312.6114).* ICLR 2014.
+# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. *[Gradient-based learning applied to document
+#   recognition](https://doi.org/10.1109/5.726791)* (MNIST). Proceedings of the IEEE 86, 1998.
+# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. *[From variational to deterministic
+#   autoencoders](https://arxiv.org/abs/1903.12436).* ICLR 2020.
+# - A. Makhzani, B. Frey. *[k-Sparse autoencoders](https://arxiv.org/abs/1312.5663).* ICLR 2014.
+# - D. Rezende, S. Mohamed, D. Wierstra. *[Stochastic backpropagation and approximate inference in deep generative
+#   models](https://arxiv.org/abs/1401.4082).* ICML 2014.
+# - T. Salimans, I. Goodfellow, W. Zaremba, V. Cheung, A. Radford, X. Chen. *[Improved techniques for training
+#   GANs](https://arxiv.org/abs/1606.03498).* NeurIPS 2016.
+# - J. Sohl-Dickstein et al. *[Deep unsupervised learning using nonequilibrium
+#   thermodynamics](https://arxiv.org/abs/1503.03585).* ICML 2015.
+# - P. Vincent, H. Larochelle, Y. Bengio, P.-A. Manzagol. *[Extracting and composing robust features with denoising
+#   autoencoders](https://doi.org/10.1145/1390156.1390294).* ICML 2008.

@@ -1771,22 +1771,27 @@ print(f"what leaving out the KL hides: {book_kl:.1f} nats")
 # %% [markdown]
 # ## References
 #
-# - Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016). *Generating sentences from a continuous space.* CoNLL.
-# - Burda, Grosse, Salakhutdinov (2016). *Importance weighted autoencoders.* ICLR.
-# - Chatterjee, Diaconis (2018). *The sample size required in importance sampling.* Annals of Applied Probability 28.
-# - Higgins et al. (2017). *beta-VAE: learning basic visual concepts with a constrained variational framework.* ICLR.
-# - Jordan et al. (2024). *Muon: an optimizer for hidden layers in neural networks.*
-# - Kingma, Welling (2014). *Auto-encoding variational Bayes.* ICLR.
-# - Lucas, Tucker, Grosse, Norouzi (2019). *Don't blame the ELBO! A linear VAE perspective on posterior collapse.*
-#   NeurIPS.
-# - Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan (2019). *Do deep generative models know what they don't know?*
-#   ICLR.
-# - Rezende, Mohamed, Wierstra (2014). *Stochastic backpropagation and approximate inference in deep generative
-#   models.* ICML.
-# - Serrà et al. (2020). *Input complexity and out-of-distribution detection with likelihood-based generative models.*
-#   ICLR.
-# - Sønderby, Raiko, Maaløe, Sønderby, Winther (2016). *Ladder variational autoencoders.* NeurIPS.
-# - Tipping, Bishop (1999). *Probabilistic principal component analysis.* Journal of the Royal Statistical Society B
-#   61.
-# - Williams (1992). *Simple statistical gradient-following algorithms for connectionist reinforcement learning.*
-#   Machine Learning 8.
+# - Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio (2016). *[Generating sentences from a continuous
+#   space](https://arxiv.org/abs/1511.06349).* CoNLL.
+# - Burda, Grosse, Salakhutdinov (2016). *[Importance weighted autoencoders](https://arxiv.org/abs/1509.00519).* ICLR.
+# - Chatterjee, Diaconis (2018). *[The sample size required in importance sampling](https://arxiv.org/abs/1511.01437).*
+#   Annals of Applied Probability 28.
+# - Higgins et al. (2017). *[beta-VAE: learning basic visual concepts with a constrained variational
+#   framework](https://openreview.net/forum?id=Sy2fzU9gl).* ICLR.
+# - Jordan et al. (2024). *[Muon: an optimizer for hidden layers in neural
+#   networks](https://kellerjordan.github.io/posts/muon/).*
+# - Kingma, Welling (2014). *[Auto-encoding variational Bayes](https://arxiv.org/abs/1312.6114).* ICLR.
+# - Lucas, Tucker, Grosse, Norouzi (2019). *[Don't blame the ELBO! A linear VAE perspective on posterior
+#   collapse](https://arxiv.org/abs/1911.02469).* NeurIPS.
+# - Nalisnick, Matsukawa, Teh, Gorur, Lakshminarayanan (2019). *[Do deep generative models know what they don't
+#   know?](https://arxiv.org/abs/1810.09136)* ICLR.
+# - Rezende, Mohamed, Wierstra (2014). *[Stochastic backpropagation and approximate inference in deep generative
+#   models](https://arxiv.org/abs/1401.4082).* ICML.
+# - Serrà et al. (2020). *[Input complexity and out-of-distribution detection with likelihood-based generative
+#   models](https://arxiv.org/abs/1909.11480).* ICLR.
+# - Sønderby, Raiko, Maaløe, Sønderby, Winther (2016). *[Ladder variational
+#   autoencoders](https://arxiv.org/abs/1602.02282).* NeurIPS.
+# - Tipping, Bishop (1999). *[Probabilistic principal component analysis](https://doi.org/10.1111/1467-9868.00196).*
+#   Journal of the Royal Statistical Society B 61.
+# - Williams (1992). *[Simple statistical gradient-following algorithms for connectionist reinforcement
+#   learning](https://doi.org/10.1007/BF00992696).* Machine Learning 8.

@@ -1569,15 +1569,19 @@ print(f"ten out of ten lets us conclude, at 95 % confidence, only that it is rig
 # %% [markdown]
 # ## References
 #
-# - K. Sohn, H. Lee, X. Yan. *Learning structured output representation using deep conditional generative models.*
-#   NeurIPS 2015. The conditional VAE, with the learned prior.
-# - D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling. *Semi-supervised learning with deep generative models.*
-#   NeurIPS 2014. The same generative model where most labels are missing; class and style on MNIST, and the
-#   analogies.
-# - D. P. Kingma, M. Welling. *Auto-encoding variational Bayes.* ICLR 2014.
-# - Y. Burda, R. Grosse, R. Salakhutdinov. *Importance weighted autoencoders.* ICLR 2016.
-# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. *From variational to deterministic autoencoders.* ICLR
-#   2020.
-# - M. D. Hoffman, M. J. Johnson. *ELBO surgery: yet another way to carve up the variational evidence lower bound.*
-#   NIPS workshop on Advances in Approximate Bayesian Inference, 2016. The split (3.6), without labels.
-# - K. Jordan and others. *Muon: an optimizer for hidden layers in neural networks.* 2024.
+# - K. Sohn, H. Lee, X. Yan. *[Learning structured output representation using deep conditional generative
+#   models](https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html).* NeurIPS 2015. The
+#   conditional VAE, with the learned prior.
+# - D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling. *[Semi-supervised learning with deep generative
+#   models](https://arxiv.org/abs/1406.5298).* NeurIPS 2014. The same generative model where most labels are missing;
+#   class and style on MNIST, and the analogies.
+# - D. P. Kingma, M. Welling. *[Auto-encoding variational Bayes](https://arxiv.org/abs/1312.6114).* ICLR 2014.
+# - Y. Burda, R. Grosse, R. Salakhutdinov. *[Importance weighted autoencoders](https://arxiv.org/abs/1509.00519).* ICLR
+#   2016.
+# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. *[From variational to deterministic
+#   autoencoders](https://arxiv.org/abs/1903.12436).* ICLR 2020.
+# - M. D. Hoffman, M. J. Johnson. *[ELBO surgery: yet another way to carve up the variational evidence lower
+#   bound](https://approximateinference.org/2016/accepted/HoffmanJohnson2016.pdf).* NIPS workshop on Advances in
+#   Approximate Bayesian Inference, 2016. The split (3.6), without labels.
+# - K. Jordan and others. *[Muon: an optimizer for hidden layers in neural
+#   networks](https://kellerjordan.github.io/posts/muon/).* 2024.

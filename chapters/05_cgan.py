@@ -1681,16 +1681,19 @@ print(f"cosine of the two gradients on the embedding: {cosine:+.2f}; length of D
 #
 # ## References
 #
-# - M. Mirza, S. Osindero. *Conditional generative adversarial nets.* 2014. The label as an input of both players.
-# - T. Salimans and others. *Improved techniques for training GANs.* NeurIPS 2016. A discriminator with $K + 1$
-#   classes, for semi-supervised learning.
-# - S. Reed and others. *Generative adversarial text to image synthesis.* ICML 2016. Real images under a wrong text are
-#   shown to the discriminator as fake pairs.
-# - A. Odena, C. Olah, J. Shlens. *Conditional image synthesis with auxiliary classifier GANs.* ICML 2017. They measure
-#   diversity within each class too, by the structural similarity of pairs.
-# - R. Shu, H. Bui, S. Ermon. *AC-GAN learns a biased distribution.* NIPS workshop on Bayesian Deep Learning, 2017.
-# - T. Miyato, M. Koyama. *cGANs with projection discriminator.* ICLR 2018.
-# - M. Gong, Y. Xu, C. Li, K. Zhang, K. Batmanghelich. *Twin auxiliary classifiers GAN.* NeurIPS 2019. The missing
-#   entropy of (5.5), restored.
-# - Y. Choi, Y. Uh, J. Yoo, J.-W. Ha. *StarGAN v2: diverse image synthesis for multiple domains.* CVPR 2020. A
-#   discriminator with one output for each class.
+# - M. Mirza, S. Osindero. *[Conditional generative adversarial nets](https://arxiv.org/abs/1411.1784).* 2014. The label
+#   as an input of both players.
+# - T. Salimans and others. *[Improved techniques for training GANs](https://arxiv.org/abs/1606.03498).* NeurIPS 2016. A
+#   discriminator with $K + 1$ classes, for semi-supervised learning.
+# - S. Reed and others. *[Generative adversarial text to image synthesis](https://arxiv.org/abs/1605.05396).* ICML 2016.
+#   Real images under a wrong text are shown to the discriminator as fake pairs.
+# - A. Odena, C. Olah, J. Shlens. *[Conditional image synthesis with auxiliary classifier
+#   GANs](https://arxiv.org/abs/1610.09585).* ICML 2017. They measure diversity within each class too, by the structural
+#   similarity of pairs.
+# - R. Shu, H. Bui, S. Ermon. *[AC-GAN learns a biased distribution](http://ruishu.io/docs/ac-gan-learns.pdf).* NIPS
+#   workshop on Bayesian Deep Learning, 2017.
+# - T. Miyato, M. Koyama. *[cGANs with projection discriminator](https://arxiv.org/abs/1802.05637).* ICLR 2018.
+# - M. Gong, Y. Xu, C. Li, K. Zhang, K. Batmanghelich. *[Twin auxiliary classifiers
+#   GAN](https://arxiv.org/abs/1907.02690).* NeurIPS 2019. The missing entropy of (5.5), restored.
+# - Y. Choi, Y. Uh, J. Yoo, J.-W. Ha. *[StarGAN v2: diverse image synthesis for multiple
+#   domains](https://arxiv.org/abs/1912.01865).* CVPR 2020. A discriminator with one output for each class.
