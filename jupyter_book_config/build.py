@@ -171,7 +171,7 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
     notebook = nbformat.read(path, as_version=4)
     if sliders is not None:
         sliders(notebook, stored_widgets.path_for(path))
-    notebook = editions.of_notebook(notebook, edition)
+    notebook = editions.of_notebook(notebook, edition, path.name)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = editions.drop_links(cell.source, names, left_out)
@@ -198,7 +198,7 @@ def copy_sources(source: Path, target: Path, files: list[Path], given: course.Co
         if path.suffix == ".ipynb":
             copy_chapter(path, target, names, left_out, given.edition, sliders)
         else:
-            text = editions.of_text(path.read_text(encoding="utf-8"), given.edition)
+            text = editions.of_text(path.read_text(encoding="utf-8"), given.edition, path.name)
             if path.stem == "intro":
                 text = re.sub(f"^# {re.escape(course.our_title())}$", lambda _: f"# {html.escape(given.title)}", text,
                               count=1, flags=re.M)
@@ -381,7 +381,10 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
     sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
-    copy_sources(source, work / "sources", files, given, sliders)
+    try:
+        copy_sources(source, work / "sources", files, given, sliders)
+    except editions.EditionError as problem:
+        raise BookError(f"nothing was built:\n{problem}") from None
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):

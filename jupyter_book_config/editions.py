@@ -27,6 +27,7 @@ BUILD = HERE.parent / "_build"
 EDITIONS = ["student", "instructor", "self-study"]
 FOR_SOLUTIONS = re.compile(r"<!-- solutions -->.*?<!-- /solutions -->", re.S)
 FOLD = '<details class="solution">'
+LEFT = re.compile(r"""<details\b[^>]*\bclass\s*=\s*["']?[^"'>]*\bsolution\b|<!-- /?solutions -->""", re.I)
 CHECK = re.compile(r'^sheet\.check\("(\d+\.\d+)", (\w+)(?:, measured=(.+))?\)$', re.M)
 HEADING = re.compile(r"^\*\*Exercise (\d+\.\d+) \(\w+ (★+)\)", re.M)
 LINK = re.compile(r"""(?:\]\(|src=["'])(?!\w+:)([^)#"'\s]+)""")
@@ -73,22 +74,27 @@ def asked(notebook: nbformat.NotebookNode) -> list[Asked]:
 # --- what differs between editions ----------------------------------------------------------------------------------
 
 
-def of_text(text: str, edition: str) -> str:
-    """A Markdown text as an edition has it."""
+def of_text(text: str, edition: str, name: str) -> str:
+    """A Markdown text as an edition has it; EditionError, with the file's name, where a solution would be left."""
     if edition == "student":
-        return FOR_SOLUTIONS.sub("", text)
+        text = FOR_SOLUTIONS.sub("", text)
+        if LEFT.search(text):
+            raise EditionError(f"{name} holds a solution outside <!-- solutions --> ... <!-- /solutions -->: put it "
+                               "between those marks")
+        return text
     return text.replace(FOLD, FOLD.replace(">", " open>")) if edition == "instructor" else text
 
 
-def of_notebook(notebook: nbformat.NotebookNode, edition: str) -> nbformat.NotebookNode:
-    """A notebook as an edition has it, changed in place; EditionError where a solution would be left in it."""
+def of_notebook(notebook: nbformat.NotebookNode, edition: str, name: str) -> nbformat.NotebookNode:
+    """A notebook as an edition has it, changed in place; EditionError, with the file's name, as of_text says."""
     if edition == "student":
         notebook.cells = [cell for cell in notebook.cells if "solution" not in tags(cell)]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = of_text(cell.source, edition)
-            if edition == "student" and FOLD[:-1] in cell.source:
-                raise EditionError(f"a cell holds a solution and is not tagged so: {cell.source[:60]!r}")
+            try:
+                cell.source = of_text(cell.source, edition, name)
+            except EditionError as problem:
+                raise EditionError(f"{problem}, or tag its cell `solution`; it begins {cell.source[:60]!r}") from None
         elif edition == "self-study" and "solution" in tags(cell):  # the capstone's worked run
             cell.metadata["tags"] = [*tags(cell), "hide-cell"]
             cell.metadata.setdefault("mystnb", {}).update(
@@ -106,7 +112,7 @@ def drop_links(text: str, names: Sequence[str], left_out: Sequence[str] = ()) ->
 
 def for_class(path: Path, edition: str, names: Sequence[str]) -> nbformat.NotebookNode:
     """A chapter's notebook for an edition, with nbgrader's marks; it knows its chapter, under any name of the file."""
-    notebook = of_notebook(read_notebook(path), edition)
+    notebook = of_notebook(read_notebook(path), edition, path.name)
     mark(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -264,7 +270,7 @@ def write_notebooks(folder: Path, books: dict[str, nbformat.NotebookNode], editi
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text = drop_links(of_text(path.read_text(encoding="utf-8"), edition), list(books))
+            text = drop_links(of_text(path.read_text(encoding="utf-8"), edition, path.name), list(books))
             target.write_text(text, encoding="utf-8")
         else:
             shutil.copy(path, target)

@@ -56,7 +56,7 @@ def write_downloads(pages: Path, notebooks: Sequence[Path], given: course.Course
     """Put what a reader downloads beside the pages: stored outputs, as the edition has them, with the first cell."""
     (pages / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     for path in notebooks:
-        notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition)
+        notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition, path.name)
         notebook.cells.insert(0, first_cell(given.repository))
         nbformat.write(notebook, pages / DOWNLOADS / path.name)
     (pages / ".nojekyll").touch()  # GitHub Pages would leave out folders that begin with _

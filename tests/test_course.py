@@ -161,3 +161,13 @@ def test_two_pictures_of_one_name_are_refused(book):
     path.write_text(yaml.safe_dump({"contents": [{"part": "A", "pages": ["mine/flow.ipynb"]}]}), encoding="utf-8")
     with pytest.raises(builder.BookError, match="another picture of that name: rename yours"):
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("sol.md", f"# A\n\n{SOLVED}\n"), ("sol.md", "# A\n\n<details class='exercise solution'>\n"),
+    ("sol.md", f"# A\n\n<!-- solutions -->\n{SOLVED}\n"), ("sol.ipynb", f"# A\n\n{SOLVED}\n")])
+def test_no_solution_of_an_own_page_reaches_a_student(book, name, text):
+    own = book.parent / name
+    notebook(own, text) if own.suffix == ".ipynb" else own.write_text(text, encoding="utf-8")
+    with pytest.raises(builder.BookError, match=f"{name} holds a solution outside .*: put it between"):
+        built(book, {"edition": "student", "contents": [{"part": "A", "pages": [name]}]})
