@@ -52,8 +52,9 @@ def folder(
     unusable files are left out and counted.
 
     Raises DataError for a folder that is not there or cannot be used, ValueError for an unknown
-    split or size.
+    split or size and for a switch that is neither True nor False.
     """
+    _switch("colour", colour)
     where = _opened(place, split, public)
     if type(size) is not int or not SIZES[0] <= size <= SIZES[1]:
         wanted = f"choose a whole number of pixels from {SIZES[0]} to {SIZES[1]}"
@@ -133,6 +134,7 @@ def _opened(place: str | Path, split: str, public: bool) -> Path:
     if split not in SPLITS:
         known = ", ".join(map(repr, SPLITS))
         raise ValueError(f"split {split!r} is not known; choose one of {known}")
+    _switch("public", public)
     if runtime.setting("GENMED_PUBLIC") and not public:
         raise DataError(
             f"{place}: these outputs are to be published (GENMED_PUBLIC is set). Write public=True "
@@ -144,6 +146,12 @@ def _opened(place: str | Path, split: str, public: bool) -> Path:
             "does not exist. Put the folder there, or give its full path")
         raise DataError(f"{where}: {what}.")
     return where
+
+
+def _switch(name: str, value: object) -> None:
+    """ValueError for what is no bool: "no" would count as yes."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r}: give True or False")
 
 
 def _told(images: ImageSet, where: Path, split: str, words: str) -> ImageSet:

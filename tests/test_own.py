@@ -182,6 +182,7 @@ def test_a_folder_that_cannot_be_used_is_named_with_a_remedy(skin, change, words
     ({"split": "tset"}, "'tset' is not known.*'train', 'val', 'test'"),
     ({"size": 4}, "size 4 is not possible; choose a whole number of pixels from 8 to 512"),
     ({"size": 64.0}, "size 64.0"),
+    ({"colour": "no"}, "colour='no': give True or False"),
 ])
 def test_unknown_splits_and_sizes_list_the_choices(skin, options, words):
     with pytest.raises(ValueError, match=words):
@@ -193,6 +194,9 @@ def test_nothing_is_published_that_was_not_said_to_be_public(skin, monkeypatch):
     with pytest.raises(DataError, match="skin: these outputs are to be published.*public=True.*GENMED_PUBLIC"):
         own.folder("skin", size=32)
     assert len(own.folder("skin", size=32, public=True)) == 30
+    for read in (own.folder, own.idx):
+        with pytest.raises(ValueError, match="public='no': give True or False"):
+            read("skin", public="no")
     monkeypatch.setenv("GENMED_PUBLIC", "0")
     assert len(own.folder("skin", size=32)) == 30
 
