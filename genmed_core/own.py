@@ -7,7 +7,7 @@ A relative place lies in the folder that GENMED_DATA names (default data/), so t
 it wherever it runs. What comes is an `ImageSet`, as of `data.digits` and `data.cxr`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from genmed_core.collection import (
     digest,
     entries,
     inside,
+    patients,
     read_collection,
     squared,
     stamped,
@@ -51,7 +52,8 @@ def folder(
     be published. The first call decodes every file and keeps the tensors in runs/cache; a few
     unusable files are left out and counted.
 
-    Raises DataError for a folder that is not there or cannot be used, ValueError for an unknown
+    Raises DataError for a folder that is not there or cannot be used and for a class that the split
+    would lack, since no patient and no picture is divided; ValueError for an unknown
     split or size and for a switch that is neither True nor False.
     """
     _switch("colour", colour)
@@ -65,6 +67,10 @@ def folder(
         "images", "own", settings, files, lambda file: _decode(file, size, colour),
         shape=(size, size, 3) if colour else (size, size), classes=classes, remedy=_remedy)
     mine = found.splits == SPLITS.index(split)
+    left = {line.partition(": ")[0] for line in found.left_out}
+    _refuse_gaps(where, split, found.labels, mine, classes, lambda: patients(
+        [file.name for file in files if file.name not in left],
+        [digest(image) for image in found.images.numpy()]))
     words = f"each made square, {'in colour' if colour else 'grey'} and {size}x{size}"
     if found.left_out:
         n = len(found.left_out)
@@ -85,8 +91,8 @@ def idx(
     10 %. names: of the classes, in the order of their numbers; default the numbers. public: as for
     `folder`.
 
-    Raises DataError for files that are not there or cannot be used, ValueError for an unknown split
-    and for names that do not fit.
+    Raises DataError for files that are not there or cannot be used and for a class that the split
+    would lack, ValueError for an unknown split and for names that do not fit.
     """
     where = _opened(place, split, public)
     pairs = [_read_pair(*pair) for pair in _pairs(where)]
@@ -98,12 +104,13 @@ def idx(
                         "folder of its own.")
     images, labels = pairs[-1] if split == "test" else pairs[0]
     labels = torch.searchsorted(numbers, labels)
+    classes = tuple(names or map(str, numbers.tolist()))
     if split != "test" or len(pairs) == 1:
         keys = [digest(image) for image in images.numpy()]
         shares = {} if len(pairs) == 1 else {"shares": TRAIN_OR_VAL}
         mine = assign_splits(keys, labels, **shares) == SPLITS.index(split)
+        _refuse_gaps(where, split, labels, mine, classes, lambda: keys)
         images, labels = images[mine], labels[mine]
-    classes = tuple(names or map(str, numbers.tolist()))
     data = ImageSet(images[:, None], labels, classes, where.name)
     return _told(data, where, split, f"{images.shape[1]}x{images.shape[2]}")
 
@@ -152,6 +159,31 @@ def _switch(name: str, value: object) -> None:
     """ValueError for what is no bool: "no" would count as yes."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}={value!r}: give True or False")
+
+
+def _refuse_gaps(
+    where: Path, split: str, labels: torch.Tensor, mine: torch.Tensor, classes: Sequence[str],
+    whose: Callable[[], list[str]],
+) -> None:
+    """DataError where a split, the images `mine` (N,), lacks a class that the set holds.
+
+    whose: gives a key for each image, one for those of one patient or of equal pixels.
+    """
+    for number, name in enumerate(classes):
+        of_class = (labels == number).nonzero().flatten().tolist()
+        if not of_class or mine[of_class].any():
+            continue
+        every = whose()
+        keys = sorted({every[i] for i in of_class})
+        people = [key.removeprefix("patient ") for key in keys if key.startswith("patient ")]
+        kind = "patient" if people else "different image"
+        count = f"one {kind}" if len(keys) == 1 else f"{len(keys)} {kind}s"
+        remedy = f"Where {people[0]} is no patient, rename the files; else add" if people else "Add"
+        other = "other patients" if people else "its own"
+        raise DataError(
+            f"{where}: no image of {name!r} is left for {split}: all images of {name!r} are of "
+            f"{count}, and none is divided between splits. {remedy} images of {other}, or move the "
+            "class out.")
 
 
 def _told(images: ImageSet, where: Path, split: str, words: str) -> ImageSet:

@@ -155,6 +155,16 @@ def too_deep(place):
         (place / name).rename(place / "photos" / name)
 
 
+def of_one_patient(place):
+    for path in sorted((place / "mole").iterdir()):
+        path.rename(path.with_name(f"person7_{path.name}"))
+
+
+def copies(place):
+    for path in (place / "mole").iterdir():
+        picture(0).save(path)
+
+
 def no_classes(place):
     for path in list(place.glob("*/*.png")):
         path.unlink()
@@ -167,6 +177,9 @@ BAD = {
     "too few": (nearly_emptied, "skin/mole: 9 images are too few to be split; a class needs 10. Add some, or move"),
     "no classes": (no_classes, "skin: holds no class folders with images. It holds mole, nail_bed. Put a folder for"),
     "too deep": (too_deep, "no class folders with images. It holds photos. Name the folder whose .*skin/photos"),
+    "one patient": (of_one_patient, "no image of 'mole' is left for val: all images of 'mole' are of one patient, and "
+                    "none is divided between splits. Where person7 is no patient, rename the files; else add images"),
+    "copies": (copies, "all images of 'mole' are of one different image, and none is divided.*Add images of its own"),
     "flat": (lambda p: picture(0).save(p / "0.png"), "skin: holds images, such as 0.png, outside of class folders"),
 }
 
@@ -175,7 +188,8 @@ BAD = {
 def test_a_folder_that_cannot_be_used_is_named_with_a_remedy(skin, change, words):
     change(skin)
     with pytest.raises(DataError, match=words):
-        own.folder("skin")
+        for split in SPLITS:
+            own.folder("skin", split, 32)
 
 
 @pytest.mark.parametrize("options, words", [
@@ -273,6 +287,9 @@ BAD_IDX = {
                 "holds no pair of idx files such as .* It holds 0.bin, 1.bin"),
     "two sets": (lambda p: [(p / f"b-{x.name}").write_bytes(x.read_bytes()) for x in sorted(p.iterdir())],
                  "holds several sets .b-train-images.*Give each a folder"),
+    "one image": (lambda p: [(p / x).write_bytes(idx_bytes(np.ones((1, 6, 5)[:n], np.uint8)))
+                             for x, n in ((IMAGES, 3), (LABELS, 1))], "no image of '1' is left for val: .* of one diff"),
+    "all equal": (replaced(IMAGES, lambda b: idx_bytes(np.ones((60, 6, 5), np.uint8))), "of one different image, and"),
     "unpacked badly": (lambda p: (p / IMAGES).rename(p / f"{IMAGES}.gz"), "truncated, or not a gzip file"),
 }
 
@@ -281,4 +298,5 @@ BAD_IDX = {
 def test_an_idx_set_that_cannot_be_used_is_named_with_a_remedy(fashion, change, words):
     change(fashion)
     with pytest.raises(DataError, match=words):
-        own.idx("fashion")
+        for split in SPLITS:
+            own.idx("fashion", split)
