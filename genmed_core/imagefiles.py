@@ -99,6 +99,8 @@ def read_image(
     """
     if path.suffix.lower() in OTHER:
         return f"a {path.suffix} file; save it as PNG"
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        return "no file, but a pipe or a device"
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             grey = as_grey(image)

@@ -7,7 +7,9 @@ A relative place lies in the folder that GENMED_DATA names (default data/), so t
 it wherever it runs. What comes is an `ImageSet`, as of `data.digits` and `data.cxr`.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +60,10 @@ def folder(
     """
     _switch("colour", colour)
     where = _opened(place, split, public)
-    if type(size) is not int or not SIZES[0] <= size <= SIZES[1]:
+    if not isinstance(size, Integral) or not SIZES[0] <= size <= SIZES[1]:
         wanted = f"choose a whole number of pixels from {SIZES[0]} to {SIZES[1]}"
         raise ValueError(f"size {size!r} is not possible; {wanted}")
+    size = int(size)  # numpy has its own
     files, classes = _list(where)
     settings = {"place": str(where), "size": size, "colour": colour, "version": VERSION}
     found = read_collection(
@@ -95,6 +98,8 @@ def idx(
     would lack, ValueError for an unknown split and for names that do not fit.
     """
     where = _opened(place, split, public)
+    if names is not None:
+        names = _names(names)
     pairs = [_read_pair(*pair) for pair in _pairs(where)]
     numbers = torch.cat([labels for _, labels in pairs]).unique()
     if names is not None and len(names) != len(numbers):
@@ -132,8 +137,16 @@ def write_folder(images: ImageSet, place: str | Path) -> Path:
 
 
 def find(place: str | Path) -> Path:
-    """Where a place is: as it stands, or in the folder that GENMED_DATA names (default data/)."""
-    return data_folder() / Path(place).expanduser()
+    """Where a place is: as it stands, or in the folder that GENMED_DATA names (default data/).
+
+    Raises ValueError for what is no path.
+    """
+    if not isinstance(place, str | Path) or "\0" in str(place):
+        raise ValueError(f"place {place!r} is no folder: give its path as text")
+    try:
+        return data_folder() / Path(place).expanduser()
+    except RuntimeError:  # ~name, and nobody here is called so
+        raise ValueError(f"place {place!r}: nobody here is called so. Give the full path") from None
 
 
 def _opened(place: str | Path, split: str, public: bool) -> Path:
@@ -148,9 +161,10 @@ def _opened(place: str | Path, split: str, public: bool) -> Path:
             "where anyone may see these images; else unset GENMED_PUBLIC, or set it to 0, and keep "
             "the outputs where the images are kept.")
     where = find(place)
-    if not where.is_dir():
-        what = "is a file; name the folder that it was unpacked into" if where.exists() else (
-            "does not exist. Put the folder there, or give its full path")
+    if not os.path.isdir(where):  # as Path's own, which raises for a name too long
+        file = "is a file; name the folder that it was unpacked into"
+        absent = "does not exist. Put the folder there, or give its full path"
+        what = file if os.path.exists(where) else absent
         raise DataError(f"{where}: {what}.")
     return where
 
@@ -206,21 +220,46 @@ def _list(where: Path) -> tuple[list[ImageFile], tuple[str, ...]]:
                         "Move each into the folder of its class; where there is one class alone, "
                         f"into one folder, such as {where / 'all'}.")
     if not any(found.values()):
-        deeper = [path.name for path in entries(where) if any(classes_in(path).values())]
-        what = (f"Name the folder whose folders hold images: {where / deeper[0]}" if deeper else
-                "Put a folder for each class into it, with PNG or JPEG images")
         raise DataError(f"{where}: holds no class folders with images. It holds {inside(where)}. "
-                        f"{what}.")
+                        f"{_deeper(where)}.")
     for name, paths in found.items():
         if not paths:
+            deep = any(classes_in(where / name).values())
+            what = _one_level(where / name) if deep else f"Fill it, or move it out of {where}"
             raise DataError(f"{where / name}: holds no PNG or JPEG image. It holds "
-                            f"{inside(where / name)}. Fill it, or move it out of {where}.")
+                            f"{inside(where / name)}. {what}.")
         if len(paths) < LEAST:
             raise DataError(f"{where / name}: {len(paths)} images are too few to be split; a class "
                             f"needs {LEAST}. Add some, or move the folder out of {where}.")
+    classes = tuple(name.replace("_", " ") for name in found)
+    for name, of_class in zip(found, classes):
+        if (first := list(found)[classes.index(of_class)]) != name:
+            raise DataError(f"{where}: the folders {first!r} and {name!r} would both be the class "
+                            f"{of_class!r}. Rename one of them, or move its images to the other.")
     files = [stamped(path, f"{name}/{path.name}", label)
              for label, (name, paths) in enumerate(found.items()) for path in paths]
-    return files, tuple(name.replace("_", " ") for name in found)
+    return files, classes
+
+
+def _deeper(where: Path) -> str:
+    """What to do about a folder whose folders hold no images."""
+    deeper = [path for path in entries(where) if any(classes_in(path).values())]
+    train = [path for path in deeper if path.name.lower().startswith("train")]
+    if not deeper:
+        return "Put a folder for each class into it, with PNG or JPEG images"
+    if train:
+        return f"Name {train[0]}, which is cut into train, val and test anew"
+    if len(deeper) == 1:
+        return f"Name the folder whose folders hold images: {deeper[0]}"
+    return _one_level(deeper[0])
+
+
+def _one_level(class_folder: Path) -> str:
+    """What to do about images in folders of a class folder, one for each patient as a rule."""
+    inner = next(name for name, paths in classes_in(class_folder).items() if paths)
+    return (f"Its images lie a folder too deep, in {class_folder.name}/{inner}: put them into "
+            f"{class_folder} itself, the patient first in each name (patient12_3.png). Or, where "
+            f"its folders are the classes, name {class_folder}")
 
 
 def _decode(file: ImageFile, size: int, colour: bool) -> tuple[np.ndarray, str] | str:
@@ -244,7 +283,8 @@ def _remedy(file: ImageFile) -> str:
 
 def _pairs(where: Path) -> list[tuple[Path, Path]]:
     """The files of images and labels in a folder, those of the test last. Raises DataError."""
-    files = {_plain(path): path for path in reversed(entries(where)) if "idx" in path.name.lower()}
+    files = {_plain(path): path for path in reversed(entries(where))
+             if "idx" in path.name.lower() and path.is_file()}
     pairs = {}
     for name in sorted(name for name in files if "images" in name):
         wanted = name.replace("images", "labels").replace("idx3", "idx1")
@@ -263,6 +303,15 @@ def _pairs(where: Path) -> list[tuple[Path, Path]]:
         raise DataError(f"{where}: holds several sets ({first}, {second}). Give each a folder of "
                         "its own.")
     return [pairs[name] for name in train + test]
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Names of classes, or ValueError."""
+    found = [] if isinstance(names, str) else list(names)
+    if len(set(map(str, found))) < len(found) or not found or not all(
+            isinstance(name, str) and name.strip() for name in found):
+        raise ValueError(f"names={names!r}: give a list of different words, one for each class")
+    return found
 
 
 def _plain(path: Path) -> str:

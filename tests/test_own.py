@@ -165,6 +165,28 @@ def copies(place):
         picture(0).save(path)
 
 
+def under_patients(place):
+    for path in list(place.glob("*/*.png")):
+        path.parent.joinpath("p1").mkdir(exist_ok=True)
+        path.rename(path.parent / "p1" / path.name)
+
+
+def one_under_patients(place):
+    (place / "mole").rename(place.parent / "away")
+    (place / "mole").mkdir()
+    (place.parent / "away").rename(place / "mole" / "p1")
+
+
+def cut_already(place):
+    for part in ("test", "train"):
+        (place / part).mkdir()
+        for name in CLASSES:
+            (place / part / name).mkdir()
+            picture(0).save(place / part / name / "0.png")
+    for name in CLASSES:
+        (place / name).rename(place.parent / name)
+
+
 def no_classes(place):
     for path in list(place.glob("*/*.png")):
         path.unlink()
@@ -180,6 +202,10 @@ BAD = {
     "one patient": (of_one_patient, "no image of 'mole' is left for val: all images of 'mole' are of one patient, and "
                     "none is divided between splits. Where person7 is no patient, rename the files; else add images"),
     "copies": (copies, "all images of 'mole' are of one different image, and none is divided.*Add images of its own"),
+    "patients": (under_patients, "It holds mole, nail_bed. Its images lie a folder too deep, in mole/p1: put them"),
+    "patients of one": (one_under_patients, "mole: holds no PNG.* It holds p1. Its images lie a folder too deep, in"),
+    "cut already": (cut_already, "It holds test, train. Name .*skin/train, which is cut into train, val and test anew"),
+    "one name": (lambda p: (p / "mole").rename(p / "nail bed"), "'nail bed' and 'nail_bed' would both be the class"),
     "flat": (lambda p: picture(0).save(p / "0.png"), "skin: holds images, such as 0.png, outside of class folders"),
 }
 
@@ -196,11 +222,24 @@ def test_a_folder_that_cannot_be_used_is_named_with_a_remedy(skin, change, words
     ({"split": "tset"}, "'tset' is not known.*'train', 'val', 'test'"),
     ({"size": 4}, "size 4 is not possible; choose a whole number of pixels from 8 to 512"),
     ({"size": 64.0}, "size 64.0"),
+    ({"size": True}, "size True is not possible"),
+    ({"place": 5}, "place 5 is no folder: give its path as text"), ({"place": None}, "place None is no folder"),
+    ({"place": b"skin"}, "is no folder: give"), ({"place": "sk\0in"}, "is no folder: give"),
+    ({"place": "~nobody_here/x"}, "'~nobody_here/x': nobody here is called so. Give the full path"),
     ({"colour": "no"}, "colour='no': give True or False"),
 ])
 def test_unknown_splits_and_sizes_list_the_choices(skin, options, words):
     with pytest.raises(ValueError, match=words):
-        own.folder("skin", **options)
+        own.folder(**{"place": "skin"} | options)
+
+
+def test_numpys_numbers_long_names_and_pipes(skin):
+    assert torch.equal(own.folder("skin", "val", np.int64(32)).images, own.folder("skin", "val", 32).images)
+    with pytest.raises(DataError, match="does not exist. Put the folder there"):
+        own.folder("x" * 300)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(skin / "mole" / "pipe.png")
+        assert sum(map(len, three())) == 50, "it is left out, and nothing waits for it"
 
 
 def test_nothing_is_published_that_was_not_said_to_be_public(skin, monkeypatch):
@@ -252,6 +291,9 @@ def test_an_idx_set_with_test_files(fashion, capsys):
     assert own.idx("fashion", names=["shirt", "shoe", "bag"]).classes == ("shirt", "shoe", "bag")
     with pytest.raises(ValueError, match=r"2 names for 3 classes, \[1, 2, 5\]"):
         own.idx("fashion", names=["shirt", "shoe"])
+    for wrong in (["a", "a", "a"], "abc", [1, 2, 3], ["a", "", "b"]):
+        with pytest.raises(ValueError, match="give a list of different words, one for each class"):
+            own.idx("fashion", names=wrong)
 
 
 def test_one_pair_is_cut_into_three_and_archives_may_rename_and_pack_it(fashion):
@@ -288,7 +330,7 @@ BAD_IDX = {
     "two sets": (lambda p: [(p / f"b-{x.name}").write_bytes(x.read_bytes()) for x in sorted(p.iterdir())],
                  "holds several sets .b-train-images.*Give each a folder"),
     "one image": (lambda p: [(p / x).write_bytes(idx_bytes(np.ones((1, 6, 5)[:n], np.uint8)))
-                             for x, n in ((IMAGES, 3), (LABELS, 1))], "no image of '1' is left for val: .* of one diff"),
+                             for x, n in ((IMAGES, 3), (LABELS, 1))], "no image of '1' is left for val: .*one diff"),
     "all equal": (replaced(IMAGES, lambda b: idx_bytes(np.ones((60, 6, 5), np.uint8))), "of one different image, and"),
     "unpacked badly": (lambda p: (p / IMAGES).rename(p / f"{IMAGES}.gz"), "truncated, or not a gzip file"),
 }
