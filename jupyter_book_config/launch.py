@@ -1,6 +1,7 @@
 """Notebooks away from the book: what the download and launch buttons lead to.
 
-A page's download is its stored notebook with a first cell (first_cell.py) that gets the package where it is missing.
+A page's download is its stored notebook with a first cell (first_cell.py) that gets the package where it is missing,
+if it imports that.
 Colab opens the same file from the branch that .github/workflows/pages.yml publishes; Codespaces opens the repository
 by .devcontainer/. Both are offered where the course file asks for them and its repository is on GitHub.
 """
@@ -17,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 PUBLISHED = "gh-pages"  # the branch of the built pages
 DOWNLOADS = "_sources"  # where the theme's download button looks, beside the pages
 FIRST_CELL = HERE / "first_cell.py"
-NO_ADDRESS = ("genmed_core is not installed here. Install the book's package with pip from the address that your "
-              "instructor gives you, then run this notebook again.")
+NO_ADDRESS = ("genmed_core is not installed here. Install the book's package with pip from a copy of the book's ",
+              "repository, python -m pip install FOLDER, then run this notebook again.")
 
 
 def on_github(repository: str | None) -> str | None:
@@ -48,7 +49,7 @@ def first_cell(repository: str | None) -> nbformat.NotebookNode:
         source = FIRST_CELL.read_text(encoding="utf-8").replace("{PACKAGE}", f"genmed @ git+{repository}")
     else:
         source = ("import importlib.util\n\nif importlib.util.find_spec(\"genmed_core\") is None:\n"
-                  f"    raise ModuleNotFoundError(\n        {NO_ADDRESS[:77]!r}\n        {NO_ADDRESS[77:]!r})")
+                  f"    raise ModuleNotFoundError(\n        {NO_ADDRESS[0]!r}\n        {NO_ADDRESS[1]!r})")
     return nbformat.v4.new_code_cell(source.strip(), metadata={"tags": ["first-cell"]}, id="get-the-package")
 
 
@@ -57,6 +58,7 @@ def write_downloads(pages: Path, notebooks: Sequence[Path], given: course.Course
     (pages / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     for path in notebooks:
         notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition, path.name)
-        notebook.cells.insert(0, first_cell(given.repository))
+        if any(cell.cell_type == "code" and "genmed_core" in cell.source for cell in notebook.cells):
+            notebook.cells.insert(0, first_cell(given.repository))
         nbformat.write(notebook, pages / DOWNLOADS / path.name)
     (pages / ".nojekyll").touch()  # GitHub Pages would leave out folders that begin with _

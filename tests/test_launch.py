@@ -55,9 +55,17 @@ def test_the_first_cell_gets_what_is_missing_and_replaces_nothing(tmp_path):
     cell = launch.first_cell("https://github.com/you/course").source
     assert "genmed @ git+https://github.com/you/course" in cell
     cell = cell.replace("genmed @ git+https://github.com/you/course", "genmed")
+    site = run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
+    Path(site, "damaged-1.0.dist-info").mkdir()
+    (shelf / "absent-3.0-py3-none-any.whl").rename(tmp_path / "away.whl")
+    for _ in range(2):  # where the second step fails, it is not left out the next time
+        done = run("-c", cell)
+        assert re.search("pip could not install .*absent.*run this cell again", done.stderr), done.stderr
+    (tmp_path / "away.whl").rename(shelf / "absent-3.0-py3-none-any.whl")
     for _ in range(2):  # the second time there is nothing to do
         done = run("-c", cell + "\nimport genmed_core, preloaded, absent\nprint(preloaded.VERSION, absent.VERSION)")
         assert done.returncode == 0 and done.stdout.split()[-2:] == ["1.0", "3.0"], done.stderr
+        assert done.stderr == "" and "preloaded 1.0 is kept, and the book is tested from 2.0\n" in done.stdout
     assert run("-c", "import for_tests").returncode != 0
 
 
@@ -66,6 +74,13 @@ def test_without_a_repository_the_first_cell_says_what_is_missing():
     done = subprocess.run([sys.executable, "-I", "-S", "-c", source], capture_output=True, text=True)
     assert "genmed_core is not installed here. Install the book's package with pip" in done.stderr
     exec(source)  # here it is installed: silence
+    assert not re.search(r"\w'\n *'\w", source), "no word is broken"
+
+
+def test_a_notebook_without_the_package_gets_no_first_cell(book, monkeypatch):  # noqa: F811
+    (book.parent / "out").mkdir()
+    launch.write_downloads(book.parent / "out", [book / "01_codes.ipynb"], course.read(), "self-study")
+    assert "get-the-package" not in (book.parent / "out" / launch.DOWNLOADS / "01_codes.ipynb").read_text()
 
 
 def targets(page, pages):
@@ -85,6 +100,8 @@ def targets(page, pages):
 
 def test_every_button_leads_to_a_file(book, monkeypatch):  # noqa: F811
     monkeypatch.setattr(builder, "vendor", lambda: None)
+    chapter = book / "01_codes.ipynb"
+    chapter.write_text(chapter.read_text(encoding="utf-8").replace("1 + 1", "import genmed_core"), encoding="utf-8")
     made = built(book, {"repository": "https://github.com/you/course", "launch": ["colab", "codespaces"],
                         "edition": "student", "contents": ONE})
     pages = book.parent / "out" / "_build" / "html"
