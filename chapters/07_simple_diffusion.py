@@ -1683,13 +1683,20 @@ print(f"perfect, by (7.7): {sum(2 * sigma**2 * (1 - k**-0.5) for k in range(1, 2
 #
 # ## References
 #
-# - Ho, Jain, Abbeel (2020). *Denoising diffusion probabilistic models.* NeurIPS. Equation (7.9) for their chain.
-# - Hyvärinen (2005). *Estimation of non-normalized statistical models by score matching.* JMLR 6.
-# - Karras, Aittala, Aila, Laine (2022). *Elucidating the design space of diffusion-based generative models.* NeurIPS.
-#   Chains that add noise and do not shrink the image; the denoiser (7.6) of a finite training set.
-# - Kingma, Salimans, Poole, Ho (2021). *Variational diffusion models.* NeurIPS. Stratified steps.
-# - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015). *Deep unsupervised learning using nonequilibrium
-#   thermodynamics.* ICML. The first diffusion model.
-# - Song, Ermon (2019). *Generative modeling by estimating gradients of the data distribution.* NeurIPS.
-# - Song, Meng, Ermon (2021). *Denoising diffusion implicit models.* ICLR. Equation (7.10).
-# - Vincent (2011). *A connection between score matching and denoising autoencoders.* Neural Computation 23.
+# - Ho, Jain, Abbeel (2020). *[Denoising diffusion probabilistic models](https://arxiv.org/abs/2006.11239).* NeurIPS.
+#   Equation (7.9) for their chain.
+# - Hyvärinen (2005). *[Estimation of non-normalized statistical models by score
+#   matching](https://jmlr.org/papers/v6/hyvarinen05a.html).* JMLR 6.
+# - Karras, Aittala, Aila, Laine (2022). *[Elucidating the design space of diffusion-based generative
+#   models](https://arxiv.org/abs/2206.00364).* NeurIPS. Chains that add noise and do not shrink the image; the denoiser
+#   (7.6) of a finite training set.
+# - Kingma, Salimans, Poole, Ho (2021). *[Variational diffusion models](https://arxiv.org/abs/2107.00630).* NeurIPS.
+#   Stratified steps.
+# - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015). *[Deep unsupervised learning using nonequilibrium
+#   thermodynamics](https://arxiv.org/abs/1503.03585).* ICML. The first diffusion model.
+# - Song, Ermon (2019). *[Generative modeling by estimating gradients of the data
+#   distribution](https://arxiv.org/abs/1907.05600).* NeurIPS.
+# - Song, Meng, Ermon (2021). *[Denoising diffusion implicit models](https://arxiv.org/abs/2010.02502).* ICLR. Equation
+#   (7.10).
+# - Vincent (2011). *[A connection between score matching and denoising
+#   autoencoders](https://doi.org/10.1162/NECO_a_00142).* Neural Computation 23.

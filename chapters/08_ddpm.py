@@ -1938,18 +1938,22 @@ assert error.max() > 100 * 2**-24
 # %% [markdown]
 # ## References
 #
-# - Bao, Li, Zhu, Zhang (2022). *Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion
-#   probabilistic models.* ICLR.
-# - Ho, Jain, Abbeel (2020). *Denoising diffusion probabilistic models.* NeurIPS.
-# - Ho, Salimans (2022). *Classifier-free diffusion guidance.*
-# - Karras, Aittala, Aila, Laine (2022). *Elucidating the design space of diffusion-based generative models*, sec. 4.
-# - Kingma, Salimans, Poole, Ho (2021). *Variational diffusion models.* NeurIPS.
-# - Kynkäänniemi, Aittala, Karras, Laine, Aila, Lehtinen (2024). *Applying guidance in a limited interval improves
-#   sample and distribution quality in diffusion models.* NeurIPS.
-# - Nichol, Dhariwal (2021). *Improved denoising diffusion probabilistic models.* ICML.
-# - Ronneberger, Fischer, Brox (2015). *U-Net: convolutional networks for biomedical image segmentation.* MICCAI.
-# - Salimans, Ho (2022). *Progressive distillation for fast sampling of diffusion models.* ICLR.
-# - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015). *Deep unsupervised learning using nonequilibrium
-#   thermodynamics.* ICML.
-# - Song, Meng, Ermon (2021). *Denoising diffusion implicit models.* ICLR.
-# - Vaswani et al. (2017). *Attention is all you need.* NeurIPS.
+# - Bao, Li, Zhu, Zhang (2022). *[Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion
+#   probabilistic models](https://arxiv.org/abs/2201.06503).* ICLR.
+# - Ho, Jain, Abbeel (2020). *[Denoising diffusion probabilistic models](https://arxiv.org/abs/2006.11239).* NeurIPS.
+# - Ho, Salimans (2022). *[Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598).*
+# - Karras, Aittala, Aila, Laine (2022). *[Elucidating the design space of diffusion-based generative
+#   models](https://arxiv.org/abs/2206.00364)*, sec. 4.
+# - Kingma, Salimans, Poole, Ho (2021). *[Variational diffusion models](https://arxiv.org/abs/2107.00630).* NeurIPS.
+# - Kynkäänniemi, Aittala, Karras, Laine, Aila, Lehtinen (2024). *[Applying guidance in a limited interval improves
+#   sample and distribution quality in diffusion models](https://arxiv.org/abs/2404.07724).* NeurIPS.
+# - Nichol, Dhariwal (2021). *[Improved denoising diffusion probabilistic models](https://arxiv.org/abs/2102.09672).*
+#   ICML.
+# - Ronneberger, Fischer, Brox (2015). *[U-Net: convolutional networks for biomedical image
+#   segmentation](https://arxiv.org/abs/1505.04597).* MICCAI.
+# - Salimans, Ho (2022). *[Progressive distillation for fast sampling of diffusion
+#   models](https://arxiv.org/abs/2202.00512).* ICLR.
+# - Sohl-Dickstein, Weiss, Maheswaranathan, Ganguli (2015). *[Deep unsupervised learning using nonequilibrium
+#   thermodynamics](https://arxiv.org/abs/1503.03585).* ICML.
+# - Song, Meng, Ermon (2021). *[Denoising diffusion implicit models](https://arxiv.org/abs/2010.02502).* ICLR.
+# - Vaswani et al. (2017). *[Attention is all you need](https://arxiv.org/abs/1706.03762).* NeurIPS.

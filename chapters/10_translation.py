@@ -2031,26 +2031,28 @@ sheet.summary()
 # %% [markdown]
 # ## References
 #
-# - Y. Blau, T. Michaeli. *The perception-distortion tradeoff.* CVPR 2018.
-# - H. Chung, J. Kim, M. T. Mccann, M. L. Klasky, J. C. Ye. *Diffusion posterior sampling for general noisy inverse
-#   problems.* ICLR 2023.
-# - C. Chu, A. Zhmoginov, M. Sandler. *CycleGAN, a master of steganography.* NeurIPS 2017 workshop, arXiv:1712.02950.
-# - J. P. Cohen, M. Luck, S. Honari. *Distribution matching losses can hallucinate features in medical image
-#   translation.* MICCAI 2018.
-# - D. Freirich, T. Michaeli, R. Meir. *A theory of the distortion-perception tradeoff in Wasserstein space.* NeurIPS
-#   2021.
-# - P. Isola, J.-Y. Zhu, T. Zhou, A. A. Efros. *Image-to-image translation with conditional adversarial networks.*
-#   CVPR 2017.
-# - Y. Li, N. Wang, J. Shi, J. Liu, X. Hou. *Revisiting batch normalization for practical domain adaptation.*
-#   arXiv:1603.04779.
-# - E. Tzeng, J. Hoffman, K. Saenko, T. Darrell. *Adversarial discriminative domain adaptation.* CVPR 2017.
-# - Z. Wang, E. P. Simoncelli, A. C. Bovik. *Multiscale structural similarity for image quality assessment.* Asilomar
-#   2003.
-# - J. Whang, M. Delbracio, H. Talebi, C. Saharia, A. G. Dimakis, P. Milanfar. *Deblurring via stochastic refinement.*
-#   CVPR 2022.
-# - B. Zhang, W. Chu, J. Berner, C. Meng, A. Anandkumar, Y. Song. *Improving diffusion inverse problem solving with
-#   decoupled noise annealing.* CVPR 2025.
-# - H. Zhao, R. T. des Combes, K. Zhang, G. J. Gordon. *On learning invariant representations for domain adaptation.*
-#   ICML 2019.
-# - J.-Y. Zhu, T. Park, P. Isola, A. A. Efros. *Unpaired image-to-image translation using cycle-consistent adversarial
-#   networks.* ICCV 2017.
+# - Y. Blau, T. Michaeli. *[The perception-distortion tradeoff](https://arxiv.org/abs/1711.06077).* CVPR 2018.
+# - H. Chung, J. Kim, M. T. Mccann, M. L. Klasky, J. C. Ye. *[Diffusion posterior sampling for general noisy inverse
+#   problems](https://arxiv.org/abs/2209.14687).* ICLR 2023.
+# - C. Chu, A. Zhmoginov, M. Sandler. *[CycleGAN, a master of steganography](https://arxiv.org/abs/1712.02950).* NeurIPS
+#   2017 workshop.
+# - J. P. Cohen, M. Luck, S. Honari. *[Distribution matching losses can hallucinate features in medical image
+#   translation](https://arxiv.org/abs/1805.08841).* MICCAI 2018.
+# - D. Freirich, T. Michaeli, R. Meir. *[A theory of the distortion-perception tradeoff in Wasserstein
+#   space](https://arxiv.org/abs/2107.02555).* NeurIPS 2021.
+# - P. Isola, J.-Y. Zhu, T. Zhou, A. A. Efros. *[Image-to-image translation with conditional adversarial
+#   networks](https://arxiv.org/abs/1611.07004).* CVPR 2017.
+# - Y. Li, N. Wang, J. Shi, J. Liu, X. Hou. *[Revisiting batch normalization for practical domain
+#   adaptation](https://arxiv.org/abs/1603.04779).* 2016.
+# - E. Tzeng, J. Hoffman, K. Saenko, T. Darrell. *[Adversarial discriminative domain
+#   adaptation](https://arxiv.org/abs/1702.05464).* CVPR 2017.
+# - Z. Wang, E. P. Simoncelli, A. C. Bovik. *[Multiscale structural similarity for image quality
+#   assessment](https://doi.org/10.1109/ACSSC.2003.1292216).* Asilomar 2003.
+# - J. Whang, M. Delbracio, H. Talebi, C. Saharia, A. G. Dimakis, P. Milanfar. *[Deblurring via stochastic
+#   refinement](https://arxiv.org/abs/2112.02475).* CVPR 2022.
+# - B. Zhang, W. Chu, J. Berner, C. Meng, A. Anandkumar, Y. Song. *[Improving diffusion inverse problem solving with
+#   decoupled noise annealing](https://arxiv.org/abs/2407.01521).* CVPR 2025.
+# - H. Zhao, R. T. des Combes, K. Zhang, G. J. Gordon. *[On learning invariant representations for domain
+#   adaptation](https://arxiv.org/abs/1901.09453).* ICML 2019.
+# - J.-Y. Zhu, T. Park, P. Isola, A. A. Efros. *[Unpaired image-to-image translation using cycle-consistent adversarial
+#   networks](https://arxiv.org/abs/1703.10593).* ICCV 2017.

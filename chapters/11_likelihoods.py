@@ -2021,29 +2021,28 @@ sheet.summary()
 # %% [markdown]
 # ## References
 #
-# - R. T. Q. Chen and others. *Neural ordinary differential equations*. NeurIPS 2018.
-#   [arXiv:1806.07366](https://arxiv.org/abs/1806.07366)
-# - L. Dinh, J. Sohl-Dickstein, S. Bengio. *Density estimation using Real NVP*. ICLR 2017.
-#   [arXiv:1605.08803](https://arxiv.org/abs/1605.08803)
-# - P. Esser and others. *Scaling rectified flow transformers for high-resolution image synthesis*. ICML 2024.
-#   [arXiv:2403.03206](https://arxiv.org/abs/2403.03206)
-# - M. Germain, K. Gregor, I. Murray, H. Larochelle. *MADE: masked autoencoder for distribution estimation*. ICML 2015.
-#   [arXiv:1502.03509](https://arxiv.org/abs/1502.03509)
-# - W. Grathwohl and others. *FFJORD: free-form continuous dynamics for scalable reversible generative models*. ICLR
-#   2019. [arXiv:1810.01367](https://arxiv.org/abs/1810.01367)
-# - D. Kingma, P. Dhariwal. *Glow: generative flow with invertible 1x1 convolutions*. NeurIPS 2018.
-#   [arXiv:1807.03039](https://arxiv.org/abs/1807.03039)
-# - Y. Lipman and others. *Flow matching for generative modeling*. ICLR 2023.
-#   [arXiv:2210.02747](https://arxiv.org/abs/2210.02747)
-# - X. Liu, C. Gong, Q. Liu. *Flow straight and fast: learning to generate and transfer data with rectified flow*. ICLR
-#   2023. [arXiv:2209.03003](https://arxiv.org/abs/2209.03003)
-# - E. Nalisnick and others. *Do deep generative models know what they don't know?* ICLR 2019.
-#   [arXiv:1810.09136](https://arxiv.org/abs/1810.09136)
-# - A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu. *Pixel recurrent neural networks*. ICML 2016.
-#   [arXiv:1601.06759](https://arxiv.org/abs/1601.06759)
-# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *Neural discrete representation learning*. NeurIPS 2017.
-#   [arXiv:1711.00937](https://arxiv.org/abs/1711.00937)
-# - L. Theis, A. van den Oord, M. Bethge. *A note on the evaluation of generative models*. ICLR 2016.
-#   [arXiv:1511.01844](https://arxiv.org/abs/1511.01844)
-# - A. Tong and others. *Improving and generalizing flow-based generative models with minibatch optimal transport*. TMLR
-#   2024. [arXiv:2302.00482](https://arxiv.org/abs/2302.00482)
+# - R. T. Q. Chen and others. *[Neural ordinary differential equations](https://arxiv.org/abs/1806.07366).* NeurIPS
+#   2018.
+# - L. Dinh, J. Sohl-Dickstein, S. Bengio. *[Density estimation using Real NVP](https://arxiv.org/abs/1605.08803).* ICLR
+#   2017.
+# - P. Esser and others. *[Scaling rectified flow transformers for high-resolution image
+#   synthesis](https://arxiv.org/abs/2403.03206).* ICML 2024.
+# - M. Germain, K. Gregor, I. Murray, H. Larochelle. *[MADE: masked autoencoder for distribution
+#   estimation](https://arxiv.org/abs/1502.03509).* ICML 2015.
+# - W. Grathwohl and others. *[FFJORD: free-form continuous dynamics for scalable reversible generative
+#   models](https://arxiv.org/abs/1810.01367).* ICLR 2019.
+# - D. Kingma, P. Dhariwal. *[Glow: generative flow with invertible 1x1
+#   convolutions](https://arxiv.org/abs/1807.03039).* NeurIPS 2018.
+# - Y. Lipman and others. *[Flow matching for generative modeling](https://arxiv.org/abs/2210.02747).* ICLR 2023.
+# - X. Liu, C. Gong, Q. Liu. *[Flow straight and fast: learning to generate and transfer data with rectified
+#   flow](https://arxiv.org/abs/2209.03003).* ICLR 2023.
+# - E. Nalisnick and others. *[Do deep generative models know what they don't know?](https://arxiv.org/abs/1810.09136)*
+#   ICLR 2019.
+# - A. van den Oord, N. Kalchbrenner, K. Kavukcuoglu. *[Pixel recurrent neural
+#   networks](https://arxiv.org/abs/1601.06759).* ICML 2016.
+# - A. van den Oord, O. Vinyals, K. Kavukcuoglu. *[Neural discrete representation
+#   learning](https://arxiv.org/abs/1711.00937).* NeurIPS 2017.
+# - L. Theis, A. van den Oord, M. Bethge. *[A note on the evaluation of generative
+#   models](https://arxiv.org/abs/1511.01844).* ICLR 2016.
+# - A. Tong and others. *[Improving and generalizing flow-based generative models with minibatch optimal
+#   transport](https://arxiv.org/abs/2302.00482).* TMLR 2024.

@@ -603,8 +603,11 @@ expect("read as asked, beyond the share with the label withheld",
 # %% [markdown]
 # ## References
 #
-# - A. Krizhevsky. *Learning multiple layers of features from tiny images.* University of Toronto, 2009. CIFAR-10.
-# - M. Heusel, H. Ramsauer, T. Unterthiner, B. Nessler, S. Hochreiter. *GANs trained by a two time-scale update rule
-#   converge to a local Nash equilibrium.* NIPS 2017. The Fréchet distance.
-# - T. Salimans, J. Ho. *Progressive distillation for fast sampling of diffusion models.* ICLR 2022. Predicting $v$.
-# - J. Ho, T. Salimans. *Classifier-free diffusion guidance.* NeurIPS workshop on deep generative models, 2021.
+# - A. Krizhevsky. *[Learning multiple layers of features from tiny
+#   images](https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf).* University of Toronto, 2009. CIFAR-10.
+# - M. Heusel, H. Ramsauer, T. Unterthiner, B. Nessler, S. Hochreiter. *[GANs trained by a two time-scale update rule
+#   converge to a local Nash equilibrium](https://arxiv.org/abs/1706.08500).* NIPS 2017. The Fréchet distance.
+# - T. Salimans, J. Ho. *[Progressive distillation for fast sampling of diffusion
+#   models](https://arxiv.org/abs/2202.00512).* ICLR 2022. Predicting $v$.
+# - J. Ho, T. Salimans. *[Classifier-free diffusion guidance](https://arxiv.org/abs/2207.12598).* NeurIPS workshop on
+#   deep generative models, 2021.
