@@ -1,7 +1,8 @@
-"""Every reference is cited and every citation listed; every figure is numbered, captioned and referred to."""
+"""Every reference links out and is cited, every citation is listed; every figure has number, caption and mention."""
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -47,13 +48,14 @@ def unlisted(prose, entries):
     """Citations "Author 2014" or "Author and others (2014)" that no entry answers, by first author and year."""
     found = []
     for author, year in CITATION.findall(prose):
-        years = year, f"arXiv:{year[2:]}"  # of the journal or of the preprint
+        years = year, f"arxiv.org/abs/{year[2:]}"  # of the journal or of the preprint
         answered = any(author in surnames(entry) and any(y in entry for y in years) for entry in entries)
         if author not in NO_AUTHORS and not answered:
             found.append(f"{author} {year}")
     return found
 
 
+@cache
 def markdown(source):
     return "\n\n".join(cell.source for cell in jupytext.read(source).cells if cell.cell_type == "markdown")
 
@@ -69,11 +71,104 @@ def test_what_the_check_of_references_finds():
     text = ("By Goodfellow and others (2014), as Kingma and Welling 2012 and (Le Cun, Bottou 1998) show. Since 2014, "
             "Kingma 2013.\n\n"
             "## References\n\n- I. Goodfellow and others. *Generative nets.* 2014.\n- D. P. Kingma, M. Welling.\n"
-            "  *Auto-encoding.* ICLR 2014, arXiv:1312.6114.\n- A. van den Oord. *Pixels.* 2016.\n\n## More\n\nMao 2017")
+            "  *[Auto-encoding](https://arxiv.org/abs/1312.6114).* ICLR 2014.\n- A. van den Oord. *Pixels.* 2016.\n\n"
+            "## More\n\nMao 2017")
     prose, entries = prose_and_references(text)
     assert [surnames(entry)[0] for entry in entries] == ["Goodfellow", "Kingma", "Oord"]
     assert [surnames(entry)[0] for entry in uncited(prose, entries)] == ["Oord"]
     assert unlisted(prose, entries) == ["Kingma 2012", "Cun 1998", "Mao 2017"]
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+PAGES = sorted(path for path in notebooks.CHAPTERS.glob("*.md") if "\n## References" in path.read_text("utf-8"))
+TITLE = re.compile(r"\*\[([^]]+)\]\((\S+?)\)[.,]?\*")  # *[A title](address).*
+NEW, OLD = r"(?:1[5-9]|[2-9]\d)(?:0[1-9]|1[0-2])\.\d{5}", r"(?:0[7-9]|1[0-4])(?:0[1-9]|1[0-2])\.\d{4}"
+PERMANENT = re.compile(rf"https://(?:arxiv\.org/abs/(?:{NEW}|{OLD})|doi\.org/10\.\d{{4,9}}/[^\s()?#]+[^\s()?#.,;])")
+ELSEWHERE = {  # without arXiv number and DOI: the proceedings', the journal's or the authors' own address
+    "https://approximateinference.org/2016/accepted/HoffmanJohnson2016.pdf",
+    "https://jmlr.org/papers/v13/gretton12a.html",
+    "https://jmlr.org/papers/v6/hyvarinen05a.html",
+    "https://kellerjordan.github.io/posts/muon/",
+    "https://openreview.net/forum?id=Sy2fzU9gl",
+    "https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html",
+    "http://ruishu.io/docs/ac-gan-learns.pdf",
+    "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf"}
+UNLINKED = {  # by the beginning of the entry
+    "C. S. Danzer.": "1919; no address could be confirmed",
+    "ICRU. *Tissue substitutes": "Report 44 of 1989; no address could be confirmed",
+    "L. Kantorovich, G. Rubinstein.": "a Soviet journal of 1958; no address could be confirmed"}
+POSTED_LATER = {  # on arXiv only in the year after the meeting
+    "https://arxiv.org/abs/2207.12598": "a workshop of 2021", "https://arxiv.org/abs/2501.05441": "NeurIPS of 2024"}
+
+
+def listed(path):
+    """The entries of a chapter's or a page's list of references, each on one line."""
+    text = markdown(path) if path.suffix == ".py" else path.read_text("utf-8")
+    return [re.sub(r"\s+", " ", entry) for entry in prose_and_references(text)[1]]
+
+
+def wrong_address(entry):
+    """What is wrong with the address of an entry's title, or None."""
+    titles = TITLE.findall(entry)
+    if any(entry.startswith(start) for start in UNLINKED):
+        return "is linked, and named as unlinked" if "](" in entry else None
+    if len(titles) != 1 or entry.count("](") != 1:
+        return "has not its title, and nothing else, as a link"
+    address = titles[0][1]
+    if address not in ELSEWHERE and not PERMANENT.fullmatch(address):
+        return "leads to no arXiv number and no DOI"
+    years = [int(year) for year in re.findall(r"\b(?:19|20)\d\d\b", TITLE.sub("", entry))]
+    if not years:
+        return "has no year"
+    posted = re.search(r"arxiv\.org/abs/(\d\d)", address)
+    if posted and 2000 + int(posted[1]) > max(years) and address not in POSTED_LATER:
+        return "was on arXiv only after its year"
+    return None
+
+
+def two_of_one(entries):
+    """Titles with two addresses and addresses with two titles, over all lists."""
+    pairs = {(re.sub(r"\W+", " ", title).lower().strip(), address)
+             for entry in entries for title, address in TITLE.findall(entry)}
+    sides = [[pair[side] for pair in pairs] for side in (0, 1)]
+    return sorted({name for side in sides for name in side if side.count(name) > 1})
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, *PAGES], ids=lambda path: path.stem)
+def test_every_reference_links_out(path):
+    entries = listed(path)
+    assert entries, "the list of references is empty"
+    assert [(entry, wrong_address(entry)) for entry in entries if wrong_address(entry)] == []
+
+
+def test_a_paper_has_one_address_and_no_exception_is_left_over():
+    entries = [entry for path in [*CHAPTERS, *PAGES] for entry in listed(path)]
+    assert two_of_one(entries) == []
+    addresses = {address for entry in entries for _, address in TITLE.findall(entry)}
+    assert (ELSEWHERE | POSTED_LATER.keys()) - addresses == set()
+    assert [start for start in UNLINKED if not any(entry.startswith(start) for entry in entries)] == []
+
+
+def test_what_the_check_of_addresses_finds():
+    def wrong(address, rest="ICLR 2014."):
+        return wrong_address(f"D. Kingma. *[Bayes](https://{address}).* {rest}")
+
+    good = ["arxiv.org/abs/1312.6114", "doi.org/10.1016/0893-6080%2889%2990014-2", "doi.org/10.1093/biomet/26.4.404"]
+    assert [wrong(address) for address in good] == [None] * 3
+    assert wrong_address("C. S. Danzer. *The ratio.* 1919.") is None
+    no_number = ["arxiv.org/pdf/1312.6114", "arxiv.org/abs/1313.6114", "arxiv.org/abs/1312.06114", "doi.org/1016/0893",
+                 "arxiv.org/abs/1502.3509", "arxiv.org/abs/1312.6114v2", "example.org/a.pdf", "doi.org/10.1016/0893."]
+    assert {wrong(address) for address in no_number} == {"leads to no arXiv number and no DOI"}
+    unlinked = "has not its title, and nothing else, as a link"
+    assert wrong_address("D. Kingma. *Bayes.* ICLR 2014. arXiv:1312.6114") == unlinked
+    assert wrong(good[0], "ICLR 2014, [arXiv](https://arxiv.org/abs/1312.6114).") == unlinked
+    assert wrong(good[0], "ICLR.") == "has no year"
+    assert wrong(good[0], "ICLR 2012.") == "was on arXiv only after its year"
+    one, other = "A. *[Bayes](https://a.org/1).* 2014.", "A. B. *[bayes?](https://a.org/2)* 2014."
+    assert two_of_one([one, one]) == []
+    assert two_of_one([one, other]) == ["bayes"]
+    assert two_of_one([one, "A. *[Nets](https://a.org/1).* 2014."]) == ["https://a.org/1"]
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
