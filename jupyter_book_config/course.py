@@ -15,6 +15,7 @@ ROOT = HERE.parent
 DEFAULT = HERE / "course.yml"
 PICTURES = (".svg", ".png", ".jpg", ".jpeg")
 LAUNCH = ("colab", "codespaces")
+PART = r"(?!\.\.?(?:/|$))[A-Za-z0-9_.~+-]+"  # of an address's path; . and .. are none
 ANALYTICS = {"plausible": "plausible_analytics_domain", "google": "google_analytics_id"}
 
 
@@ -141,21 +142,29 @@ def _language(path: Path, values: dict) -> None:
         raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has{near} ({', '.join(known)})")
 
 
+def on_github(repository: str | None) -> str | None:
+    """OWNER/NAME of a repository's address on GitHub, else None."""
+    found = re.fullmatch(rf"https://github\.com/([A-Za-z0-9-]+/{PART})/?", repository or "")
+    return found[1].removesuffix(".git") if found else None
+
+
 def _repository(path: Path, values: dict) -> None:
     address = values["repository"]
-    owned = r"https://(?!github\.com/[^/]*/?$)[\w.-]+/[\w./~-]+"  # on GitHub a name follows the owner
-    if address and not re.fullmatch(owned, address):
-        raise CourseError(f"{path}: repository {address!r} is no address such as https://github.com/you/your-course")
+    elsewhere = rf"https://(?!(?i:www\.)?(?i:github\.com)[:/])[A-Za-z0-9.-]+(:\d+)?(/{PART})+/?"
+    if address and not on_github(address) and not re.fullmatch(elsewhere, address):
+        raise CourseError(f"{path}: repository {address!r}: give the repository's own address, "
+                          "https://github.com/you/course")
 
 
 def _launch(path: Path, values: dict) -> None:
     found = values["launch"]
     wanted = [] if found in (None, False, "off") else [found] if isinstance(found, str) else found
-    if not isinstance(wanted, list) or not set(wanted) <= set(LAUNCH):
+    known = isinstance(wanted, list) and all(str(word).strip().lower() in LAUNCH for word in wanted)
+    if not known:
         raise CourseError(f"{path}: launch must be empty, or a list of {' and '.join(LAUNCH)}, not {found!r}")
-    if wanted and not str(values["repository"]).startswith("https://github.com/"):
+    if wanted and not on_github(values["repository"]):
         raise CourseError(f"{path}: launch: {', '.join(wanted)} needs a repository on https://github.com to open")
-    values["launch"] = wanted
+    values["launch"] = [word.strip().lower() for word in wanted]
 
 
 def _analytics(path: Path, values: dict) -> None:

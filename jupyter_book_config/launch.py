@@ -6,7 +6,6 @@ Colab opens the same file from the branch that .github/workflows/pages.yml publi
 by .devcontainer/. Both are offered where the course file asks for them and its repository is on GitHub.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,15 +21,9 @@ NO_ADDRESS = ("genmed_core is not installed here. Install the book's package wit
               "repository, python -m pip install FOLDER, then run this notebook again.")
 
 
-def on_github(repository: str | None) -> str | None:
-    """OWNER/NAME of a repository on GitHub, else None."""
-    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?", repository or "")
-    return found[1] if found else None
-
-
 def theme_options(given: course.Course) -> dict:
     """What the theme has to know to show the launch buttons; nothing where there is none."""
-    name = on_github(given.repository)
+    name = course.on_github(given.repository)
     if name is None:
         return {}
     options: dict = {}

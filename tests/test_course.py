@@ -105,7 +105,7 @@ MISTAKES = [
     ({"title": None}, "title must be text"),
     ({"edition": "students"}, "edition 'students' is not known"),
     ({"language": "german"}, "language 'german' is none that Sphinx has"),
-    ({"repository": "github.com/me"}, "is no address such as https"),
+    ({"repository": "github.com/me"}, "github.com/me': give the repository's own address, https://"),
     ({"logo": "gone.svg"}, "logo 'gone.svg' is no picture"),
     ({"analytics": True}, "analytics must be empty, or"),
     ({"analytics": {"matomo": "x"}}, "analytics must be empty, or"),
@@ -122,11 +122,13 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": [["01_codes"]]}]}, r"\['01_codes'\] is neither a heading nor the name"),
     ({"contents": [{"part": "A", "pages": ["mine/flow.py"]}]}, "is a notebook's source: build it .* flow.ipynb here"),
     ({"language": "de-DE"}, "none that Sphinx has, did you mean 'de_DE'"),
-    ({"repository": "https://github.com/me"}, "is no address such as https://github.com/you/your-course"),
+    *(({"repository": f"https://{address}"}, "give the repository's own address, https://github.com/you/course")
+      for address in ("github.com/me", "github.com/me/course/tree/main", "github.com//b", "github.com/a/..",
+                      "github.com/ä/b", "www.github.com/me/course", "GitHub.com/me/course", "example.org/a/../b")),
 ]
 
 
-@pytest.mark.parametrize("entries, message", MISTAKES, ids=[message[:30] for _, message in MISTAKES])
+@pytest.mark.parametrize("entries, message", MISTAKES)
 def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     path = book.parent / "my_course.yml"
     (book.parent / "mine").mkdir()
@@ -135,6 +137,17 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     with pytest.raises(builder.BookError, match=message) as refusal:
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
     assert "my_course.yml" in str(refusal.value) and not (book.parent / "_build" / "sources").exists()
+
+
+@pytest.mark.parametrize("address, name", [
+    ("https://github.com/you/course", "you/course"), ("https://github.com/you/course.git/", "you/course"),
+    ("https://git.uni.de:8443/x/y", None), ("https://example.org/kurs/bilder", None)])
+def test_an_address_is_taken_and_its_buttons_are_offered_on_github_alone(book, address, name):
+    path = book.parent / "my_course.yml"
+    given = {"contents": ONE, "repository": address, "launch": ["Colab"] if name else []}
+    path.write_text(yaml.safe_dump(given), encoding="utf-8")
+    found = course.read(path, book)
+    assert course.on_github(found.repository) == name and found.launch == ["colab"] * bool(name)
 
 
 @pytest.mark.parametrize("text, message", [
