@@ -48,7 +48,7 @@ notebooks: setup
 # from stored outputs, in a minute or two; EXECUTE=1 runs the notebooks, some minutes for each;
 # COURSE=my_course.yml builds your own course from a changed copy of jupyter_book_config/course.yml
 book: setup
-	$(RUN) jupyter_book_config/build.py $(if $(EXECUTE),--execute cache) $(if $(COURSE),--course "$(COURSE)") $(BOOK)
+	$(RUN) jupyter_book_config/build.py $(if $(filter-out 0 no false off,$(EXECUTE)),--execute cache) $(if $(COURSE),--course "$(COURSE)") $(BOOK)
 
 # the built pages as the branch gh-pages of where this was cloned from
 publish:

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import html
 import io
+import json
 import os
 import re
 import shutil
@@ -279,6 +280,7 @@ def run_ahead(sources: Path, names: list[str], cache_path: str) -> None:
         preset("GENMED_THREADS", "1")
     if runtime.budget_factor() < 1:  # figures that nobody judged must not replace those of a full training
         preset("GENMED_RUNS", str(BUILD / "runs"))
+    print(how_long([path.stem for path in waiting]), flush=True)
     failed = []
     with ThreadPoolExecutor(2) as pool:
         jobs = {path: pool.submit(single_nb_execution, notebook, cwd=str(sources), timeout=-1,
@@ -295,6 +297,20 @@ def run_ahead(sources: Path, names: list[str], cache_path: str) -> None:
             print(f"{path.name}: ran in {result.time:.0f} s", flush=True)
     if failed:
         raise BookError(f"{', '.join(failed)} raised: see above")
+
+
+def how_long(names: Sequence[str], times: Path = ROOT / "chapters" / "figures" / "minutes.json") -> str:
+    """A sentence on how long notebooks will run, from the seconds that were measured when they were last built."""
+    if not names:
+        return "no notebook has to be run: all outputs are cached"
+    stored = json.loads(times.read_text(encoding="utf-8"))
+    seconds = {name: sum(stored["chapters"][name].values()) for name in names if name in stored["chapters"]}
+    said = f"running {len(names)} notebook{'s' * (len(names) > 1)}, two at a time"
+    if not seconds:
+        return f"{said}: nobody has measured how long {'they take' if len(names) > 1 else 'it takes'}"
+    longest, unknown = max(seconds, key=seconds.__getitem__), len(names) - len(seconds)
+    return (f"{said}: {sum(seconds.values()) / 60:.0f} minutes of one core in all, the longest {longest} with "
+            f"{seconds[longest] / 60:.0f}, on {stored['machine']}{f'; and {unknown} not measured' if unknown else ''}")
 
 
 def configuration(execute: str, bundled: Path | None, given: course.Course) -> dict:

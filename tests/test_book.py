@@ -555,3 +555,22 @@ def test_without_npm_the_network_is_named(monkeypatch, tmp_path, capsys):
     sphinx = builder.configuration("off", builder.vendor(), course.read())["sphinx"]["config"]
     assert "will not work offline" in capsys.readouterr().err
     assert "mathjax_path" not in sphinx and any(name.startswith("https://") for name in sphinx["nb_ipywidgets_js"])
+
+
+def test_how_long_a_run_will_take_is_said_before_it(tmp_path):
+    times = tmp_path / "minutes.json"
+    times.write_text('{"machine": "one core", "chapters": {"01_a": {"x": 60, "y": 60}, "02_b": {"x": 240}}}')
+    assert builder.how_long(["01_a", "02_b", "mine"], times) == (
+        "running 3 notebooks, two at a time: 6 minutes of one core in all, the longest 02_b with 4, on one core; "
+        "and 1 not measured")
+    assert builder.how_long(["mine"], times).endswith("nobody has measured how long it takes")
+    assert "no notebook has to be run" in builder.how_long([], times)
+    assert "the longest 09_ldm_cxr with" in builder.how_long(["08_ddpm", "09_ldm_cxr"])
+
+
+@pytest.mark.parametrize("word, runs", [("", False), ("0", False), ("no", False), ("false", False), ("1", True)])
+def test_make_book_runs_notebooks_where_it_is_asked_to(word, runs):
+    if shutil.which("make") is None:
+        pytest.skip("no make here")
+    done = subprocess.run(["make", "-n", "book", f"EXECUTE={word}"], cwd=ROOT, capture_output=True, text=True)
+    assert ("--execute cache" in done.stdout) == runs and "build.py" in done.stdout
