@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import notebooks
 import sphinx.locale
 import yaml
 from editions import EDITIONS
@@ -219,8 +220,8 @@ def _page(path: Path, name: str, book: Path) -> Path:
             raise CourseError(f"{path}: {name} would take the place of the introduction: give it another name")
         return own
     if own.suffix == ".py" and own.is_file():
-        raise CourseError(f"{path}: {name} is a notebook's source: build it with python "
-                          f"jupyter_book_config/notebooks.py --source {own.parent}, and name {own.stem}.ipynb here")
+        raise CourseError(f"{path}: {name} is a notebook's source: {notebooks.remedy(own)}, and name "
+                          f"{Path(name).with_suffix('.ipynb').as_posix()} here")
     known = sorted(page.stem for page in [*book.glob("*.ipynb"), *book.glob("*.md")])
     number = next((stem for stem in known if name.isdigit() and stem.startswith(f"{int(name):02d}_")), None)
     raise CourseError(f"{path}: {name!r} is neither a page of this book nor a notebook (.ipynb) or a page (.md) at "

@@ -68,9 +68,14 @@ def _means(word: str, name: str) -> bool:
 
 
 def sources(picked: Sequence[str] = (), folder: Path = CHAPTERS) -> list[Path]:
-    """The chapters' .py files and the capstone's, all or those that `picked` asks for."""
-    names = sorted(path.stem for form in ("[0-9][0-9]_*.py", "capstone.py") for path in folder.glob(form))
-    return [folder / f"{name}.py" for name in pick(names, picked)]
+    """The chapters' .py files and the capstone's, all or those that `picked` asks for.
+
+    In another folder than the book's own, a file of any name may be asked for.
+    """
+    names = {path.stem for form in ("[0-9][0-9]_*.py", "capstone.py") for path in folder.glob(form)}
+    if folder != CHAPTERS:
+        names |= {Path(word.strip()).stem for word in picked} & {path.stem for path in folder.glob("*.py")}
+    return [folder / f"{name}.py" for name in pick(sorted(names), picked)]
 
 
 def sha256(text: str) -> str:
@@ -103,10 +108,10 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 
 def remedy(source: Path, *options: str) -> str:
     """The command that builds a chapter's notebook anew."""
-    words = " ".join([source.stem, *options])
+    words = [source.stem, *options]
     if source.parent == CHAPTERS:
-        return f"run `make notebooks CHAPTERS={shlex.quote(words)}`"
-    return f"run `python {shlex.quote(__file__)} --source {shlex.quote(str(source.parent))} {words}`"
+        return f"run `make notebooks CHAPTERS={shlex.quote(' '.join(words))}`"
+    return f"run `python {shlex.join([__file__, '--source', str(source.parent), *words])}`"
 
 
 def content(notebook: nbformat.NotebookNode) -> list[tuple]:
@@ -332,7 +337,7 @@ def main() -> None:
     except ChapterError as error:
         parser.error(str(error))
     if not picked:
-        parser.error(f"no NN_name.py in {options.source}")
+        parser.error(f"no NN_name.py in {options.source}; a file of another name has to be named as well")
     if options.check:
         found = [line for source in picked for line in problems(source)]
         print("\n".join(found) or f"{len(picked)} notebooks match their sources")

@@ -120,7 +120,8 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": ["intro"]}]}, "the introduction comes first by itself"),
     ({"contents": [{"part": None, "pages": ["01_codes"]}]}, "None is neither a heading nor the name of a page"),
     ({"contents": [{"part": "A", "pages": [["01_codes"]]}]}, r"\['01_codes'\] is neither a heading nor the name"),
-    ({"contents": [{"part": "A", "pages": ["mine/flow.py"]}]}, "is a notebook's source: build it .* flow.ipynb here"),
+    ({"contents": [{"part": "A", "pages": ["m y/flow.py"]}]},
+     "is a notebook's source: run `python .*notebooks.py --source '.*/m y' flow`, and name m y/flow.ipynb here"),
     ({"language": "de-DE"}, "none that Sphinx has, did you mean 'de_DE'"),
     *(({"repository": f"https://{address}"}, "give the repository's own address, https://github.com/you/course")
       for address in ("github.com/me", "github.com/me/course/tree/main", "github.com//b", "github.com/a/..",
@@ -131,8 +132,8 @@ MISTAKES = [
 @pytest.mark.parametrize("entries, message", MISTAKES)
 def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     path = book.parent / "my_course.yml"
-    (book.parent / "mine").mkdir()
-    (book.parent / "mine" / "flow.py").touch()
+    (book.parent / "m y").mkdir()
+    (book.parent / "m y" / "flow.py").touch()
     path.write_text(yaml.safe_dump({"contents": ONE} | entries), encoding="utf-8")
     with pytest.raises(builder.BookError, match=message) as refusal:
         builder.build(source=book, out=book.parent, execute="off", course_file=path)

@@ -315,3 +315,12 @@ def test_marks_of_a_conflict_are_named_before_anything_runs(small, path, monkeyp
         notebooks.main()
     # a source has to be settled; a notebook is built anew, and that settles it
     assert (stop.value.code == 0) == (path == ".ipynb")
+
+
+def test_outside_of_the_book_a_source_of_any_name_is_built_where_it_is_asked_for(tmp_path):
+    for name in ("flow", "helper", "12_skin"):
+        (tmp_path / f"{name}.py").touch()
+    assert notebooks.sources(["flow"], tmp_path) == [tmp_path / "flow.py"]
+    assert notebooks.sources([], tmp_path) == [tmp_path / "12_skin.py"], "the others may be no notebooks"
+    with pytest.raises(notebooks.ChapterError, match="there is no chapter 'flaw'"):
+        notebooks.sources(["flaw"], tmp_path)
