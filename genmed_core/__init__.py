@@ -7,6 +7,7 @@ only be chosen before torch starts its thread pool.
 from genmed_core import runtime, startup
 
 startup.notice_another_clone()
+startup.notice_misspelt_settings()
 startup.configure_threads()
 startup.keep_freed_memory()
 startup.usable_compiler_cache()

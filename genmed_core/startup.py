@@ -1,6 +1,7 @@
 """What importing the core does, before torch: threads, memory, compiler cache, other clones."""
 
 import ctypes
+import difflib
 import os
 import platform
 import sys
@@ -17,6 +18,15 @@ def notice_another_clone() -> None:
     if a_clone and own.resolve() != here:
         print(f"note: this runs the code in {here}, for which {sys.prefix} was made. "
               f"For the code in {own}, run `make renew` there, or `python -m pip install -e .`.")
+
+
+def notice_misspelt_settings() -> None:
+    """Name the setting that a variable such as GENMED_BUGDET was meant for: nothing reads it."""
+    for name in sorted(os.environ):
+        if name.upper().startswith("GENMED_") and name not in runtime.SETTINGS:
+            words = {known.removeprefix("GENMED_"): known for known in runtime.SETTINGS}
+            if near := difflib.get_close_matches(name.upper().removeprefix("GENMED_"), words, 1):
+                print(f"note: nothing reads {name}; did you mean {words[near[0]]}?")
 
 
 def configure_threads() -> None:

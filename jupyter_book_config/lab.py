@@ -111,9 +111,11 @@ def free_place(mine: Path, name: str, version: str, content: bytes, known: dict[
 def remembered(mine: Path) -> dict[str, list[str]]:
     """For each place, the version of the book that was put there; empty where that is not known."""
     try:
-        return json.loads((mine / ".book.json").read_text(encoding="utf-8"))
+        known = json.loads((mine / ".book.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return {place: pair for place, pair in known.items() if isinstance(pair, list) and len(pair) == 2 and all(
+        isinstance(word, str) for word in pair)} if isinstance(known, dict) else {}
 
 
 def sha256(content: bytes) -> str:

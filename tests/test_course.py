@@ -185,3 +185,13 @@ def test_no_solution_of_an_own_page_reaches_a_student(book, name, text):
     notebook(own, text) if own.suffix == ".ipynb" else own.write_text(text, encoding="utf-8")
     with pytest.raises(builder.BookError, match=f"{name} holds a solution outside .*: put it between"):
         built(book, {"edition": "student", "contents": [{"part": "A", "pages": [name]}]})
+
+
+def test_the_course_file_may_lie_at_home(book, monkeypatch):
+    (book.parent / "my.yml").write_text("title: At home\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(book.parent))
+    monkeypatch.setenv("USERPROFILE", str(book.parent))
+    monkeypatch.setattr(course, "_contents", lambda *_: [])
+    assert builder.course_of(book, Path("~/my.yml")).title == "At home"
+    with pytest.raises(builder.BookError, match="home directory"):
+        builder.course_of(book, Path("~nobody_here/my.yml"))

@@ -94,7 +94,7 @@ def test_both_are_kept_where_reader_and_book_changed_a_chapter(chapters, tmp_pat
         ["mine"], ["mine as well"], ["print(4)"]]
 
 
-@pytest.mark.parametrize("memory", [None, "{broken"])
+@pytest.mark.parametrize("memory", [None, "{broken", "[]", "5", '{"01_a.ipynb": null}'])
 def test_without_a_memory_everything_is_taken_for_the_readers(chapters, tmp_path, memory):
     mine = tmp_path / "mine"
     lab.refresh(chapters, mine)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from genmed_core import chapters, places, runtime
+from genmed_core import chapters, places, runtime, startup
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,6 +152,15 @@ def test_a_wrong_value_is_answered_with_name_value_and_what_works(monkeypatch, n
 def test_a_switch_is_on_or_off(monkeypatch, text, on):
     monkeypatch.setenv("GENMED_OFFLINE", text)
     assert runtime.setting("GENMED_OFFLINE", False) is on
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("GENMED_BUGDET", "GENMED_BUDGET"), ("GENMED_SEEDS", "GENMED_SEED"), ("genmed_data", "GENMED_DATA"),
+    ("GENMED_SITE_UNTIL", None), ("GENMED_DATA_SOURCE", None)])
+def test_a_misspelt_setting_is_named_with_the_nearest(monkeypatch, capsys, name, meant):
+    monkeypatch.setattr(startup.os, "environ", {name: "1"})
+    startup.notice_misspelt_settings()
+    assert capsys.readouterr().out == (f"note: nothing reads {name}; did you mean {meant}?\n" if meant else "")
 
 
 @pytest.mark.parametrize("name", ["GENMED_RUNS", "GENMED_DATA"])
