@@ -99,6 +99,21 @@ def test_ci_tries_both_ends_of_the_ranges_on_three_systems():
     assert [c["python"] for c in matrix["include"]] == matrix["python"]
 
 
+def test_no_job_downloads_cuda_to_a_machine_without_a_gpu():
+    jobs = workflow()["jobs"]
+    assert jobs["full"]["env"]["TORCH"] == "cpu" and "make setup TORCH=cpu" in str(jobs["changed"]["steps"])
+
+
+def test_the_badges_are_true():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    badges = re.findall(r"\[!\[(.+?)\]\(https://img\.shields\.io/badge/\S+\)\]\((\S+)\)", readme)
+    assert [words for words, _ in badges] == [
+        f"Code: {PROJECT['license']}", "Text and figures: CC BY 4.0",
+        f"Python {PROJECT['requires-python'].removeprefix('>=')} or newer"]
+    assert all((ROOT / place).is_file() for _, place in badges)
+    assert "license: [MIT, CC-BY-4.0]" in (ROOT / "CITATION.cff").read_text("utf-8")
+
+
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
