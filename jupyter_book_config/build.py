@@ -169,7 +169,7 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
 
     sliders: puts those that were kept into it, since it is not run.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = notebooks.read_notebook(path)
     if sliders is not None:
         sliders(notebook, stored_widgets.path_for(path))
     notebook = editions.of_notebook(notebook, edition, path.name)
@@ -199,7 +199,7 @@ def copy_sources(source: Path, target: Path, files: list[Path], given: course.Co
         if path.suffix == ".ipynb":
             copy_chapter(path, target, names, left_out, given.edition, sliders)
         else:
-            text = editions.of_text(path.read_text(encoding="utf-8"), given.edition, path.name)
+            text = editions.of_text(notebooks.read_text(path), given.edition, path.name)
             if path.stem == "intro":
                 text = re.sub(f"^# {re.escape(course.our_title())}$", lambda _: f"# {html.escape(given.title)}", text,
                               count=1, flags=re.M)
@@ -219,8 +219,8 @@ def copy_sources(source: Path, target: Path, files: list[Path], given: course.Co
 
 def copy_linked(page: Path, target: Path) -> None:
     """Copy the pictures that an instructor's own page shows, where its links lead."""
-    cells = nbformat.read(page, as_version=4).cells if page.suffix == ".ipynb" else None
-    texts = [cell.source for cell in cells] if cells else [page.read_text(encoding="utf-8")]
+    text = page.suffix != ".ipynb"
+    texts = [notebooks.read_text(page)] if text else [cell.source for cell in notebooks.read_notebook(page).cells]
     for path in editions.linked(page.parent, texts):
         place = target / path.relative_to(page.parent)
         if path.suffix == ".md":
@@ -400,7 +400,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
     try:
         copy_sources(source, work / "sources", files, given, sliders)
-    except editions.EditionError as problem:
+    except (editions.EditionError, notebooks.ChapterError) as problem:
         raise BookError(f"nothing was built:\n{problem}") from None
     bundled = vendor()
     settings = configuration(execute, bundled, given)

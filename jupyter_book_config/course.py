@@ -103,6 +103,8 @@ def _mapping(path: Path) -> dict[str, Any]:
         raise CourseError(f"{path} is not in UTF-8: save it so") from None
     except OSError as problem:
         raise CourseError(f"{path} cannot be read: {problem}") from None
+    except RecursionError:
+        raise CourseError(f"{path} holds lists within lists, too deep to be read: write them flat") from None
     except yaml.constructor.ConstructorError as problem:
         raise CourseError(f"{path}, line {problem.problem_mark.line + 1}: {problem.problem}") from None
     except yaml.YAMLError as problem:
@@ -181,10 +183,21 @@ def _analytics(path: Path, values: dict) -> None:
 def _logo(path: Path, name: str | None) -> Path | None:
     if name is None:
         return None
-    logo = (path.parent / name).resolve()
+    logo = _located(path, "logo", name)
     if logo.suffix.lower() not in PICTURES or not logo.is_file():
         raise CourseError(f"{path}: logo {name!r} is no picture ({', '.join(PICTURES)}) at {logo}")
     return logo
+
+
+def _located(path: Path, entry: str, name: str) -> Path:
+    """Where a name leads from the course file; CourseError where that can be no file."""
+    try:
+        found = (path.parent / name).resolve()
+        found.is_file()  # asked here, since it raises for a name too long
+    except (OSError, RuntimeError, ValueError) as problem:
+        why = getattr(problem, "strerror", None) or str(problem).partition(":")[0].lower()
+        raise CourseError(f"{path}: {entry} {name[:40]!r} leads to no file ({why}): give another name") from None
+    return found
 
 
 def _contents(path: Path, parts: Any, book: Path) -> list[Part]:
@@ -211,10 +224,10 @@ def _page(path: Path, name: str, book: Path) -> Path:
     """The file of a page: the book's own by its name, another by its path from the course file."""
     if name == "intro":
         raise CourseError(f"{path}: the introduction comes first by itself: leave 'intro' out of contents")
+    own = _located(path, "in contents,", name)
     for form in (".ipynb", ".py", ".md"):
         if "/" not in name and (book / f"{name}{form}").is_file():  # a notebook that was not built yet is said later
             return book / f"{name}{'.ipynb' if form == '.py' else form}"
-    own = (path.parent / name).resolve()
     if own.suffix in (".ipynb", ".md") and own.is_file():
         if own.stem == "intro":
             raise CourseError(f"{path}: {name} would take the place of the introduction: give it another name")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from notebooks import CHAPTERS, ChapterError, pick, problems, read_notebook
+from notebooks import CHAPTERS, ChapterError, pick, problems, read_notebook, read_text
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "_build"
@@ -196,7 +196,7 @@ def linked(source: Path, texts: Sequence[str]) -> set[Path]:
                 continue
             found.add(path)
             if path.suffix == ".md":
-                waiting.append(path.read_text(encoding="utf-8"))
+                waiting.append(read_text(path))
     return found
 
 
@@ -270,7 +270,7 @@ def write_notebooks(folder: Path, books: dict[str, nbformat.NotebookNode], editi
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text = drop_links(of_text(path.read_text(encoding="utf-8"), edition, path.name), list(books))
+            text = drop_links(of_text(read_text(path), edition, path.name), list(books))
             target.write_text(text, encoding="utf-8")
         else:
             shutil.copy(path, target)

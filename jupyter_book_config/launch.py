@@ -12,6 +12,7 @@ from pathlib import Path
 import course
 import editions
 import nbformat
+from notebooks import read_notebook
 
 HERE = Path(__file__).resolve().parent
 PUBLISHED = "gh-pages"  # the branch of the built pages
@@ -50,7 +51,7 @@ def write_downloads(pages: Path, notebooks: Sequence[Path], given: course.Course
     """Put what a reader downloads beside the pages: stored outputs, as the edition has them, with the first cell."""
     (pages / DOWNLOADS).mkdir(parents=True, exist_ok=True)
     for path in notebooks:
-        notebook = editions.of_notebook(nbformat.read(path, as_version=4), edition, path.name)
+        notebook = editions.of_notebook(read_notebook(path), edition, path.name)
         if any(cell.cell_type == "code" and "genmed_core" in cell.source for cell in notebook.cells):
             notebook.cells.insert(0, first_cell(given.repository))
         nbformat.write(notebook, pages / DOWNLOADS / path.name)

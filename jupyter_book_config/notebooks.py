@@ -83,9 +83,19 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def read_text(path: Path) -> str:
+    """The text of a file; ChapterError, with its name, where it is not in UTF-8 or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")  # with or without the mark that Windows puts first
+    except UnicodeDecodeError:
+        raise ChapterError(f"{path.name} is not in UTF-8: save it in UTF-8") from None
+    except OSError as problem:
+        raise ChapterError(f"{path.name} cannot be read ({problem.strerror}): make it readable") from None
+
+
 def read_source(source: Path) -> str:
     """The text of a chapter's .py; ChapterError where git left marks of a conflict in it."""
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source)
     if mark := re.search(CONFLICT, text, re.M):
         line = text[:mark.start()].count("\n") + 1
         raise ChapterError(f"{source.name} holds git's marks of a conflict (line {line}): settle it there first")
@@ -94,7 +104,7 @@ def read_source(source: Path) -> str:
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """A notebook; ChapterError where it is broken, with the line."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if mark := re.search(CONFLICT, text, re.M):
         line = text[:mark.start()].count("\n") + 1
         raise ChapterError(f"{path.name} holds git's marks of a conflict (line {line})")
@@ -140,7 +150,8 @@ def problems(source: Path) -> list[str]:
     try:
         notebook = read_notebook(target)
     except ChapterError as error:
-        return [f"{error}: {remedy(source) if text else 'mend it, or take it from git again'}"]
+        told = "" if "UTF-8:" in str(error) else f": {remedy(source) if text else 'mend it, or take it from git again'}"
+        return [f"{error}{told}"]
     found = list(_in_the_cells(notebook))
     if "widgets" in notebook.metadata:
         found.append("stores widget state")

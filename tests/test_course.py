@@ -122,6 +122,10 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": [["01_codes"]]}]}, r"\['01_codes'\] is neither a heading nor the name"),
     ({"contents": [{"part": "A", "pages": ["m y/flow.py"]}]},
      "is a notebook's source: run `python .*notebooks.py --source '.*/m y' flow`, and name m y/flow.ipynb here"),
+    *(({"contents": [{"part": "A", "pages": [name]}]}, f"in contents, '{start}.* leads to no file .*: give another name")
+      for name, start in (("mine/flow\0.ipynb", "mine"), ("x" * 300 + ".md", "xxx"))),
+    ({"logo": "a\0.png"}, "logo 'a.* leads to no file .embedded null byte.: give another name"),
+    ({"launch": [["colab"]]}, "launch must be empty, or a list of colab and codespaces"),
     ({"language": "de-DE"}, "none that Sphinx has, did you mean 'de_DE'"),
     *(({"repository": f"https://{address}"}, "give the repository's own address, https://github.com/you/course")
       for address in ("github.com/me", "github.com/me/course/tree/main", "github.com//b", "github.com/a/..",
@@ -154,7 +158,7 @@ def test_an_address_is_taken_and_its_buttons_are_offered_on_github_alone(book, a
 @pytest.mark.parametrize("text, message", [
     ("title: a: b\n", "line 1: not YAML"), ("title: a\ntitle: b\n", "line 2: 'title' is there twice"),
     ("? [a, b]\n: 1\n", "line 1: "), ("title: !!python/name:os.system\n", "line 1: "), ("", "holds no entries"),
-    ("- 1\n", "holds no entries"),
+    ("- 1\n", "holds no entries"), (f"title: {'[' * 2000}{']' * 2000}\n", "holds lists within lists, too deep"),
     ("author: Müller\n", "is not in UTF-8: save it so"), (None, "is not there: copy jupyter_book_config/course.yml")])
 def test_a_file_that_is_no_course_is_named(book, text, message):
     path = book.parent / "my_course.yml"
@@ -195,3 +199,32 @@ def test_the_course_file_may_lie_at_home(book, monkeypatch):
     assert builder.course_of(book, Path("~/my.yml")).title == "At home"
     with pytest.raises(builder.BookError, match="home directory"):
         builder.course_of(book, Path("~nobody_here/my.yml"))
+
+
+@pytest.mark.parametrize("name, encoding", [("own.md", "latin-1"), ("own.md", "utf-16"), ("own.ipynb", "latin-1")])
+def test_an_own_page_that_is_not_in_utf_8_is_named(book, name, encoding):
+    own = book.parent / name
+    notebook(own, "# M\u00fcller")
+    text = own.read_text(encoding="utf-8").replace("\\u00fc", "\u00fc") if own.suffix == ".ipynb" else "# M\u00fcller"
+    own.write_text(text, encoding=encoding)
+    with pytest.raises(builder.BookError, match=f"{name} is not in UTF-8: save it in UTF-8$"):
+        built(book, {"contents": [{"part": "A", "pages": [name]}]})
+
+
+def test_a_link_to_itself_is_named(book):
+    try:
+        (book.parent / "loop.md").symlink_to("loop.md")
+    except OSError:
+        pytest.skip("no links here")
+    with pytest.raises(builder.BookError, match="in contents, 'loop.md' .*give another name|'loop.md' is neither a page"):
+        built(book, {"contents": [{"part": "A", "pages": ["loop.md"]}]})
+
+
+def test_a_mark_of_windows_before_a_notebook_is_no_fault(book):
+    own = book.parent / "own.ipynb"
+    notebook(own, "# Flow")
+    own.write_text(own.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert builder.notebooks.problems(own.with_suffix(".py")) == []
+    (book.parent / "target").mkdir()
+    builder.copy_chapter(own, book.parent / "target", [], [], "student", None)
+    assert (book.parent / "target" / "own.ipynb").read_text(encoding="utf-8").startswith("{")
