@@ -71,7 +71,6 @@ PACKAGES = {
 # What a page's picture depends on beside the notebook's own code.
 SETTINGS = [f"GENMED_{name}" for name in ("BUDGET", "DATA", "DATA_SOURCE", "OFFLINE", "SEED", "DEVICE", "PUBLIC")]
 CACHES_KEPT = 4
-SPHINX_PAGES = ("index", "intro", "search", "genindex", "py-modindex")
 
 
 class BookError(RuntimeError):
@@ -402,6 +401,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
         copy_sources(source, work / "sources", files, given, sliders)
     except (editions.EditionError, notebooks.ChapterError) as problem:
         raise BookError(f"nothing was built:\n{problem}") from None
+    if given.logo is not None:  # under a name that is not one of the site's own files
+        given = replace(given, logo=Path(shutil.copy(given.logo, work / f"course_logo{given.logo.suffix.lower()}")))
     bundled = vendor()
     settings = configuration(execute, bundled, given)
     for name, content in (("toc.yml", toc), ("config.yml", settings)):
@@ -416,7 +417,7 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     if subprocess.run(command, cwd=work).returncode:
         raise BookError("Jupyter Book met a warning: see above")
     for page in (work / "html").glob("*.html"):
-        if page.stem not in [*SPHINX_PAGES, *(path.stem for path in files)]:  # of an earlier build of more chapters
+        if page.stem not in [*course.TAKEN, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
     lighten.lighten(work / "html")
     launch.write_downloads(work / "html", executed, given, given.edition)

@@ -14,6 +14,7 @@ from editions import EDITIONS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEFAULT = HERE / "course.yml"
+TAKEN = ("intro", "index", "search", "genindex", "py-modindex")  # pages that every site has
 PICTURES = (".svg", ".png", ".jpg", ".jpeg")
 LAUNCH = ("colab", "codespaces")
 PART = r"(?!\.\.?(?:/|$))[A-Za-z0-9_.~+-]+"  # of an address's path; . and .. are none
@@ -212,9 +213,10 @@ def _contents(path: Path, parts: Any, book: Path) -> list[Part]:
                 raise CourseError(f"{path}: in contents, {word!r} is neither a heading nor the name of a page")
         found.append(Part(str(part["part"]), [_page(path, str(name), book) for name in part["pages"]]))
     stems = [page.stem for part in found for page in part.pages]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise CourseError(f"{path}: contents names {', '.join(twice)} more than once: a page has one place, and two "
-                          "files of one name need other names")
+    names = [str(name) for part in parts for name in part["pages"]]
+    if twice := [name for name, stem in zip(names, stems) if stems.count(stem) > 1]:
+        raise CourseError(f"{path}: contents names one page more than once ({', '.join(twice)}): a page has one place, "
+                          "and two files of one name need other names")
     if not stems:
         raise CourseError(f"{path}: contents names no page")
     return found
@@ -229,8 +231,9 @@ def _page(path: Path, name: str, book: Path) -> Path:
         if "/" not in name and (book / f"{name}{form}").is_file():  # a notebook that was not built yet is said later
             return book / f"{name}{'.ipynb' if form == '.py' else form}"
     if own.suffix in (".ipynb", ".md") and own.is_file():
-        if own.stem == "intro":
-            raise CourseError(f"{path}: {name} would take the place of the introduction: give it another name")
+        if own.stem.lower() in TAKEN:
+            raise CourseError(f"{path}: {name} would take the place of the site's own page {own.stem.lower()!r}: give "
+                              "it another name")
         return own
     if own.suffix == ".py" and own.is_file():
         raise CourseError(f"{path}: {name} is a notebook's source: {notebooks.remedy(own)}, and name "

@@ -68,16 +68,18 @@ def test_a_reordered_book_with_a_chapter_and_a_page_of_ones_own(book, monkeypatc
 
 def test_a_student_edition_with_another_title(book, monkeypatch):
     monkeypatch.setattr(builder, "vendor", lambda: None)
-    (book.parent / "sign.svg").write_text(PICTURE, encoding="utf-8")
+    (book.parent / "favicon.svg").write_text(PICTURE, encoding="utf-8")
     (book / "intro.md").write_text(f"# {course.our_title()}\n\nTo [codes](01_codes.ipynb).\n")
     pages = built(book, {
-        "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>", "logo": "sign.svg",
+        "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>", "logo": "favicon.svg",
         "repository": "https://example.org/kurs/bilder", "edition": "student", "language": "de",
         "contents": [{"part": "Alles", "pages": ["01_codes", "02_bounds", "03_labels", "rules"]}]})
     page = pages["01_codes"]
     assert pages["intro"].h1.find(string=True) == "Bilder & Modelle"
     assert page.html["lang"] == "de" and "Bilder & Modelle" in page.title.get_text()
     assert page.select_one("img.logo__image")["alt"].startswith("Bilder & Modelle")
+    shown = book.parent / "out" / "_build" / "html" / page.select_one("img.logo__image")["src"]
+    assert shown.read_text(encoding="utf-8") == PICTURE, "not the book's own icon, though it has that name"
     for words in ("Copyright Erika Muster", "Hochschule <Nord>", "not for diagnosis"):
         assert words in page.get_text()
     assert page.select_one("a[href='https://example.org/kurs/bilder']")
@@ -114,7 +116,10 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": []}]}, "contents names no page"),
     ({"contents": [{"part": "A", "pages": ["01_code"]}]}, "'01_code' is neither .* did you mean '01_codes'"),
     ({"contents": [{"part": "A", "pages": ["mine/gone.ipynb"]}]}, "neither a page of this book nor a notebook"),
-    ({"contents": ONE + ONE}, "names 01_codes more than once"),
+    ({"contents": ONE + ONE}, "names one page more than once .01_codes, 01_codes.: a page"),
+    ({"contents": [{"part": "A", "pages": ["m y/page.md", "m y/../m y/page.md"]}]}, "once .m y/page.md, m y/../m y/page"),
+    *(({"contents": [{"part": "A", "pages": [f"m y/{name}.md"]}]}, f"{name}.md would take the place of the site's own")
+      for name in ("search", "genindex", "Index", "intro")),
     ({"contents": [{"part": "A", "pages": [1]}]}, "'1' is neither .* did you mean '01_codes'"),
     ({"contents": [{"part": "A", "pages": ["lost/01_codes.ipynb"]}]}, "is neither .* did you mean '01_codes'"),
     ({"contents": [{"part": "A", "pages": ["intro"]}]}, "the introduction comes first by itself"),
@@ -138,6 +143,8 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     path = book.parent / "my_course.yml"
     (book.parent / "m y").mkdir()
     (book.parent / "m y" / "flow.py").touch()
+    for name in ("search", "genindex", "Index", "intro", "page"):
+        (book.parent / "m y" / f"{name}.md").write_text("# A page\n", encoding="utf-8")
     path.write_text(yaml.safe_dump({"contents": ONE} | entries), encoding="utf-8")
     with pytest.raises(builder.BookError, match=message) as refusal:
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
