@@ -319,7 +319,7 @@ def configuration(execute: str, bundled: Path | None, given: course.Course) -> d
     settings["sphinx"]["config"]["language"] = given.language
     theme = settings["sphinx"]["config"]["html_theme_options"]
     theme["logo"] = {"text": given.title} if given.logo is None else {"alt_text": given.title}
-    theme["analytics"] = {course.ANALYTICS[name]: value for name, value in given.analytics.items()}
+    theme["analytics"] = {course.ANALYTICS[name][0]: value for name, value in given.analytics.items()}
     if given.logo is not None:
         settings["sphinx"]["config"]["html_logo"] = str(given.logo)
     if given.institution:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import babel
 import notebooks
 import sphinx.locale
 import yaml
 from editions import EDITIONS
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -18,7 +20,9 @@ TAKEN = ("intro", "index", "search", "genindex", "py-modindex")  # pages that ev
 PICTURES = (".svg", ".png", ".jpg", ".jpeg")
 LAUNCH = ("colab", "codespaces")
 PART = r"(?!\.\.?(?:/|$))[A-Za-z0-9_.~+-]+"  # of an address's path; . and .. are none
-ANALYTICS = {"plausible": "plausible_analytics_domain", "google": "google_analytics_id"}
+# the theme's option and what its value looks like
+ANALYTICS = {"plausible": ("plausible_analytics_domain", r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+"),
+             "google": ("google_analytics_id", r"G-[A-Z0-9]+|UA-\d+-\d+")}
 
 
 class CourseError(RuntimeError):
@@ -130,10 +134,23 @@ def _words(path: Path, values: dict) -> None:
         if value is None and may_be_empty:
             continue
         if not isinstance(value, str) or not value.strip():
-            raise CourseError(f"{path}: {key} must be text, not {value!r}; numbers and yes or no need quotes")
+            raise CourseError(f"{path}: {key} must be text, not {value!r:.60}; {_meant(key, value)}")
+        values[key] = value.strip()
+        if len(values[key].splitlines()) > 1:
+            raise CourseError(f"{path}: {key} {value!r:.60} has several lines: write it on one")
+
+
+def _meant(key: str, value: Any) -> str:
+    """What to write where no text stands."""
+    if value is None or value == [] or isinstance(value, str):
+        return "leave the line out, or write one"
+    if isinstance(value, list):
+        return f"write {', '.join(map(str, value))!r:.60}"
+    return "for Norwegian write nb_NO" if key == "language" and value is False else "numbers and yes or no need quotes"
 
 
 def _edition(path: Path, values: dict) -> None:
+    values["edition"] = values["edition"].lower()
     if values["edition"] not in EDITIONS:
         raise CourseError(f"{path}: edition {values['edition']!r} is not known; these are: {', '.join(EDITIONS)}")
 
@@ -142,8 +159,24 @@ def _language(path: Path, values: dict) -> None:
     folder = Path(sphinx.locale.__file__).parent
     known = sorted({"en"} | {place.name for place in folder.iterdir() if (place / "LC_MESSAGES").is_dir()})
     if values["language"] not in known:
-        near = _like(values["language"].lower().replace("-", "_"), known)
-        raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has{near} ({', '.join(known)})")
+        near = _near_language(values["language"].lower().replace("-", "_"), known)
+        raise CourseError(f"{path}: language {values['language']!r} is none that Sphinx has"
+                          f"{f', did you mean {near!r}?' if near else ''} ({', '.join(known)})")
+
+
+def _near_language(word: str, known: list[str]) -> str | None:
+    """The code of a language from its name, in English or its own, or from part of a code."""
+    names = {"no": "nb_NO"}
+    for code in reversed(known):  # of two with one name the shorter
+        names[code.lower()] = code
+        try:
+            locale = babel.Locale.parse(code)
+        except (ValueError, babel.UnknownLocaleError):
+            continue
+        names |= {name.lower(): code for name in (locale.english_name, locale.display_name) if name}
+    begun = [code for code in known if code.lower().startswith(f"{word}_")]
+    near = difflib.get_close_matches(word, names, 1, 0.75)
+    return names.get(word) or next(iter(begun), None) or (names[near[0]] if near else None)
 
 
 def on_github(repository: str | None) -> str | None:
@@ -175,10 +208,11 @@ def _analytics(path: Path, values: dict) -> None:
     found = values["analytics"]
     if found in (None, False, "off"):  # YAML reads a plain off as False
         values["analytics"] = {}
-    elif not isinstance(found, dict) or not set(found) <= set(ANALYTICS) or not all(
-            isinstance(value, str) for value in found.values()):
+    elif not isinstance(found, dict) or len(found) != 1 or not all(
+            re.fullmatch(ANALYTICS[name][1], str(value)) if name in ANALYTICS else False
+            for name, value in found.items()):
         raise CourseError(f"{path}: analytics must be empty, or one of `plausible: your.domain` and "
-                          f"`google: G-XXXXXXX` on a line of its own, not {found!r}")
+                          f"`google: G-XXXXXXX` on a line of its own, not {found!r:.60}")
 
 
 def _logo(path: Path, name: str | None) -> Path | None:
@@ -187,6 +221,17 @@ def _logo(path: Path, name: str | None) -> Path | None:
     logo = _located(path, "logo", name)
     if logo.suffix.lower() not in PICTURES or not logo.is_file():
         raise CourseError(f"{path}: logo {name!r} is no picture ({', '.join(PICTURES)}) at {logo}")
+    try:
+        if logo.suffix.lower() == ".svg":
+            good = "<svg" in logo.read_text(encoding="utf-8-sig")
+        else:
+            with Image.open(logo) as picture:
+                picture.verify()
+                good = True
+    except (OSError, ValueError, SyntaxError):
+        good = False
+    if not good:
+        raise CourseError(f"{path}: logo {name!r} cannot be read as a picture: open {logo} and save it anew")
     return logo
 
 

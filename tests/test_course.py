@@ -71,8 +71,8 @@ def test_a_student_edition_with_another_title(book, monkeypatch):
     (book.parent / "favicon.svg").write_text(PICTURE, encoding="utf-8")
     (book / "intro.md").write_text(f"# {course.our_title()}\n\nTo [codes](01_codes.ipynb).\n")
     pages = built(book, {
-        "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>", "logo": "favicon.svg",
-        "repository": "https://example.org/kurs/bilder", "edition": "student", "language": "de",
+        "title": "Bilder & Modelle", "author": "Erika Muster", "institution": "Hochschule <Nord>",
+        "logo": "favicon.svg", "repository": "https://example.org/kurs/bilder", "edition": "student", "language": "de",
         "contents": [{"part": "Alles", "pages": ["01_codes", "02_bounds", "03_labels", "rules"]}]})
     page = pages["01_codes"]
     assert pages["intro"].h1.find(string=True) == "Bilder & Modelle"
@@ -104,7 +104,16 @@ ONE = [{"part": "One", "pages": ["01_codes"]}]
 MISTAKES = [
     ({"titel": "x"}, "'titel' is not known, did you mean 'title'"),
     ({"title": 7}, "title must be text, not 7"),
-    ({"title": None}, "title must be text"),
+    ({"title": None}, "title must be text, not None; leave the line out"),
+    ({"author": ""}, "author must be text, not ''; leave the line out"),
+    ({"author": ["Ann", "Bob"]}, "author must be text, not .*; write 'Ann, Bob'"),
+    ({"title": "two\nlines"}, "has several lines: write it on one"),
+    ({"language": "German"}, "did you mean 'de'"), ({"language": "fran\u00e7ais"}, "did you mean 'fr'"),
+    ({"language": "zh"}, "did you mean 'zh_"), ({"language": False}, "for Norwegian write nb_NO"),
+    ({"language": "no"}, "did you mean 'nb_NO'"),
+    *(({"analytics": wrong}, "analytics must be empty, or one of") for wrong in (
+        {"plausible": ""}, {"plausible": 'x"><script>'}, {"google": "foo"}, {"google": "G-A1", "plausible": "a.de"})),
+    ({"logo": "empty.png"}, "logo 'empty.png' cannot be read as a picture: open .* and save it anew"),
     ({"edition": "students"}, "edition 'students' is not known"),
     ({"language": "german"}, "language 'german' is none that Sphinx has"),
     ({"repository": "github.com/me"}, "github.com/me': give the repository's own address, https://"),
@@ -117,7 +126,7 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": ["01_code"]}]}, "'01_code' is neither .* did you mean '01_codes'"),
     ({"contents": [{"part": "A", "pages": ["mine/gone.ipynb"]}]}, "neither a page of this book nor a notebook"),
     ({"contents": ONE + ONE}, "names one page more than once .01_codes, 01_codes.: a page"),
-    ({"contents": [{"part": "A", "pages": ["m y/page.md", "m y/../m y/page.md"]}]}, "once .m y/page.md, m y/../m y/page"),
+    ({"contents": [{"part": "A", "pages": ["m y/page.md", "m y/../m y/page.md"]}]}, "once .m y/page.md, m y/../m y/pa"),
     *(({"contents": [{"part": "A", "pages": [f"m y/{name}.md"]}]}, f"{name}.md would take the place of the site's own")
       for name in ("search", "genindex", "Index", "intro")),
     ({"contents": [{"part": "A", "pages": [1]}]}, "'1' is neither .* did you mean '01_codes'"),
@@ -127,7 +136,7 @@ MISTAKES = [
     ({"contents": [{"part": "A", "pages": [["01_codes"]]}]}, r"\['01_codes'\] is neither a heading nor the name"),
     ({"contents": [{"part": "A", "pages": ["m y/flow.py"]}]},
      "is a notebook's source: run `python .*notebooks.py --source '.*/m y' flow`, and name m y/flow.ipynb here"),
-    *(({"contents": [{"part": "A", "pages": [name]}]}, f"in contents, '{start}.* leads to no file .*: give another name")
+    *(({"contents": [{"part": "A", "pages": [name]}]}, f"in contents, '{start}.* leads to no file .*: give another")
       for name, start in (("mine/flow\0.ipynb", "mine"), ("x" * 300 + ".md", "xxx"))),
     ({"logo": "a\0.png"}, "logo 'a.* leads to no file .embedded null byte.: give another name"),
     ({"launch": [["colab"]]}, "launch must be empty, or a list of colab and codespaces"),
@@ -145,6 +154,7 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     (book.parent / "m y" / "flow.py").touch()
     for name in ("search", "genindex", "Index", "intro", "page"):
         (book.parent / "m y" / f"{name}.md").write_text("# A page\n", encoding="utf-8")
+    (book.parent / "empty.png").touch()
     path.write_text(yaml.safe_dump({"contents": ONE} | entries), encoding="utf-8")
     with pytest.raises(builder.BookError, match=message) as refusal:
         builder.build(source=book, out=book.parent, execute="off", course_file=path)
@@ -156,10 +166,12 @@ def test_a_mistake_is_named_before_anything_is_built(book, entries, message):
     ("https://git.uni.de:8443/x/y", None), ("https://example.org/kurs/bilder", None)])
 def test_an_address_is_taken_and_its_buttons_are_offered_on_github_alone(book, address, name):
     path = book.parent / "my_course.yml"
-    given = {"contents": ONE, "repository": address, "launch": ["Colab"] if name else []}
+    given = {"contents": ONE, "repository": f"{address} ", "launch": ["Colab"] if name else [], "edition": "Student",
+             "analytics": {"plausible": "kurs.uni.de"}, "language": "nb_NO"}
     path.write_text(yaml.safe_dump(given), encoding="utf-8")
     found = course.read(path, book)
     assert course.on_github(found.repository) == name and found.launch == ["colab"] * bool(name)
+    assert found.edition == "student" and found.repository == address
 
 
 @pytest.mark.parametrize("text, message", [
@@ -223,7 +235,7 @@ def test_a_link_to_itself_is_named(book):
         (book.parent / "loop.md").symlink_to("loop.md")
     except OSError:
         pytest.skip("no links here")
-    with pytest.raises(builder.BookError, match="in contents, 'loop.md' .*give another name|'loop.md' is neither a page"):
+    with pytest.raises(builder.BookError, match="'loop.md' (leads to no file|is neither a page)"):
         built(book, {"contents": [{"part": "A", "pages": ["loop.md"]}]})
 
 
