@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import quote
 
 import course
 import editions
@@ -40,6 +41,7 @@ import pages
 import stored_widgets
 import strips
 import yaml
+from markdown_it.common.normalize_url import normalizeLink
 
 from genmed_core import runtime
 
@@ -174,12 +176,23 @@ def copy_chapter(path: Path, target: Path, names: list[str], left_out: list[str]
     notebook = editions.of_notebook(notebook, edition, path.name)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
+            write_attachments(cell, target, path.stem)
             cell.source = editions.drop_links(cell.source, names, left_out)
         for output in cell.get("outputs", []):
             if notebooks.is_still(output):  # shown where nothing is run
                 cell.metadata.setdefault("mystnb", {}).setdefault("image", {"alt": "A still picture of the sliders."})
     notebook.metadata.setdefault("language_info", {"name": "python"})  # for colours, where nothing is run
     nbformat.write(notebook, target / path.name)
+
+
+def write_attachments(cell: nbformat.NotebookNode, target: Path, stem: str) -> None:
+    """Pictures that were pasted into a Markdown cell, as files, which is what a page can show."""
+    for name, kinds in cell.pop("attachments", {}).items():
+        content = base64.b64decode(next(iter(kinds.values())))
+        file = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{Path(name).suffix}"
+        (target / file).write_bytes(content)
+        for written in (name, quote(name)):
+            cell.source = cell.source.replace(f"attachment:{written})", f"{file})")
 
 
 def copy_sources(source: Path, target: Path, files: list[Path], given: course.Course, sliders: Callable | None) -> None:
@@ -221,14 +234,15 @@ def copy_linked(page: Path, target: Path) -> None:
     text = page.suffix != ".ipynb"
     texts = [notebooks.read_text(page)] if text else [cell.source for cell in notebooks.read_notebook(page).cells]
     for path in editions.linked(page.parent, texts):
-        place = target / path.relative_to(page.parent)
         if path.suffix == ".md":
             continue
-        if place.exists() and place.read_bytes() != path.read_bytes():
-            raise BookError(f"{page.name} shows {path.relative_to(page.parent)}, and the book has another picture of "
-                            "that name: rename yours")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place)
+        name = path.relative_to(page.parent).as_posix()
+        for place in {target / name, target / normalizeLink(name)}:  # MyST looks for a%20b.svg, and so for any letter
+            if place.exists() and place.read_bytes() != path.read_bytes():
+                raise BookError(f"{page.name} shows {name}, and the book has another picture of that name: "
+                                "rename yours")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
 
 
 # --- settings and build -------------------------------------------------------------------------------------
@@ -394,6 +408,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     toc, files = table_of_contents(given, chapters, alone=stills)
     executed = [path for path in files if path.suffix == ".ipynb"]
     found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
+    own = [path for path in files if path.parent != source]
+    found = found or [problem for path in own for problem in pages.of_own(path)]
     if found:
         raise BookError("nothing was built:\n" + "\n".join(found))
     sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
@@ -405,25 +421,39 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
         given = replace(given, logo=Path(shutil.copy(given.logo, work / f"course_logo{given.logo.suffix.lower()}")))
     bundled = vendor()
     settings = configuration(execute, bundled, given)
-    for name, content in (("toc.yml", toc), ("config.yml", settings)):
-        (work / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    (work / "toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     if execute == "cache":
+        if own:  # what is wrong with their text must not wait for hours of training
+            print("your own pages are looked at before anything is run: a minute", flush=True)
+            render(work, out, settings | {"execute": settings["execute"] | {"execute_notebooks": "off"}})
+            refuse_unfit(work, bundled)
         run_ahead(work / "sources", [path.stem for path in executed], settings["execute"]["cache"])
     else:
         print("stored outputs are used: a minute or two. --execute cache runs the notebooks", flush=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
-               "--config", "config.yml", "--toc", str(work / "toc.yml"), "--path-output", str(out),
-               "-W", "--keep-going", "--all"]
-    if subprocess.run(command, cwd=work).returncode:
-        raise BookError("Jupyter Book met a warning: see above")
+    render(work, out, settings)
     for page in (work / "html").glob("*.html"):
         if page.stem not in [*course.TAKEN, *(path.stem for path in files)]:  # of an earlier build of more chapters
             page.unlink()
     lighten.lighten(work / "html")
     launch.write_downloads(work / "html", executed, given, given.edition)
+    refuse_unfit(work, bundled)
+    return work / "html"
+
+
+def render(work: Path, out: Path, settings: dict) -> None:
+    """Have Jupyter Book make the pages of work/sources; BookError on a warning."""
+    (work / "config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
+               "--config", "config.yml", "--toc", str(work / "toc.yml"), "--path-output", str(out),
+               "-W", "--keep-going", "--all"]
+    if subprocess.run(command, cwd=work).returncode:
+        raise BookError("Jupyter Book met a warning: see above")
+
+
+def refuse_unfit(work: Path, bundled: Path | None) -> None:
+    """BookError where a page that was made shows what it must not."""
     if found := pages.problems(work / "html", bundled and bundled / "node"):
         raise BookError("the pages are built, but not fit to be read:\n" + "\n".join(found))
-    return work / "html"
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 from notebooks import CHAPTERS, ChapterError, pick, problems, read_notebook, read_text
@@ -30,7 +31,7 @@ FOLD = '<details class="solution">'
 LEFT = re.compile(r"""<details\b[^>]*\bclass\s*=\s*["']?[^"'>]*\bsolution\b|<!-- /?solutions -->""", re.I)
 CHECK = re.compile(r'^sheet\.check\("(\d+\.\d+)", (\w+)(?:, measured=(.+))?\)$', re.M)
 HEADING = re.compile(r"^\*\*Exercise (\d+\.\d+) \(\w+ (★+)\)", re.M)
-LINK = re.compile(r"""(?:\]\(|src=["'])(?!\w+:)([^)#"'\s]+)""")
+LINK = re.compile(r"""(?:\]\(|src=["'])(?!\w+:)(?:<([^>\n]+)>|([^)#"'\s]+))""")
 MADE_HERE = ".edition"  # stands in a folder that may be written anew
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # for every file of a zip: the same content is the same file
 
@@ -190,8 +191,8 @@ def linked(source: Path, texts: Sequence[str]) -> set[Path]:
     found: set[Path] = set()
     waiting = list(texts)
     while waiting:
-        for target in LINK.findall(waiting.pop()):
-            path = (source / target).resolve()
+        for marked, plain in LINK.findall(waiting.pop()):
+            path = (source / unquote(marked or plain)).resolve()
             if path.suffix == ".ipynb" or path in found or source not in path.parents or not path.is_file():
                 continue
             found.add(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from bs4 import BeautifulSoup, SoupStrainer, Tag
-from notebooks import undescribed
+from notebooks import ChapterError, read_notebook, read_text, undescribed
 
 HERE = Path(__file__).resolve().parent
 NOT_PROSE = "pre, code, kbd, script, style, svg, .math"
@@ -22,6 +22,49 @@ RAW = {
     "a formula": r"\\[A-Za-z]{2,}|\\[][(){}]|\$\$|\$[^$\n]*[\\^_{=][^$\n]*\$",
     "Markdown": r"\*\*\S|\S\*\*|\]\(\S|^\s*```|^#{1,6} ",
 }
+IN_TEXT = "in text it is written with it, ![what it shows](FILE)"
+FENCED = re.compile(r"^ {0,3}(```+|~~~+).*?^ {0,3}\1", re.M | re.S)
+HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+\S|^\S.*\n(=)+[ \t]*$", re.M)
+PICTURE = re.compile(r"!\[([^\]]*)\]\(\s*(?:<([^>\n]+)>|([^)\s]+))")
+
+
+def of_own(page: Path) -> list[str]:
+    """What keeps an instructor's own .md or .ipynb from being a page, as sentences; empty when all is well."""
+    try:
+        cells = read_notebook(page).cells if page.suffix == ".ipynb" else []
+        texts = [cell.source for cell in cells if cell.cell_type == "markdown"] if cells else [
+            read_text(page) if page.suffix == ".md" else ""]
+    except ChapterError as problem:
+        return [str(problem)]
+    text, found = FENCED.sub("", "\n\n".join(texts)), []
+    heading = HEADING.search(text)
+    if not heading or heading[1] not in ("#", None):
+        found.append(f"{page.name} has no heading: begin with `# Title`")
+    attached = {f"attachment:{name}" for cell in cells for name in cell.get("attachments", {})}
+    shown = [(alt, marked or plain) for alt, marked, plain in PICTURE.findall(text)]
+    for image in BeautifulSoup(text, "html.parser").find_all("img"):
+        if urlsplit(place := image.get("src", "")).scheme:
+            shown.append((image.get("alt"), place))
+        else:
+            found.append(f"{page.name}: the picture {place[:60]} is in HTML, whose files no page gets: write ![what it "
+                         f"shows]({place[:60]})")
+    for alt, place in shown:
+        if trouble := undescribed(alt):
+            found.append(f"{page.name}: the picture {place[:60]} has {trouble}; {IN_TEXT}")
+        if not urlsplit(place).scheme:
+            found += _misplaced(page, place)
+        elif place.startswith("attachment:") and unquote(place) not in attached:
+            found.append(f"{page.name}: the picture {place[:60]} is in no cell: paste it again")
+    return found
+
+
+def _misplaced(page: Path, place: str) -> Iterator[str]:
+    """What is wrong with the place of a picture that is no address."""
+    path, folder = (page.parent / unquote(urlsplit(place).path)).resolve(), page.parent.resolve()
+    if folder not in path.parents:
+        yield f"{page.name}: the picture {place[:60]} lies outside of the page's folder: put it into {folder}"
+    elif not path.is_file():
+        yield f"{page.name}: the picture {place[:60]} does not exist: put it at {path}"
 
 
 def problems(folder: Path, mathjax: Path | None) -> list[str]:
@@ -46,8 +89,9 @@ def pictures(article: Tag, folder: Path) -> Iterator[str]:
     for image in article.find_all("img"):
         source = image.get("src", "")
         if trouble := undescribed(image.get("alt")):
+            above = 'in a chapter it is written above the cell, # %% mystnb={"image": {"alt": "..."}}'
             yield (f"the picture {source[:60]} has {trouble}; "
-                   'in a chapter it is written above the cell, # %% mystnb={"image": {"alt": "..."}}')
+                   f"{above if image.find_parent(class_='cell_output') else IN_TEXT}")
         if not urlsplit(source).scheme and not (folder / unquote(urlsplit(source).path)).is_file():
             yield f"the picture {source[:60]} does not exist"
 

@@ -1,5 +1,6 @@
 """The course file: three courses are built from it as an instructor would; mistakes in it are named."""
 
+import base64
 import sys
 from pathlib import Path
 
@@ -53,15 +54,22 @@ def order(page):
 def test_a_reordered_book_with_a_chapter_and_a_page_of_ones_own(book, monkeypatch):
     monkeypatch.setattr(builder, "vendor", lambda: None)
     own = book.parent / "mine"
-    notebook(own / "flow.ipynb", "# Straight paths\n\n![A blue square](pictures/square.svg)\n\n[Dates](dates.md)")
-    (own / "dates.md").write_text("# Dates\n\n![A square, blue](pictures/square.svg)\n", encoding="utf-8")
+    notebook(own / "flow.ipynb", "# Straight paths\n\n![A blue square](pictures/square.svg)\n\n[Dates](dates.md)",
+             "![A pasted blue square](attachment:my%20own.svg)")
+    flow = nb.reads((own / "flow.ipynb").read_text(encoding="utf-8"))
+    flow.cells[1].attachments = {"my own.svg": {"image/svg+xml": base64.b64encode(PICTURE.encode()).decode()}}
+    (own / "flow.ipynb").write_text(nb.writes(flow), encoding="utf-8")
+    (own / "dates.md").write_text("# Dates\n\n![A square, blue](pictures/square.svg) ![The same, a copy]"
+                                  "(pictures/my%20sq\u00fcare.svg)\n", encoding="utf-8")
     (own / "pictures").mkdir()
     (own / "pictures" / "square.svg").write_text(PICTURE, encoding="utf-8")
+    (own / "pictures" / "my sq\u00fcare.svg").write_text(PICTURE, encoding="utf-8")
     pages = built(book, {"contents": [{"part": "Late first", "pages": ["03_labels", "mine/flow.ipynb", "02_bounds"]},
                                       {"part": "When", "pages": ["mine/dates.md"]}]})
     assert order(pages["intro"]) == ["03_labels", "flow", "02_bounds", "dates"]
     assert "Late first" in pages["intro"].get_text() and "01_codes" not in pages
-    assert pages["flow"].select_one("article img")["alt"] == "A blue square"
+    assert [i["alt"] for i in pages["flow"].select("article img")] == ["A blue square", "A pasted blue square"]
+    assert len(pages["dates"].select("article img")) == 2, "names with a space and an umlaut"
     assert pages["flow"].select_one("article a[href='dates.html']")
     assert not pages["intro"].select("article a[href*=codes]") and "codes" in pages["intro"].article.get_text()
 
@@ -247,3 +255,38 @@ def test_a_mark_of_windows_before_a_notebook_is_no_fault(book):
     (book.parent / "target").mkdir()
     builder.copy_chapter(own, book.parent / "target", [], [], "student", None)
     assert (book.parent / "target" / "own.ipynb").read_text(encoding="utf-8").startswith("{")
+
+
+@pytest.mark.parametrize("name, text, message", [
+    ("own.md", "", "own.md has no heading: begin with `# Title`"),
+    ("own.md", "## Lower\n", "own.md has no heading"), ("own.md", "```\n# A comment\n```\n", "own.md has no heading"),
+    ("own.ipynb", "Words.", "own.ipynb has no heading: begin with `# Title`"),
+    ("own.md", "# A\n\n![A blue square](../pics/a.svg)\n", "../pics/a.svg lies outside of the page's folder: put"),
+    ("own.md", "# A\n\n![A blue square](gone.svg)\n", "the picture gone.svg does not exist: put it at"),
+    ("own.md", '# A\n\n<img src="square.svg">\n', "the picture square.svg is in HTML, .*: write !.what it shows"),
+    ("own.md", "# A\n\n![](square.svg)\n", "no alt text; in text it is written with it, !.what it shows"),
+    ("own.ipynb", "# A\n\n![A blue square](attachment:x.png)", "attachment:x.png is in no cell: paste it again"),
+])
+def test_a_fault_of_an_own_page_is_named_before_anything_is_built(book, name, text, message):
+    own = book.parent / name
+    notebook(own, text) if own.suffix == ".ipynb" else own.write_text(text, encoding="utf-8")
+    (book.parent / "square.svg").write_text(PICTURE, encoding="utf-8")
+    with pytest.raises(builder.BookError, match=message):
+        built(book, {"contents": [{"part": "A", "pages": [name]}]})
+    assert not (book.parent / "out" / "_build" / "sources").exists()
+
+
+def test_a_notebook_without_cells_is_named(book):
+    (book.parent / "own.ipynb").write_text(nb.writes(nb.new_notebook()), encoding="utf-8")
+    with pytest.raises(builder.BookError, match="own.ipynb has no heading"):
+        built(book, {"contents": [{"part": "A", "pages": ["own.ipynb"]}]})
+
+
+def test_links_of_own_pages_are_followed_before_anything_is_run(book, monkeypatch):
+    monkeypatch.setattr(builder, "vendor", lambda: None)
+    monkeypatch.setattr(builder, "run_ahead", lambda *_: pytest.fail("a notebook was run"))
+    (book.parent / "own.md").write_text("# A\n\n[To nowhere](gone.md)\n", encoding="utf-8")
+    path = book.parent / "my_course.yml"
+    path.write_text(yaml.safe_dump({"contents": [{"part": "A", "pages": ["own.md"]}]}), encoding="utf-8")
+    with pytest.raises(builder.BookError, match="met a warning"):
+        builder.build(source=book, out=book.parent / "out", execute="cache", course_file=path)
