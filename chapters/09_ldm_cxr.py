@@ -1571,6 +1571,8 @@ expect("tag on films asked for COVID, less the largest share elsewhere",
        tag_share[covid] - max(v for i, v in tag_share.items() if i != covid), above={"phantom": 0.03, "database": None})
 expect("COVID recall lost without the tag", recall["same hospital"] - recall["no tag"], above={"phantom": 0.3,
        "database": None})
+expect("grey levels of 255 that films on the page are off, at most", page_off.max(), below={"phantom": 2,
+       "database": None})
 
 # %% [markdown]
 # ## Exercises
