@@ -1909,25 +1909,25 @@ print("centres touched, by seed:", judge(points_of(G_one))[0].tolist())
 # %% [markdown]
 # ## References
 #
-# - M. Arjovsky, L. Bottou. Towards principled methods for training generative adversarial networks. ICLR 2017.
-#   arXiv:1701.04862
-# - M. Arjovsky, S. Chintala, L. Bottou. Wasserstein GAN. ICML 2017. arXiv:1701.07875
-# - G. K. Dziugaite, D. M. Roy, Z. Ghahramani. Training generative neural networks via maximum mean discrepancy
-#   optimization. UAI 2015. arXiv:1505.03906
-# - A. Gretton, K. Borgwardt, M. Rasch, B. Schölkopf, A. Smola. A kernel two-sample test. Journal of Machine Learning
-#   Research 13, 2012.
-# - I. Gulrajani, F. Ahmed, M. Arjovsky, V. Dumoulin, A. Courville. Improved training of Wasserstein GANs. NeurIPS
-#   2017. arXiv:1704.00028
-# - M. Heusel et al. GANs trained by a two time-scale update rule converge to a local Nash equilibrium. NeurIPS 2017.
-#   arXiv:1706.08500
-# - W. Fedus, M. Rosca, B. Lakshminarayanan, A. Dai, S. Mohamed, I. Goodfellow. Many paths to equilibrium: GANs do not
-#   need to decrease a divergence at every step. ICLR 2018. arXiv:1710.08446
+# - M. Arjovsky, L. Bottou. *[Towards principled methods for training generative adversarial
+#   networks](https://arxiv.org/abs/1701.04862).* ICLR 2017.
+# - M. Arjovsky, S. Chintala, L. Bottou. *[Wasserstein GAN](https://arxiv.org/abs/1701.07875).* ICML 2017.
+# - G. K. Dziugaite, D. M. Roy, Z. Ghahramani. *[Training generative neural networks via maximum mean discrepancy
+#   optimization](https://arxiv.org/abs/1505.03906).* UAI 2015.
+# - A. Gretton, K. Borgwardt, M. Rasch, B. Schölkopf, A. Smola. *[A kernel two-sample
+#   test](https://jmlr.org/papers/v13/gretton12a.html).* Journal of Machine Learning Research 13, 2012.
+# - I. Gulrajani, F. Ahmed, M. Arjovsky, V. Dumoulin, A. Courville. *[Improved training of Wasserstein
+#   GANs](https://arxiv.org/abs/1704.00028).* NeurIPS 2017.
+# - M. Heusel et al. *[GANs trained by a two time-scale update rule converge to a local Nash
+#   equilibrium](https://arxiv.org/abs/1706.08500).* NeurIPS 2017.
+# - W. Fedus, M. Rosca, B. Lakshminarayanan, A. Dai, S. Mohamed, I. Goodfellow. *[Many paths to equilibrium: GANs do not
+#   need to decrease a divergence at every step](https://arxiv.org/abs/1710.08446).* ICLR 2018.
 # - L. Kantorovich, G. Rubinstein. On a space of completely additive functions. Vestnik Leningrad University 13, 1958.
-# - Y. Li, K. Swersky, R. Zemel. Generative moment matching networks. ICML 2015. arXiv:1502.02761
-# - M. Lucic, K. Kurach, M. Michalski, O. Bousquet, S. Gelly. Are GANs created equal? A large-scale study. NeurIPS
-# 2018.   arXiv:1711.10337
-# - L. Mescheder, A. Geiger, S. Nowozin. Which training methods for GANs do actually converge? ICML 2018.
-#   arXiv:1801.04406
-# - G. Peyré, M. Cuturi. Computational optimal transport. 2019. arXiv:1803.00567
-# - J. Stanczuk, C. Etmann, L. M. Kreusser, C.-B. Schönlieb. Wasserstein GANs work because they fail (to approximate
-#   the Wasserstein distance). 2021. arXiv:2103.01678
+# - Y. Li, K. Swersky, R. Zemel. *[Generative moment matching networks](https://arxiv.org/abs/1502.02761).* ICML 2015.
+# - M. Lucic, K. Kurach, M. Michalski, O. Bousquet, S. Gelly. *[Are GANs created equal? A large-scale
+#   study](https://arxiv.org/abs/1711.10337).* NeurIPS 2018.
+# - L. Mescheder, A. Geiger, S. Nowozin. *[Which training methods for GANs do actually
+#   converge?](https://arxiv.org/abs/1801.04406)* ICML 2018.
+# - G. Peyré, M. Cuturi. *[Computational optimal transport](https://arxiv.org/abs/1803.00567).* 2019.
+# - J. Stanczuk, C. Etmann, L. M. Kreusser, C.-B. Schönlieb. *[Wasserstein GANs work because they fail (to approximate
+#   the Wasserstein distance)](https://arxiv.org/abs/2103.01678).* 2021.

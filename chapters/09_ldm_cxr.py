@@ -2133,35 +2133,39 @@ print(f"a perfect denoiser {perfect_loss():.4f}, one that knows nothing {2 * SIG
 #
 # ## References
 #
-# - Akbar, Wang, Eklund (2023). *Beware of diffusion models for synthesizing medical images: a comparison with GANs in
-#   terms of memorizing brain MRI and chest X-ray images.*
-# - Alaa, van Breugel, Saveliev, van der Schaar (2022). *How faithful is your synthetic data? Sample-level metrics for
-#   evaluating and auditing generative models.* ICML.
-# - Carlini, Chien, Nasr et al. (2022). *Membership inference attacks from first principles.* IEEE S&P.
-# - Carlini, Hayes, Nasr et al. (2023). *Extracting training data from diffusion models.* USENIX Security.
-# - Chowdhury, Rahman, Khandakar et al. (2020). *Can AI help in screening viral and COVID-19 pneumonia?* IEEE
-#   Access.
-# - Clopper, Pearson (1934). *The use of confidence or fiducial limits illustrated in the case of the binomial.*
-#   Biometrika.
-# - Cohen, Morrison, Dao et al. (2020). *COVID-19 image data collection: prospective predictions are the future.*
-# - Dar, Ghanaat, Kahmann et al. (2023). *Investigating data memorization in 3D latent diffusion models for medical
-#   image synthesis.* MICCAI workshop.
-# - DeGrave, Janizek, Lee (2021). *AI for radiographic COVID-19 detection selects shortcuts over signal.* Nature
-#   Machine Intelligence.
-# - Esser, Kulal, Blattmann et al. (2024). *Scaling rectified flow transformers for high-resolution image synthesis.*
-#   ICML.
-# - Lu, Zhou, Bao, Chen, Li, Zhu (2022). *DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
-#   models.*
-# - Lugmayr, Danelljan, Romero et al. (2022). *RePaint: inpainting using denoising diffusion probabilistic models.*
-#   CVPR.
-# - Naeem, Oh, Uh, Choi, Yoo (2020). *Reliable fidelity and diversity metrics for generative models.* ICML.
-# - Pinaya, Tudosiu, Dafflon et al. (2022). *Brain imaging generation with latent diffusion models.* MICCAI
-#   workshop.
-# - Radford, Metz, Chintala (2016). *Unsupervised representation learning with deep convolutional generative
-#   adversarial networks.* ICLR.
-# - Rahman, Khandakar, Qiblawey et al. (2021). *Exploring the effect of image enhancement techniques on COVID-19
-#   detection using chest X-ray images.* Computers in Biology and Medicine.
-# - van Breugel, Sun, Qian, van der Schaar (2023). *Membership inference attacks against synthetic data through
-#   overfitting detection.* AISTATS.
-# - Rombach, Blattmann, Lorenz, Esser, Ommer (2022). *High-resolution image synthesis with latent diffusion models.*
-#   CVPR.
+# - Akbar, Wang, Eklund (2023). *[Beware of diffusion models for synthesizing medical images: a comparison with GANs in
+#   terms of memorizing brain MRI and chest X-ray images](https://arxiv.org/abs/2305.07644).*
+# - Alaa, van Breugel, Saveliev, van der Schaar (2022). *[How faithful is your synthetic data? Sample-level metrics for
+#   evaluating and auditing generative models](https://arxiv.org/abs/2102.08921).* ICML.
+# - Carlini, Chien, Nasr et al. (2022). *[Membership inference attacks from first
+#   principles](https://arxiv.org/abs/2112.03570).* IEEE S&P.
+# - Carlini, Hayes, Nasr et al. (2023). *[Extracting training data from diffusion
+#   models](https://arxiv.org/abs/2301.13188).* USENIX Security.
+# - Chowdhury, Rahman, Khandakar et al. (2020). *[Can AI help in screening viral and COVID-19
+#   pneumonia?](https://arxiv.org/abs/2003.13145)* IEEE Access.
+# - Clopper, Pearson (1934). *[The use of confidence or fiducial limits illustrated in the case of the
+#   binomial](https://doi.org/10.1093/biomet/26.4.404).* Biometrika.
+# - Cohen, Morrison, Dao et al. (2020). *[COVID-19 image data collection: prospective predictions are the
+#   future](https://arxiv.org/abs/2006.11988).*
+# - Dar, Ghanaat, Kahmann et al. (2023). *[Investigating data memorization in 3D latent diffusion models for medical
+#   image synthesis](https://arxiv.org/abs/2307.01148).* MICCAI workshop.
+# - DeGrave, Janizek, Lee (2021). *[AI for radiographic COVID-19 detection selects shortcuts over
+#   signal](https://doi.org/10.1038/s42256-021-00338-7).* Nature Machine Intelligence.
+# - Esser, Kulal, Blattmann et al. (2024). *[Scaling rectified flow transformers for high-resolution image
+#   synthesis](https://arxiv.org/abs/2403.03206).* ICML.
+# - Lu, Zhou, Bao, Chen, Li, Zhu (2022). *[DPM-Solver++: fast solver for guided sampling of diffusion probabilistic
+#   models](https://arxiv.org/abs/2211.01095).*
+# - Lugmayr, Danelljan, Romero et al. (2022). *[RePaint: inpainting using denoising diffusion probabilistic
+#   models](https://arxiv.org/abs/2201.09865).* CVPR.
+# - Naeem, Oh, Uh, Choi, Yoo (2020). *[Reliable fidelity and diversity metrics for generative
+#   models](https://arxiv.org/abs/2002.09797).* ICML.
+# - Pinaya, Tudosiu, Dafflon et al. (2022). *[Brain imaging generation with latent diffusion
+#   models](https://arxiv.org/abs/2209.07162).* MICCAI workshop.
+# - Radford, Metz, Chintala (2016). *[Unsupervised representation learning with deep convolutional generative
+#   adversarial networks](https://arxiv.org/abs/1511.06434).* ICLR.
+# - Rahman, Khandakar, Qiblawey et al. (2021). *[Exploring the effect of image enhancement techniques on COVID-19
+#   detection using chest X-ray images](https://arxiv.org/abs/2012.02238).* Computers in Biology and Medicine.
+# - van Breugel, Sun, Qian, van der Schaar (2023). *[Membership inference attacks against synthetic data through
+#   overfitting detection](https://arxiv.org/abs/2302.12580).* AISTATS.
+# - Rombach, Blattmann, Lorenz, Esser, Ommer (2022). *[High-resolution image synthesis with latent diffusion
+#   models](https://arxiv.org/abs/2112.10752).* CVPR.
