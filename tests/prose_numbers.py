@@ -19,6 +19,7 @@ row: `test_prose_numbers.py`.
 """
 
 import ast
+import functools
 import json
 import re
 import sys
@@ -334,8 +335,9 @@ def pages() -> list[Path]:
     return sorted(CHAPTERS.glob("[0-9][0-9]_*.py")) + [CHAPTERS / f"{name}.md" for name in pages]
 
 
+@functools.cache
 def read(path: Path) -> Page:
-    """A chapter or a page of Markdown."""
+    """A chapter or a page of Markdown, read once."""
     return chapter(path) if path.suffix == ".py" else markdown_page(path)
 
 
