@@ -393,6 +393,14 @@ def course_of(source: Path, path: Path | None) -> course.Course:
         raise BookError(str(problem)) from None
 
 
+def refuse_spoiled(executed: Sequence[Path], own: Sequence[Path]) -> None:
+    """BookError where a notebook or an instructor's own page cannot become a page."""
+    found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
+    found = found or [problem for path in own for problem in pages.of_own(path)]
+    if found:
+        raise BookError("nothing was built:\n" + "\n".join(found))
+
+
 def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = "off",
           edition: str | None = None, chapters: Sequence[str] = (), course_file: Path | None = None,
           stills: bool = False) -> Path:
@@ -407,11 +415,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     given = replace(given, edition=edition or given.edition)
     toc, files = table_of_contents(given, chapters, alone=stills)
     executed = [path for path in files if path.suffix == ".ipynb"]
-    found = [problem for path in executed for problem in notebooks.problems(path.with_suffix(".py"))]
     own = [path for path in files if path.parent != source]
-    found = found or [problem for path in own for problem in pages.of_own(path)]
-    if found:
-        raise BookError("nothing was built:\n" + "\n".join(found))
+    refuse_spoiled(executed, own)
     sliders = strips.on_paper if stills else stored_widgets.restore if execute == "off" else None
     try:
         copy_sources(source, work / "sources", files, given, sliders)
@@ -423,10 +428,8 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     settings = configuration(execute, bundled, given)
     (work / "toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf-8")
     if execute == "cache":
-        if own:  # what is wrong with their text must not wait for hours of training
-            print("your own pages are looked at before anything is run: a minute", flush=True)
-            render(work, out, settings | {"execute": settings["execute"] | {"execute_notebooks": "off"}})
-            refuse_unfit(work, bundled)
+        if own:
+            look_ahead(work, out, settings, bundled)
         run_ahead(work / "sources", [path.stem for path in executed], settings["execute"]["cache"])
     else:
         print("stored outputs are used: a minute or two. --execute cache runs the notebooks", flush=True)
@@ -438,6 +441,13 @@ def build(*, source: Path = ROOT / "chapters", out: Path = ROOT, execute: str = 
     launch.write_downloads(work / "html", executed, given, given.edition)
     refuse_unfit(work, bundled)
     return work / "html"
+
+
+def look_ahead(work: Path, out: Path, settings: dict, bundled: Path | None) -> None:
+    """Make the pages without running anything: what is wrong with own text must not wait for an hour of training."""
+    print("your own pages are looked at before anything is run: a minute", flush=True)
+    render(work, out, settings | {"execute": settings["execute"] | {"execute_notebooks": "off"}})
+    refuse_unfit(work, bundled)
 
 
 def render(work: Path, out: Path, settings: dict) -> None:
