@@ -1161,9 +1161,8 @@ for name, title in SHOWN.items():
 # %% [markdown]
 # ## Sliders
 #
-# **A film out of noise.** Denoiser and VAE run in your browser, a byte for a weight. The denoiser was rounded to bytes
-# as soon as it was trained, so the page has the very network that this chapter measures; the VAE is rounded for the
-# page alone. On the left the present state $z_t$, decoded as if it were clean, on the right the decoded guess
+# **A film out of noise.** Denoiser and VAE run in your browser, a byte for a weight; the denoiser was rounded before it
+# was measured. On the left the present state $z_t$, decoded as if it were clean, on the right the decoded guess
 # $\hat z_0$: exposure and outline are settled first, then lungs and diaphragm, ribs last. *Compare* keeps a setting
 # beside the next, such as the same seed in two classes.
 

@@ -199,7 +199,7 @@ def test_two_pictures_of_one_name_are_refused(book):
     (book / "figures").mkdir()
     (book / "figures" / "map.svg").write_text(PICTURE, encoding="utf-8")
     own = book.parent / "mine"
-    notebook(own / "flow.ipynb", "# Flow\n\n![Another map](figures/map.svg)")
+    notebook(own / "flow.ipynb", "# Flow\n\n![A map whose square is red](figures/map.svg)")
     (own / "figures").mkdir()
     (own / "figures" / "map.svg").write_text(PICTURE.replace("#46a", "#a64"), encoding="utf-8")
     path = book.parent / "my_course.yml"
