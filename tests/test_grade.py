@@ -309,7 +309,7 @@ def test_odd_files_are_named_and_the_others_are_graded(course, tmp_path):
     assert [s.path.name for s in found if s.student == "ada"] == ["01_tiny.ipynb"]
     text = "\n".join(said)
     for words in ("ada has handed in two notebooks of 01_tiny: the newer one is graded, 01_tiny.ipynb",
-                  "eve has handed in no notebook", "notes.txt is no notebook", "binary.ipynb cannot be read",
+                  "eve has handed in no notebook", "notes.txt is no notebook", "binary.ipynb is not in UTF-8",
                   "deep.ipynb cannot be read", "other.ipynb is of no chapter that has exercises (01_tiny)"):
         assert words in text
     assert os.name != "posix" or "link.ipynb is a link" in text and "pipe.ipynb is a link or no plain" in text
