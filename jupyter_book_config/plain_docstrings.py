@@ -1,9 +1,12 @@
 """Sphinx extension: the core's docstrings are plain text, in which only `names` in backticks mean something.
 
-So an asterisk or a bar in one is what it is, and an indented line is shown as it was written.
+So an asterisk or a bar in one is what it is, and an indented line is shown as it was written. And the lines of a long
+signature are no list of definitions, as which Sphinx writes them: a screen reader would announce one without terms.
 """
 
 import re
+
+PARAMETERS = r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>'  # a signature's, a line each
 
 
 def as_text(app, what, name, obj, options, lines):
@@ -32,8 +35,18 @@ def left_out(app, what, name, obj, skip, options):
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
+def signatures_as_lines(app, page, template, context, doctree):
+    """Lines of signatures as plain elements, in place; genmed.css sets them below each other."""
+    def lines(found):
+        return f'<span class="sig-lines">{found[1].replace("<dd>", "<span>").replace("</dd>", "</span>")}</span>'
+
+    if "body" in context:
+        context["body"] = re.sub(PARAMETERS, lines, context["body"], flags=re.S)
+
+
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", as_text)
     app.connect("autodoc-skip-member", left_out)
+    app.connect("html-page-context", signatures_as_lines)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -32,6 +32,15 @@ def test_indented_lines_stand_as_they_are():
     assert lines == ["One family:", "", "::", "", "    x_t = a * x", "    with y", "", r"More \*words\*.", ""]
 
 
+def test_a_signature_in_lines_is_no_list_without_terms():
+    context = {"body": '<dl>\n<dd><em class="sig-param">a</em>,</dd>\n<dd><em class="sig-param">b</em>,</dd>\n</dl>'
+                       '<dl><dt>term</dt><dd>its meaning</dd></dl>'}
+    plain_docstrings.signatures_as_lines(None, "api", "page.html", context, None)
+    assert context["body"] == ('<span class="sig-lines"><span><em class="sig-param">a</em>,</span>\n'
+                               '<span><em class="sig-param">b</em>,</span>\n</span>'
+                               '<dl><dt>term</dt><dd>its meaning</dd></dl>')
+
+
 def test_the_page_has_every_module_that_chapters_import():
     page = (ROOT / "chapters" / "api.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\.\. automodule:: genmed_core\.(\w+)$", page, re.M)
