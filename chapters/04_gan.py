@@ -1056,9 +1056,9 @@ Markdown("\n".join(["| points | modes | all eight | points on a mode |", "|---|-
 # The same generator's loss ends in two ways. The plain game leaves modes out in all but 3 of twenty games, and has
 # points on the lines between the others. With the penalty 19 of twenty find all eight. So collapse is neither a lack
 # of room in $G$ nor the fault of the generator's loss: it lies in how the game is played. In figure 4.9 the plain
-# game's $D$ even knows the missing modes, for they are dark; but fakes follow the slope where they stand, and it does
-# not lead there. Hence the twenty games: with luck a plain one ends well, and of five, two might. The circle, which is
-# near every mode and on none, does not pass.
+# game's $D$ even knows the mode that is missed, on the left, for it is dark; but fakes follow the slope where they
+# stand, and it does not lead there. Hence the twenty games: with luck a plain one ends well, and of five, two might.
+# The circle, which is near every mode and on none, does not pass.
 #
 # ### On digits
 #
