@@ -20,11 +20,11 @@ $(if $(filter-out auto cpu cu% rocm% xpu,$(TORCH)),$(error TORCH=$(TORCH) is not
 # compiled at once, as pip does: else every process compiles torch anew where PYTHONDONTWRITEBYTECODE is set
 INSTALL = $(RUN) -m uv pip install -q --compile-bytecode $(ANEW) --python $(RUN) -e ".[dev]" -c constraints.txt
 BACKEND = --torch-backend $(TORCH) --reinstall-package torch --reinstall-package torchvision
-UNREACHED = note: no PyTorch for TORCH=$(TORCH), see above: going on with the usual one, on Linux 6.7 GB of disk; make renew TORCH=$(TORCH) tries again
+UNREACHED = note: no PyTorch for TORCH=$(TORCH), see above: going on with the usual one, on Linux 6.6 GB of disk; make renew TORCH=$(TORCH) tries again
 
 setup: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(filter-out $(HELD),$(TORCH)),torch_anew)
-	@echo "Setting up $(VENV): minutes, and on Linux $(if $(filter cpu,$(TORCH)),2.4,6.7) GB of disk"
+	@echo "Setting up $(VENV): minutes, and on Linux $(if $(filter cpu,$(TORCH)),2.4,6.6) GB of disk"
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -q uv \
 	  && { $(if $(TORCH),$(INSTALL) $(BACKEND) || { echo "$(UNREACHED)"; false; } || )$(INSTALL); } \
