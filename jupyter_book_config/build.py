@@ -336,6 +336,7 @@ def configuration(execute: str, bundled: Path | None, given: course.Course) -> d
     theme["analytics"] = {course.ANALYTICS[name][0]: value for name, value in given.analytics.items()}
     if given.logo is not None:
         settings["sphinx"]["config"]["html_logo"] = str(given.logo)
+    theme["extra_footer"] = launch.footer(given) + theme["extra_footer"]
     if given.institution:
         theme["extra_footer"] = f"<p>{html.escape(given.institution)}</p>{theme['extra_footer']}"
     if given.repository:

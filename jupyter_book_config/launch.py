@@ -6,6 +6,7 @@ Colab opens the same file from the branch that .github/workflows/pages.yml publi
 by .devcontainer/. Both are offered where the course file asks for them and its repository is on GitHub.
 """
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def theme_options(given: course.Course) -> dict:
         options["icon_links"] = [{"name": "Open in GitHub Codespaces", "url": f"https://codespaces.new/{name}",
                                   "icon": "fa-solid fa-laptop-code"}]
     return options
+
+
+def footer(given: course.Course) -> str:
+    """What every page says of getting its notebook and the book's package, as HTML."""
+    said = "The arrow above a chapter downloads its notebook"
+    if not given.repository:
+        return (f"<p>{said}. It needs the book's package: <code>python -m pip install FOLDER</code>, FOLDER a copy of "
+                "the book's repository.</p>")
+    package = html.escape(f"genmed @ git+{given.repository}")
+    return (f"<p>{said}, whose first cell gets the book's package where it is missing. By hand: "
+            f'<code>python -m pip install "{package}"</code></p>')
 
 
 def first_cell(repository: str | None) -> nbformat.NotebookNode:

@@ -108,6 +108,7 @@ def test_every_button_leads_to_a_file(book, monkeypatch):  # noqa: F811
     found = dict(targets(made["01_codes"], pages))
     assert set(found) == {"colab", "codespaces", "download"}
     assert all(path.is_file() for path in found.values()), found
+    assert 'python -m pip install "genmed @ git+https://github.com/you/course"' in made["01_codes"].get_text()
     assert (pages / ".nojekyll").exists()
     downloaded = nbformat.read(found["download"], as_version=4)
     nbformat.validate(downloaded)
@@ -119,6 +120,7 @@ def test_without_a_repository_there_is_a_download_alone(book, monkeypatch):  # n
     monkeypatch.setattr(builder, "vendor", lambda: None)
     made = built(book, {"contents": ONE})
     assert set(dict(targets(made["01_codes"], book.parent))) == {"download"}
+    assert "python -m pip install FOLDER" in made["01_codes"].get_text()
     assert launch.theme_options(course.read()) == {}, "the book's own course knows no repository"
 
 
