@@ -7,6 +7,7 @@ well.
 
 import base64
 import functools
+import hashlib
 import http.server
 import json
 import math
@@ -23,6 +24,9 @@ import pytest
 import test_accessibility
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "jupyter_book_config"))
+import build as builder  # noqa: E402
+
 PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
 
 # No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
@@ -160,6 +164,24 @@ def chromium():
         browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+AXE = "4.10.3"  # of axe-core, from npm, which reads pages as a screen reader's user meets them; and its sum
+AXE_SHA512 = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The text of axe-core, checked against its pinned sum."""
+    folder = tmp_path_factory.mktemp("axe")
+    try:
+        builder.npm(["pack", "--loglevel=error", "--ignore-scripts", f"--pack-destination={folder}", f"axe-core@{AXE}"])
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        skip_loudly(f"axe-core could not be fetched: {problem}")
+    tarball = (folder / f"axe-core-{AXE}.tgz").read_bytes()
+    assert base64.b64encode(hashlib.sha512(tarball).digest()).decode() == AXE_SHA512
+    builder.unpack(tarball, {"axe.min.js": ["axe.js"]}, folder)
+    return (folder / "axe.js").read_text(encoding="utf-8")
 
 
 def serve(pages, chromium):

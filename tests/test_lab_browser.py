@@ -1,4 +1,7 @@
-"""`make lab` in a browser: it opens the start page by itself, one key runs its cell, and the first slider moves."""
+"""`make lab` in a browser: it opens the start page by itself, one key runs its cell, and the first slider moves.
+
+The tests share one JupyterLab and come in their order.
+"""
 
 import os
 import subprocess
@@ -8,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api")
-widget_page = pytest.importorskip("widget_page")
+pytest.importorskip("playwright.sync_api")
+site_pages = pytest.importorskip("site_pages")
+axe = site_pages.axe
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the browser that JupyterLab starts is a shell script here")
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # seconds for the server, and for JupyterLab with a kernel that imports torch
@@ -26,20 +30,21 @@ lab.main(["--ServerApp.port=0"])
 """
 
 
-@pytest.fixture
-def opened(tmp_path):
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
     """The page that `make lab` gives a browser, with the reader's copies in a folder of their own."""
-    given, script = tmp_path / "given", tmp_path / "browser"
+    home = tmp_path_factory.mktemp("home")
+    given, script = home / "given", home / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > "{given}.part" && mv "{given}.part" "{given}"\n')
     script.chmod(0o755)
-    code = LAB.format(config=str(ROOT / "jupyter_book_config"), home=str(tmp_path))
-    with (tmp_path / "log").open("w") as log:
+    code = LAB.format(config=str(ROOT / "jupyter_book_config"), home=str(home))
+    with (home / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"BROWSER": f"{script} %s"},
                                   stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + PATIENCE
             while not given.exists():
-                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+                assert server.poll() is None and time.monotonic() < deadline, (home / "log").read_text()[-2000:]
                 time.sleep(0.5)
             yield given.read_text()
         finally:
@@ -47,24 +52,63 @@ def opened(tmp_path):
             server.wait(30)
 
 
-def test_the_start_page_opens_and_its_first_slider_moves(opened):
-    with sync_api.sync_playwright() as driver:
-        browser = widget_page.launch(driver)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        page.set_default_timeout(PATIENCE * 1000)
-        page.goto(opened)
-        page.get_by_role("heading", name="Start here").first.wait_for()
-        assert "00_start.ipynb" in page.title() + page.url
-        assert page.get_by_role("dialog").count() == 0
-        page.locator(".jp-CodeCell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        slider = page.locator(".jp-OutputArea").get_by_role("slider").first
-        slider.wait_for()
-        before = slider.get_attribute("aria-valuetext")
-        slider.focus()
-        page.keyboard.press("ArrowRight")
-        page.wait_for_function("([e, before]) => e.getAttribute('aria-valuetext') !== before",
-                               arg=[slider.element_handle(), before])
-        if folder := os.environ.get("GENMED_SHOTS"):
-            page.screenshot(path=f"{folder}/lab.png")
-        browser.close()
+@pytest.fixture(scope="module")
+def page(opened, browser):
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(opened)
+    yield page
+    page.close()
+
+
+def first_slider(page):
+    return page.locator(".jp-OutputArea").get_by_role("slider").first
+
+
+def shot(page, name):
+    if folder := os.environ.get("GENMED_SHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_the_start_page_opens_and_its_first_slider_moves(page):
+    page.get_by_role("heading", name="Start here").first.wait_for()
+    assert "00_start.ipynb" in page.title() + page.url
+    assert page.get_by_role("dialog").count() == 0
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    slider = first_slider(page)
+    slider.wait_for()
+    before = slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("([e, before]) => e.getAttribute('aria-valuetext') !== before",
+                           arg=[slider.element_handle(), before])
+    shot(page, "lab")
+
+
+def test_colours_are_legible_in_light_and_dark(page, axe):
+    """What a live panel and a chapter's stored outputs show, by axe-core, the theme chosen as a reader does."""
+    if first_slider(page).count() == 0:
+        pytest.skip("the start page's cell has not run")
+    page.add_script_tag(content=axe)
+    chapter = next((ROOT / "chapters").glob("08_*.ipynb")).name
+    for theme, name in (("JupyterLab Dark", chapter), ("JupyterLab Light", "00_start.ipynb")):
+        page.locator(".lm-MenuBar-item", has_text="Settings").click()
+        for entry in ("Theme", theme):
+            page.locator(".lm-Menu-item", has=page.get_by_text(entry, exact=True)).click()
+        page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=theme)
+        page.wait_for_timeout(500)  # its colours come by a style sheet
+        assert not illegible(page), theme
+        shot(page, theme)
+        page.get_by_role("listitem").filter(has_text=name).dblclick()
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-MarkdownOutput").first.wait_for()
+        assert not illegible(page), (theme, name)
+        shot(page, f"{theme} {name}")
+
+
+def illegible(page):
+    """Each text of the notebook in front that contrasts too little with what is behind it."""
+    found = page.evaluate("() => axe.run({ include: ['.jp-NotebookPanel:not(.lm-mod-hidden)'] }, "
+                          "{ runOnly: ['color-contrast'], resultTypes: ['violations'] })")
+    nodes = [node for fault in found["violations"] for node in fault["nodes"]]
+    return [f"{node['html'][:200]}: {node['failureSummary']}" for node in nodes]

@@ -5,11 +5,8 @@ would run out of time.
 """
 
 import base64
-import hashlib
 import os
 import re
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -20,30 +17,10 @@ from site_pages import PATIENCE, ROOT, build, canvas, check_page, check_phone, s
 
 from genmed_core.widgets import Program
 
-sys.path.insert(0, str(ROOT / "jupyter_book_config"))
-import build as builder  # noqa: E402
-
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 PAGES = ["capstone", "genindex", "search", *sorted(path.stem for path in (ROOT / "chapters").glob("*.md"))]
-chromium = site_pages.chromium
+axe, chromium = site_pages.axe, site_pages.chromium
 pytestmark = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
-
-AXE = "4.10.3"  # of axe-core, from npm, which reads pages as a screen reader's user meets them; and its sum
-AXE_SHA512 = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """The text of axe-core, checked against its pinned sum."""
-    folder = tmp_path_factory.mktemp("axe")
-    try:
-        builder.npm(["pack", "--loglevel=error", "--ignore-scripts", f"--pack-destination={folder}", f"axe-core@{AXE}"])
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        skip_loudly(f"axe-core could not be fetched: {problem}")
-    tarball = (folder / f"axe-core-{AXE}.tgz").read_bytes()
-    assert base64.b64encode(hashlib.sha512(tarball).digest()).decode() == AXE_SHA512
-    builder.unpack(tarball, {"axe.min.js": ["axe.js"]}, folder)
-    return (folder / "axe.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

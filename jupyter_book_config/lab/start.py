@@ -11,8 +11,9 @@ from genmed_core import diffusion, metrics, nets, widgets
 
 denoiser = metrics.load_weights(nets.UNet(), "ddpm_digits")
 widgets.DiffusionExplorer(
-    denoiser, diffusion.Schedule.cosine(1000), predicts="v", class_names=range(10), label=3,
-    guidance=2.0, window=(200, 700), caption="The network of chapter 8, trained on MNIST")
+    denoiser, diffusion.Schedule.cosine(1000), predicts="v",
+    class_names=range(10), label=3, guidance=2.0, window=(200, 700),
+    caption="The network of chapter 8, trained on MNIST")
 
 # %% [markdown]
 # ## Where to go
