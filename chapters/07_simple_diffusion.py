@@ -112,7 +112,7 @@ plots.show_rows({f"t = {t}": (path[t] + 1) / 3 for t in shown}, width=6)
 # **Figure 7.1.** The forward process. Grey runs from −1 to 2, for noise leaves the range of the data; even so the last
 # rows are clipped, so that they show less noise than (7.2) says.
 #
-# At $t = 5$ most digits of figure 7.1 can be told, at $t = 25$ hardly any: by eye. What a network can tell is another
+# At $t = 4$ most digits of figure 7.1 can be told, at $t = 25$ hardly any: by eye. What a network can tell is another
 # matter.
 #
 # **The same, in two senses.** If the one draw is made from the many, $\varepsilon = \sum e_s / \sqrt t$, both ways give
@@ -497,8 +497,8 @@ plots.show_curves({"rate 0.1, the textbook's": (book_history.steps, book_history
 #
 # **First fault: the loss cannot rank models.** A network that outputs zeros, and so leaves every picture as noisy as it
 # was, beats a perfect denoiser. And one that hands back its own input, standardised, knows nothing at all about digits
-# and comes close to perfect, ahead of both trained networks. All that could ever be learned about digits lies in the
-# last few thousandths of this loss.
+# and comes close to perfect, ahead of both trained networks. Between knowing nothing of digits and knowing the very one
+# lie a few thousandths of this loss, from 0.1234 to 0.1178.
 #
 # **Second fault: the target is chance.** By (7.5) at most a $t$-th of it can be learned.
 #
@@ -653,9 +653,9 @@ print("variance of the reverse step in σ²:", [round(v, 2) for v in (var.flatte
 # point to the middle, the mean of all data; at a half they begin to part, and at a fifth each mode has its basin. From
 # the ringed particle, a noisy $x_T$, the ways lead down: *DDPM* by the random step (7.9), *DDIM* by (7.10), *ODE* by
 # the same rule in very many steps, while *Langevin* stays at the level of noise. Drag the particle, then press *Other
-# noise* a few times: the random way ends on another mode nearly every time, DDIM and ODE on the same. At one *step
-# down*, DDIM ends near the middle, by (7.3) on the mean of what is possible. Then choose *Score: the network's*, press
-# *Play*, and hold its loss against the best possible one.
+# noise* a few times: the random way ends on another mode most times, DDIM and ODE each on the same. At one *step down*,
+# DDIM ends near the middle, by (7.3) on the mean of what is possible. Then choose *Score: the network's*, press *Play*,
+# and hold its loss against the best possible one.
 
 # %%
 laboratory = widgets.Laboratory(model="diffusion", shown="exact", particle=True, at=(0.5, 0.3),
@@ -724,9 +724,11 @@ plots.show_curves({"trained on the image": (our_history.steps, our_history["x0 e
 # **Figure 7.5.** What two targets teach the same two layers about the clean image; both axes are logarithmic.
 #
 # Figure 7.5: after the same few hundred updates the network trained on noise says less about $x_0$ than one fixed image
-# would, the mean of all: its error lies above the variance of the pixels. A small error in $\hat\varepsilon$ is
-# multiplied by $\sqrt t\sigma$ on its way to $\hat x_0$. Give the noise a way around the bottleneck, such as the short
-# cuts of a U-Net, and it is an excellent target ([chapter 8](08_ddpm.ipynb)). Here we ask for the image.
+# would, the mean of all: its error lies above the variance of the pixels. Too little of the noise gets through the
+# bottleneck, and what is missing of $\hat\varepsilon$ is missing, times $\sqrt t\sigma$, from $\hat x_0$. (Two things
+# more differ: its rate has fallen to zero by then, and only our network has a sigmoid at its end.) Give the noise a way
+# around the bottleneck, such as the short cuts of a U-Net, and it is an excellent target ([chapter 8](08_ddpm.ipynb)).
+# Here we ask for the image.
 #
 # ## Where to start
 #
@@ -850,10 +852,10 @@ plots.show_grid(draw(ours, asked, class_start), columns=10, width=5)
 # | real, steps of noise: 25 |  |  |  | 1,606.2 | 9.6 | 66.3 | 5.01 |
 
 # %% [markdown]
-# Patience does help. After 10,000 updates ghosts of digits stand in the textbook's noise
+# Patience does help. After 10,000 updates of one training ghosts of digits stand in the textbook's noise
 # ([pictures](measuring.md#a-reader-that-noise-does-not-blind)): by the reader under noise 52.0 of 100 are read as
-# asked, where guesses would get ten. Three times as many updates bring no more in this one training, 39.2. So those
-# last thousandths of the loss do teach something about digits. But three quarters of a step's noise stay in the
+# asked, where guesses would get ten. Three times as many updates bring it no more, 39.2. So this loss, by then within a
+# thousandth of the copied input's, does teach something about digits. But three quarters of a step's noise stay in the
 # picture, hundreds of floors from any digit, as the third fault has it; and ours is ahead after 600.
 #
 # ## Measure
@@ -943,7 +945,7 @@ plots.show_rows({f"t = {t}": trail[T - t][1] for t in stills}, width=6, title="t
 #
 # At $t = 25$ the guess in figure 7.7 is the mean of all digits that fit the noise, soft where they differ. As the noise
 # falls, fewer fit. Slant and width are settled first, the course of the stroke later, its edge last. By (7.3) each
-# frame answers "what was it, on average?", and only the last average is over a single image.
+# frame answers "what was it, on average?", and only the last of these averages is over images that hardly differ.
 #
 # Now draw your own: the network runs in your browser. The start that fits has to come along, and ten covariances of 784
 # by 784 would not fit on a page. But the data add to the noise in few directions only. With the leading directions
@@ -984,11 +986,11 @@ def few_directions(y, g):
 print(f"{KEPT} directions: {100 * read_as_asked(draw(ours, labels, few_directions)):.1f} % read as asked")
 
 # %% [markdown]
-# Sixteen are enough: beside the whole covariance nothing is lost. The textbook's network comes along as well, with 128
-# hidden units, since a second one of 784 would be too heavy for a page, and at the gentler rate of figure 7.3: trained
-# at 0.1, so narrow a network magnifies rounding errors from step to step. Its output, over $\sigma$, is read as the
-# total noise $\varepsilon$; with that the printed rule does what the textbook's sampler does. Does the page draw what
-# we draw here? From the same noise, ten digits by either:
+# Sixteen are enough for the reader: it finds no fewer digits than with the whole covariance. The textbook's network
+# comes along as well, with 128 hidden units, since a second one of 784 would be too heavy for a page, and at the
+# gentler rate of figure 7.3: at 0.1, in a trial, so narrow a network magnified rounding errors from step to step. Its
+# output, over $\sigma$, is read as the total noise $\varepsilon$; with that the printed rule does what the textbook's
+# sampler does. Does the page draw what we draw here? From the same noise, ten digits by either:
 
 # %%
 narrow, narrow_history = fit_textbook(0.001, 600, "the textbook's recipe, narrower", width=128)
