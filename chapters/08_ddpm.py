@@ -17,9 +17,9 @@
 # # 8. Denoising diffusion
 #
 # **The question.** Drop ink into water and it spreads until nothing is left to see. Nobody has ever seen it gather
-# again. Yet over one *short* moment, forwards and backwards look nearly alike. If we spoil an image in a thousand
-# short steps, can a network learn to undo each of them, and so lead pure noise back to a digit? And why is that
-# the same as maximising a likelihood?
+# again. Yet over one *short* moment, forwards and backwards look nearly alike. If we spoil an image in a thousand short
+# steps, can a network learn to undo each of them, and so lead pure noise back to a digit? And what has that to do with
+# maximising a likelihood?
 #
 # You will be able to
 # - add noise to an image in one jump or in a thousand steps, and prove that both are the same;
@@ -28,10 +28,10 @@
 # - build a U-Net that knows the time, and train it by Algorithm 1;
 # - sample by Algorithm 2, and in a fiftieth of its steps by DDIM;
 # - ask for a digit by guidance, and see what the asking costs;
-# - state the likelihood of the model in bits per dimension.
+# - bound the likelihood of the model, in bits per dimension.
 #
-# Running time: about eight minutes of processor time on one core of an Intel Xeon, a third of it training; measured by
-# `make notebooks`.
+# Running time: about seven minutes of processor time on one core, a quarter of it training; measured by `make
+# notebooks`.
 
 # %%
 import genmed_core  # first: it sets how threads wait
@@ -559,8 +559,9 @@ fig
 #
 # In figure 8.3 $v$ weighs as the noise does at first, and as the image does at last. Neither of its weights is ever
 # below 1. **We predict $v$, and not, by (8.10), $\varepsilon$.** Is it worth it? The cells below, run with another
-# target and nothing else changed, at equal steps (`make study STUDY=prediction_targets`; one of the seven trainings
-# ran in bfloat16; guidance, recall and bits are explained further down):
+# target and nothing else changed, at equal steps (`make study STUDY=prediction_targets`; 1,000 digits in 20 steps with
+# noise, so compare within the table; one of the seven trainings ran in bfloat16; guidance, recall and bits are
+# explained further down):
 #
 # | predicts | seeds | FD / floor, no guidance | FD / floor, guided | recall | read as asked, % | bits per dimension |
 # | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -569,9 +570,9 @@ fig
 # | v, the chapter's | 3 | 5.6 ± 0.6 | 3.1 ± 0.3 | 0.63 ± 0.02 | 99.0 ± 0.2 | 2.00 ± 0.15 |
 #
 # Without guidance, who guesses the noise ends with every seed more than twice as far from real digits as who guesses
-# $v$; and both state the same bound on the likelihood. The bound hardly sees it: few of its bits lie in the steps
-# with much noise, where the shape of a digit is decided and where, by figure 8.3, $L_{\text{simple}}$ weighs an error
-# of the image next to nothing. The guess of the image, of one seed, draws about as well as $v$, but its bound
+# $v$; and their bounds on the likelihood cannot be told apart. The bound hardly sees it: few of its bits lie in the
+# steps with much noise, where the shape of a digit is decided and where, by figure 8.3, $L_{\text{simple}}$ weighs an
+# error of the image next to nothing. The guess of the image, of one seed, draws about as well as $v$, but its bound
 # collapses: in the last steps, with little noise, the bound asks for a precision that this target never taught.
 #
 # ## The model: a U-Net that knows the time
@@ -735,7 +736,8 @@ plots.show_curves({"mean over a report": (history.steps, history["loss"])}, x_la
 # %% [markdown]
 # **Figure 8.5.** The training loss. Its axis ends at 0.5.
 #
-# The loss in figure 8.5 says little, since its floor is unknown. What counts are the samples.
+# The loss in figure 8.5 says little, since its floor is unknown. What counts are the samples. (The bar tells wall time,
+# the line below it processor time.)
 #
 # ## Algorithm 2: sampling
 #
@@ -843,7 +845,8 @@ print(f"100 digits in 20 DDIM steps: {100 * fast:.1f} s, {slow / fast:.0f} times
 plots.show_grid(to_grey(quick[:50]), columns=10, width=5)
 
 # %% [markdown]
-# **Figure 8.7.** Fifty of a hundred digits in 20 steps of DDIM, one column for each class, none picked.
+# **Figure 8.7.** Fifty of a hundred digits in 20 steps of DDIM, one column for each class, none picked. (Of the factor
+# above it fifty is the steps', the rest the larger batch's.)
 #
 # ## Guidance: more of a seven
 #
@@ -991,11 +994,11 @@ plots.show_curves(curves, x_label="steps (and cost)", y_label=f"Fréchet distanc
 # **Figure 8.9.** Distance from real digits against the number of steps. The axis begins at 0.
 #
 # Cost is proportional to steps; quality, in figure 8.9, is not. Five steps already settle the class. Without noise, ten
-# or twenty bring all that can be had: the network's own error remains, and more steps only follow it more faithfully.
-# Fresh noise is worse at first, for what a long stride adds the few strides left cannot take out. By fifty steps it has
-# caught up, and fewer digits are misread. For noise has a merit: it buries part of the errors made so far, and the
-# steps after it work on a fresh state (Karras et al. 2022). And $\eta = 0$ has another: the same $x_T$ gives nearly the
-# same digit, whatever the number of steps.
+# or twenty bring nearly all that can be had: the network's own error remains, and more steps only follow it more
+# faithfully. Fresh noise is worse at first, for what a long stride adds the few strides left cannot take out. By fifty
+# steps it has caught up, and of 500 digits fewer are misread. For noise has a merit: it buries part of the errors made
+# so far, and the steps after it work on a fresh state (Karras et al. 2022). And $\eta = 0$ has another: the same $x_T$
+# gives nearly the same digit in eight steps as in fifty.
 #
 # **What does guidance cost?** The same labels, 20 steps with noise, three strengths. And once guidance at $t < 800$
 # only, and once in the middle of the way, as Kynkäänniemi et al. (2024) advise: at the noisiest steps a push towards
@@ -1015,11 +1018,11 @@ for w, q in strengths.items():
 
 # %% [markdown]
 # Some guidance pays, because a briefly trained model errs more in what it draws than in how varied it is: more digits
-# are the ones asked for. But recall and diversity fall from the first bit of it, and strong guidance draws the same
-# textbook seven again and again, in too much ink. Left out at the noisiest fifth of the steps, guidance costs much
-# less variety for nearly the same reading. In the middle only it costs less still, and more digits are misread. So the
-# samples above were guided at $t < 800$: of the settings tried, the smallest Fréchet distance among those that misread
-# less than the middle does.
+# are the ones asked for. But recall and diversity fall with it, and strong guidance draws the same textbook seven again
+# and again, in too much ink. Left out at the noisiest fifth of the steps, guidance costs much less variety for nearly
+# the same reading. In the middle only it costs less still, and more digits are misread. So the samples above were
+# guided at $t < 800$: of the settings tried, the smallest Fréchet distance among those that misread less than the
+# middle does.
 #
 # ## Bits per dimension
 #
@@ -1070,10 +1073,10 @@ plots.show_curves({"term of the bound": (range(1, T + 1), terms.tolist())}, x_la
 # **Figure 8.10.** Where the bits are spent: every term of (8.8), on logarithmic axes.
 #
 # Most bits go into the first steps of figure 8.10, into grain that no eye sees. The bound pays for grain, our training
-# for shape. And look at the humble rival: a table of histograms, which has never drawn a digit, needs *fewer* bits
-# for MNIST. It knows that the corners are exactly black, while a Gaussian step must pay for the exact level of every
-# pixel. A good likelihood and good pictures are different things. (We told the model the label. Without it, the bound
-# can grow by at most $\log_2 10$ bits an image, which is 0.004 bits per dimension.)
+# for shape. And look at the humble rival: a table of histograms, which has never drawn a digit, needs *fewer* bits for
+# MNIST than the bound asks for. It knows that the corners are exactly black, while a Gaussian step must pay for the
+# exact level of every pixel. A good likelihood and good pictures are different things. (We told the model the label.
+# Without it, the bound can grow by at most $\log_2 10$ bits an image, which is 0.004 bits per dimension.)
 #
 # ## Ten times as long
 #
@@ -1119,13 +1122,15 @@ plots.show_grids({"this notebook": draw(trained, hundred[:50], steps=20, guidanc
                  columns=10)
 
 # %% [markdown]
-# **Figure 8.11.** Fifty digits from the same noise by two networks, one column for each class, none picked.
+# **Figure 8.11.** Fifty digits from the same noise by two networks, the left guided throughout, the right in the middle
+# only; one column for each class, none picked.
 #
-# Most of the gap was the clock's, and figure 8.11 shows both. The line above the table compares the
-# two drawn alike, without noise and guided in the middle: by 500 digits and 20 steps, longer training takes away all of
-# the excess over real digits that so few can show. Two thousand digits show more: some of the excess remains. The
-# shipped digits vary more (recall, diversity), and more of the real ones have a neighbour among them (coverage). Would
-# still more steps close the rest, or a larger network? `GENMED_BUDGET` and `nets.UNet(widths=...)` let you try.
+# Most of the gap was the clock's, and figure 8.11 shows both. The line above the table compares the two drawn alike,
+# without noise and guided in the middle: by 500 digits and 20 steps, longer training takes away all of the excess over
+# real digits that so few can show. Two thousand digits show more: some of the excess remains. The shipped digits vary
+# more (recall, diversity; perhaps in part because they are guided less), and more of the real ones have a neighbour
+# among them (coverage). Would still more steps close the rest, or a larger network? `GENMED_BUDGET` and
+# `nets.UNet(widths=...)` let you try.
 #
 # ## Sliders: backwards in time, guidance, steps
 #
