@@ -515,7 +515,7 @@ def train_denoiser(latents, labels, steps, title, *, net=None, rate=5e-3, batch=
 # %% [markdown]
 # **Few films.** Phantoms there are enough. But in these 2,200 steps of 16 a few hundred films of a database would pass
 # by some sixty times each, and a network that sees a film so often begins to know it (Dar et al. 2023 found training
-# films among the samples of medical latent diffusion). So where films are few, each is encoded three more times, moved
+# images among the samples of medical latent diffusion). So where films are few, each is encoded three more times, moved
 # by up to two pixels.
 
 # %%
@@ -624,8 +624,8 @@ for order in (1, 2):
     print(f"order {order}: " + ", ".join(f"{n} strides keep {strides[order, n]:.3f}" for n in (20, 40, 250)))
 
 # %% [markdown]
-# At second order forty strides lose next to nothing of it. What else is missing is the network's: small errors of its
-# guesses, all down the way.
+# At second order forty strides lose next to nothing of it. What else is missing is the guidance's, or the network's:
+# small errors of its guesses, all down the way.
 
 # %%
 W = 5.0 if source == "phantom" else 1.5  # yours to change; how it was chosen: see "Did we get the disease" below
@@ -649,7 +649,7 @@ print("spread of drawn latents", "  ".join(f"{v:.2f}" for v in spread.flatten())
 plots.show_rows({classes[i]: films[asked == i][:5] for i in present}, columns=5, width=4.6, note=plots.SYNTHETIC)
 
 # %% [markdown]
-# **Figure 9.5.** Films of nobody, by latent diffusion: the first five of each class.
+# **Figure 9.5.** Synthetic films, by latent diffusion: the first five of each class.
 
 # %% [markdown]
 # Some in figure 9.5 are odd: look for a lung without a border.
@@ -683,8 +683,7 @@ plots.show_rows({name: x[some] for name, (_, x) in scaling.items()}, columns=5, 
 # %% [markdown]
 # Figure 9.6 shows it to the eye. Latents 5.5 times larger are half noise only near the end of the way, where ours are
 # in its middle. The layout of a chest is then settled where the logit-normal seldom draws a step; and the network has
-# to put out numbers five times as large. This VAE's own spreads are near enough to one that we could measure no
-# difference.
+# to put out numbers five times as large. This VAE's own spreads are near one: here (9.3) is a precaution.
 
 # %% [markdown]
 # ## A rival: the deep convolutional GAN
@@ -997,17 +996,16 @@ plots.show_rows({"test films": by_class, "latent": films[some], "GAN": gan_films
 # the others with their spread restored where there is one).
 
 # %% [markdown]
-# Latent diffusion is ahead on both distances, as drawn and repaired, and on recall by far. Beside the GAN, which
-# trained about as long, its lead in the Fréchet distance is not large, and a GAN's luck varies: [the
-# scoreboard](scoreboard.md) has three seeds, and real films. Of the flat models the first stage had about two
-# thirds of the map's time, and the second less.
+# Latent diffusion is ahead on both distances (by Fréchet's also as drawn), and on recall by far. The GAN trained about
+# as long; how far it lies behind varies with its luck: [the scoreboard](scoreboard.md) has three seeds, and real films.
+# Of the flat models the first stage had about two thirds of the map's time, and the second far less.
 #
 # Now look along the rows, and at figure 9.7, for *how* each model fails. The prior of the map is noise in every sense.
-# The book's denoiser, as drawn, draws nearly the same chest each time: that is what a loss without meaning leads to.
-# With its spread restored it stands level with the same network trained soundly. So what it had lost was spread, and
-# the repair is worth more to it than to anybody: given to one model alone it would decide the comparison. Both go
-# through a vector that has no room for ribs. The GAN is sharper than films are: its fine detail is grain, as you see
-# in figure 9.7, and the Fréchet distance hardly minds.
+# The book's denoiser, as drawn, draws nearly the same chest each time. With its spread restored the Fréchet distance
+# puts it level with the same network trained soundly, recall and coverage do not. So much of what it had lost was
+# spread, and the repair is worth more to it than to any other denoiser: given to one model alone it would decide the
+# comparison. Both go through a vector that has not learned ribs. The GAN is sharper than films are: its fine detail is
+# grain, as you see in figure 9.7, and the Fréchet distance hardly minds.
 #
 # **What this table does not test** is the premise, that diffusion on pixels would waste its effort. The control is the
 # same network on standardised pixels, folded four by four into channels, with as many multiply-adds of training as both
@@ -1018,8 +1016,8 @@ plots.show_rows({"test films": by_class, "latent": films[some], "GAN": gan_films
 # | latent | 2,200 | 244 | 5 | restored | 5.02 | 0.21 | 0.88 | 0.85 | 0.90 | 0.89 |
 # | pixels, 4 by 4 | 3,568 | 317 | 5 | restored | 4.66 | 0.12 | 0.87 | 0.79 | 1.01 | 0.84 |
 #
-# On phantoms of this size the premise does not show: with one seed, pixels come as near, and keep the fine detail that
-# an autoencoder smooths away.
+# On phantoms of this size the premise does not show: with one seed and 300 samples (floor 1.16), pixels come as near,
+# and keep the fine detail that an autoencoder smooths away.
 #
 # ### Did we get the disease that we asked for?
 #
@@ -1141,10 +1139,10 @@ plots.show_curves(ranked or {"no severity is known": ([0, 1], [0, 0])}, y_label=
 # %% [markdown]
 # The reader is a weak one: it errs by hardly less than somebody who always guesses the mean. So nothing can be said of
 # one film, but of many it can be said which way they are shifted. Figure 9.8 compares readings with readings. Without
-# guidance samples are read a little milder than films, with it clearly more severe, at every rank: the guidance that
-# makes the class legible makes the patients iller. The mild cases are those that a colleague would need. And who gets
-# fewer films than their share? [The page on the X-rays](xrays.md) counts the heavy, the old and the pale: the heaviest
-# are rare at any guidance, and a network taught by samples learns most at a middle one.
+# guidance samples are read a little milder than films, with it clearly more severe, at every rank: as this reader sees
+# it, the guidance that makes the class legible makes the patients iller. The mild cases are those that a colleague
+# would need. And who gets fewer films than their share? [The page on the X-rays](xrays.md) counts the heavy, the old
+# and the pale: the heaviest are rare at any guidance, and a network taught by samples learns most at a middle one.
 
 # %% [markdown]
 # [The scoreboard](scoreboard.md) keeps these figures:
@@ -1219,8 +1217,8 @@ for name, errors in rivals.items():
     print(f"{name:28} {sum(errors) / len(errors):5.1f} grey levels off in the right half")
 
 # %% [markdown]
-# What is filled in is a chest, and nobody's: it comes no nearer to the film than the mean film does, the mirrored left
-# half comes nearer, and two fillings lie almost as far apart. It is no finding.
+# What is filled in is a chest, but not this patient's: it comes no nearer to the film than the mean film does, the
+# mirrored left half comes nearer, and two fillings lie almost as far apart. It is no finding.
 #
 # **A knob for the breath?** For a phantom we know the depth of breath, the size of the heart and the exposure. Least
 # squares finds the direction $d_k$ in latent space that goes with each factor $f_k$:
@@ -1296,12 +1294,13 @@ knob_slider
 # - **Fidelity and variety**: the measures above. And anatomy: a small segmenter that learned on phantoms outlines lungs
 #   and heart; are their sizes those of films? ([The page on the X-rays](xrays.md) says how far it errs.)
 # - **Use**: a small network taught by synthetic films and tested on real ones, against one taught by real films, and
-#   one taught by both (Akbar et al. 2023 ask this of chest X-rays).
-# - **Privacy**: is a sample nearer to a training film than to a held-out one, more often than chance has it? Are
-#   there near copies, also turned, enlarged, mirrored or of another contrast? The audit trains an embedding for that,
-#   as Dar et al. 2023 did. And can an attacker who holds a film tell, from the synthetic set alone, whether it was in
-#   the training set? Such an attacker divides a film's closeness to the samples by what is usual for such a film, an
-#   idea that van Breugel et al. 2023 (DOMIAS) worked out; Alaa et al. 2022 ask for the authenticity of every sample.
+#   one taught by both.
+# - **Privacy**: is a sample nearer to a training film than to a held-out one, more often than chance has it? Are there
+#   near copies (Carlini et al. 2023, Akbar et al. 2023), also turned, enlarged, mirrored or of another contrast? The
+#   audit trains an embedding for that, as Dar et al. 2023 did. And can an attacker who holds a film tell, from the
+#   synthetic set alone, whether it was in the training set? Such an attacker divides a film's closeness to the samples
+#   by what is usual for such a film, an idea that van Breugel et al. 2023 (DOMIAS) worked out; Alaa et al. 2022 ask for
+#   the authenticity of every sample.
 #
 # Each has an interval, and an answer is a **pass** only where the whole interval lies on the good side; what straddles
 # the bar is *unclear*. A single near copy fails. And since no detector sees all copies, the audit plants some itself,
@@ -1322,9 +1321,9 @@ print(audit.table(honest))
 # Read all of it. By the Fréchet distance these are no films: it is several times the floor; nor is the asymmetry of
 # their lungs that of films. On privacy nothing fails: samples are no nearer to training films than to strangers. Yet
 # look at the hits at 1 % false alarms. An AUC can pass while their interval begins above the honest 0.010, and then a
-# little is known of somebody. Whether there are copies is *unclear*: none was found, but of the copies that it planted
-# itself this short audit (a tenth of the usual effort) saw too few. *Use* is not asked, for a network taught for a
-# second learns nothing that samples could fall short of.
+# little is known of somebody. Whether there are copies is *unclear*: none was found, but this short audit (a tenth of
+# the usual effort) planted too few of its own to pass. *Use* is not asked, for a network taught for a second learns
+# nothing that samples could fall short of.
 #
 # So what does the audit allow? Nothing. It says which attacks failed, how hard they tried, and what nobody tried.
 # Whether such films go anywhere is for those to decide who answer to the patients.
@@ -1414,15 +1413,14 @@ for name, found in attack.items():
 print(f"at 1 % false alarms chance alone recognises 1 %: {0.01 * len(train_set):.0f} films of {len(train_set):,}")
 
 # %% [markdown]
-# The films of figure 9.9 are nearer to
-# training films than to strangers, resemble them, and give their members away. Whether they are *copies* the short
-# audit cannot say: they are soft, and of its own planted copies it saw too few.
+# The films of figure 9.9 are nearer to training films than to strangers, resemble them, and give their members away.
+# Whether they are *copies* the short audit cannot say: they are soft, and it planted too few of its own.
 #
 # Now read the attack twice. Asked about *all* training films, its mean AUC is a coin's, and a report that stops there
-# calls this set safe, while twenty patients lie open in it: look at how many of these are recognised at 1 % false
-# alarms. A mean over patients hides the few, and every patient is one of the few. That is why Carlini et al. 2022 judge
-# an attack by what it recognises at few false alarms, and why the audit shows hits at one false alarm in a hundred and
-# in a thousand beside every AUC, and the patients most at risk.
+# calls this set safe, while of its twenty patients more than half are recognised at 1 % false alarms. A mean over
+# patients hides the few, and every patient is one of the few. That is why Carlini et al. 2022 judge an attack by what
+# it recognises at few false alarms, and why the audit shows hits at one false alarm in a hundred and in a thousand
+# beside every AUC, and the patients most at risk.
 #
 # Look at the canaries too before you believe a pass: an audit that misses a disguise which it put there itself would
 # miss it in your samples.
@@ -1467,10 +1465,10 @@ plots.show_rows({classes[i]: tag_films[per_class == i][:4] for i in present}, co
 # **Figure 9.10.** Samples of the model that saw a tag on every COVID film.
 
 # %% [markdown]
-# (The count misses the grey ghosts of a tag in figure 9.10.) After 150 more steps half
-# of the films that are asked for COVID carry the tag, and no other: the model is learning that the tag *is* the
-# disease. Nothing in its loss could tell it otherwise, and no measure of fidelity objects: the training films are like
-# that. A classifier trained on such films, real or synthetic, learns the same:
+# (The count misses the grey ghosts of a tag in figure 9.10.) After 150 more steps half of sixteen films that are asked
+# for COVID carry the tag, and no other: the model is learning that the tag *is* the disease. Nothing in its loss could
+# tell it otherwise, and no measure of fidelity objects: the training films are like that. A classifier trained on such
+# films, real or synthetic, learns the same:
 
 # %%
 tag_held = torch.where((held_labels == covid)[:, None, None, None], tagged(held_out), held_out)
@@ -1608,7 +1606,7 @@ sheet.check("9.4", price_of_scale)
 # <details class="solution"><summary>Solution 9.4</summary>
 #
 # Scaling adds $\frac12 (a^2 - 1)(\mu^2 + \sigma^2) - \log a$. Put `mu` and `logvar` of the test films in with $a = 2$:
-# some four tenths of a nat for each latent, times $\beta$ a few grey levels for a film. So shallow a minimum, at
+# three or four tenths of a nat for each latent, times $\beta$ a few grey levels for a film. So shallow a minimum, at
 # $a^2 = 1 / \overline{(\mu^2 + \sigma^2)}$, takes training long to find.
 #
 # ```python
