@@ -31,7 +31,7 @@
 # - answer three measurements with one model of films, and read another hospital's films with your own labels;
 # - translate without pairs, and say what the critics of two heaps ask for and the cycle does not promise.
 #
-# Running time: about six minutes of processor time on one core, most of it training; the first run also draws the
+# Running time: about seven minutes of processor time on one core, most of it training; the first run also draws the
 # phantoms, two minutes more.
 
 # %%
@@ -423,8 +423,8 @@ for value, x in by_weight.items():
     print(f"critic's weight {value:<5g} PSNR {psnr(x, truth):.2f} dB, Fréchet distance {frechet(x):.2f}")
 
 # %% [markdown]
-# The first weight buys much likeness and costs nothing, the second buys more for a tenth of a decibel, the third loses
-# both. The control, its 75 steps without the critic's voice, bought nothing.
+# The first weight buys much likeness and costs nothing, the second buys more for a tenth of a decibel, the third costs
+# decibels and buys nothing. The control, its 75 steps without the critic's voice, bought nothing.
 
 # %% [markdown]
 # ## A draw from the posterior
@@ -967,13 +967,13 @@ rows = [(name, *(f"{100 * f[k]:.1f} %" for k in ("covered", "blind")),
 Markdown("\n".join("| " + " | ".join(row) + " |" for row in (heading, ("---",) + 7 * ("---:",), *rows)))
 
 # %% [markdown]
-# Errors are in grey levels of 255, for the block inside the block. The *prior's draw* is the control: the same
-# sampler, with a measurement that says nothing. Its nineteen draws are as wide as all chests, so that most truths lie
-# between them as well: coverage alone proves nothing, coverage with a small error does. One network has answered
-# three questions that it was never trained for, nearer to the truth than simple filters; the mean of the draws is
-# nearer than one draw, by about what (10.3) says; what the draws leave of $y$ is about as large as the noise, and the
-# truth lies between them about as often as the nine times in ten asked for. Twelve patients are few, and nothing was
-# stretched here.
+# Errors are in grey levels of 255, for the block inside the block. The *prior's draw* is the control: the same sampler,
+# with a measurement that says nothing. Its nineteen draws are as wide as all chests, so that most truths lie between
+# them as well: coverage alone proves nothing, coverage with a small error does. One network has answered three
+# questions, of which only the first is like its training, nearer to the truth than simple filters; the mean of the
+# draws is nearer than one draw, roughly as (10.3) says; what the draws leave of $y$ is about as large as the noise, and
+# the truth lies between them about as often as the nine times in ten asked for. Twelve patients are few, and nothing
+# was stretched here.
 
 # %% mystnb={"image": {"alt": "Three problems, two patients each: truth, measurement, two draws, mean, spread"}}
 def two_of_each(choose):
@@ -1123,9 +1123,9 @@ for name, said_ill in called.items():
 # | recounted, a tenth of B's ill | 0.738 (0.680 to 0.796) | 75 % | 0.841 ± 0.016 | 0.33 ± 0.05 | 0.69 ± 0.04 |
 # | adversarial, a tenth of B's ill | 0.676 (0.574 to 0.777) | 18 % | 0.809 ± 0.009 | 0.54 ± 0.12 | 0.50 ± 0.11 |
 #
-# *Greys matched* is the simplest translation: one rising curve for all films of B, which gives them A's distribution
-# of greys, and no network. It closes the gap; no row is better. *Recounted* closes it at equal shares as well. The
-# adversarial encoder closes 72 %, but it started from *recounted*, and the critic only took from that. *Translated*,
+# *Greys matched* is the simplest translation: one rising curve for all films of B, which gives them A's distribution of
+# greys, and no network. It closes the gap; no row is better. *Recounted* closes it at equal shares as well. The
+# adversarial encoder closes 72 %, but it started from *recounted*, and the critic added nothing to that. *Translated*,
 # more than half of the healthy are called ill.
 #
 # Then the shares. Half of A's patients are ill. Where a tenth of B's are, a perfect agreement of the sets would read
@@ -1408,7 +1408,7 @@ for name, size, blurred in (("nothing", 0, False), ("noise of 1 grey level", 1, 
 # (10.11) asks: half of the 92 % and half of the 12 %. $H$ erases 49 % of opacities instead of 3 %, for A has none.
 # Nothing in a patient asked for it, only the heaps. Most of what is invented is faint: intervals of *painted*, our
 # first measure, meet; *made ill* was added after a look at validation patients. Without the cycle or the identity loss
-# no difference shows: neither guards.
+# no difference shows: neither is seen to guard.
 #
 # Move the share of ill patients in B. Shown are the first six test patients, translated by the first of three
 # trainings; *ill* stands above those in whom the classifier finds an opacity after $G$. Beside them, the counts of all
