@@ -30,7 +30,7 @@
 # - show that a better likelihood can go with worse pictures, and that strange pictures can be the likelier ones;
 # - train chapter 8's network to follow straight paths, and draw with it in a few steps.
 #
-# Running time: about seven minutes of processor time on one core, most of it training.
+# Running time: about eight minutes of processor time on one core, most of it training.
 
 # %%
 import genmed_core  # noqa: F401  (first: it sets how threads wait)
@@ -804,7 +804,7 @@ plots.show_rows({"test": grey_test[:10], "codes": codes_of_ten, "copies": vq.dec
 # them, and digits decoded from codes that the prior has drawn, one of each class, none picked.
 #
 # The copies in figure 11.3 are good, the draws are not: 61 % are read as asked, and they lie 26 floors away. What is
-# weak is the prior, after half a minute of training, and not the code.
+# weak is the prior, after less than a minute of training, and not the code.
 #
 # **On films.** [Chapter 9](09_ldm_cxr.ipynb) keeps four numbers at each of 16 by 16 places of a phantom film. In their
 # stead: two codes of 512, between the same encoder and decoder, trained in as many steps on the same films (`make study
@@ -1579,7 +1579,7 @@ for name, value in of_points.items():
 
 # %% [markdown]
 # The coupling layers were trained on just this number, 0.1 nats above the truth; the straight paths on squared errors,
-# and they are half a nat further off, with moons that look as good.
+# and they are half a nat further off.
 
 # %% [markdown]
 # **Exercise 11.16 (code ★). Heun's step.** One step of Heun's method for $dx/dt = u(x, t)$, from `t` to `t + h`: try
@@ -1789,21 +1789,21 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # | Euler, coupled in the batch | 1 | 47.42 | 4.77 | 2.89 | 2.11 | 1.92 | 1.95 |
 # | Euler, logit-normal t | 3 | 35.26 ± 1.91 | 3.18 ± 0.31 | 1.80 ± 0.10 | 1.43 ± 0.08 | 1.40 ± 0.06 | 1.40 ± 0.05 |
 #
-# A guided pass, with the label and without, counts once; Heun's five steps, nine passes, stand under ten. The
-# straight path in ten steps is as near as chapter 8's in twenty. DDIM's strides are Euler's on it, so this is a
-# matter of the stops and of the training. Chapter 8's stops lie evenly, and the last pass is spent at step 0, where
-# next to nothing is left to do: its two passes are hardly more than one. The straight path's stops were moved towards
-# the noise, by a shift that was tried on validation images (one seed, ten Euler steps: 2.35 without, 2.11 with);
-# chapter 8's were not tuned. From ten on the gain is small beside the spread of the seeds (±). Both sides draw 500
-# digits, as does the floor.
+# A guided pass, with the label and without, counts once; Heun's five steps, nine passes, stand under ten. The straight
+# path in ten steps is as near as chapter 8's in twenty. DDIM's strides are Euler's on it, so this is a matter of the
+# stops and of the training. Chapter 8's stops lie evenly, and the last pass is spent at step 0, where next to nothing
+# is left to do: its two passes are hardly more than one. The straight path's stops were moved towards the noise, by a
+# shift that was tried on validation images (one seed, ten Euler steps: 2.35 without, 2.11 with, 2.09 with a larger
+# one); chapter 8's were not tuned. From ten on the gain is small beside the spread of the seeds (±). Both sides draw
+# 500 digits, as does the floor.
 #
-# Two changes more, to the training alone. Noises dealt out anew in a batch of 32 gain nothing here (one seed): among
-# so few pairs in 784 dimensions none are near (exercise 11.19). Logit-normal times, more of them in the middle, where
-# the guess is hardest (Esser and others 2024), gain more than all of the above in as many steps, with each of three
-# seeds; so the cell above has them.
+# Two changes more, to the training alone. Noises dealt out anew in a batch of 32 gain a little in one or two passes and
+# nothing later (one seed): among so few pairs in 784 dimensions none are near (exercise 11.19). Logit-normal times,
+# more of them in the middle, where the guess is hardest (Esser and others 2024), gain more than all of the above in as
+# many steps, with each of three seeds; so the cell above has them.
 #
 # The same study follows the equation backwards, with (11.10), for the bits per dimension of 64 test digits that were
-# dequantised as in (11.6):
+# dequantised as in (11.6). It stops a little short of the data, where validation images had the fewest bits:
 #
 # | bits per dimension, ± over images | bound of chapter 8 | by the ODE |
 # | --- | ---: | ---: |
@@ -1826,9 +1826,9 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # | trained on, pairs at random | 1 | 54.82 | 5.49 | 2.33 | 1.54 |
 # | trained on, its own pairs | 1 | 5.12 | 2.92 | 2.29 | 1.91 |
 #
-# In one pass reflow is more than ten times nearer than the control. In ten the control is the nearer: a reflowed
-# network learns its teacher's digits, errors and all, not the data. Its pairs hold the guidance, so it is asked once a
-# pass where the others are asked twice.
+# In one pass reflow is more than ten times nearer than the control, and six times nearer than before. In ten the
+# control is the nearer: a reflowed network learns its teacher's digits, errors and all, not the data. Its pairs hold
+# the guidance, so it is asked once a pass where the others are asked twice.
 
 # %% [markdown]
 # **On latents.** [Chapter 9](09_ldm_cxr.ipynb)'s denoiser, trained once more in as many steps with path and target
@@ -1844,7 +1844,8 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # | straight path, Euler | 10 | 8.96 | 0.50 | 0.72 | 0.79 | 0.90 | 0.82 |
 #
 # Nothing is gained here that one seed could show: in four passes the straight path by Euler is nearest, in ten chapter
-# 9's own. It has less to gain there, for that sampler is of second order and that training draws logit-normal times.
+# 9's own. It may have less to gain there, for that sampler is of second order and that training draws logit-normal
+# times.
 
 # %% [markdown]
 # ### Slider: how many steps
