@@ -27,7 +27,7 @@
 # - compress an X-ray into a small map of latents, and say in decibels and nats what that costs;
 # - scale those latents, and show what happens to a diffusion model when you forget to;
 # - train a denoiser in the latent space, ask it for a disease, and see how much disease you get;
-# - hold the generators against each other at similar cost, with several measures, for each has a blind spot;
+# - hold the generators against each other beside their cost, with several measures, for each has a blind spot;
 # - audit synthetic patients for fidelity, variety, use and privacy, catch a model that remembers, and say how blind
 #   the audit was;
 # - show how a model learns the hospital in place of the disease.
