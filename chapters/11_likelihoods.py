@@ -1803,7 +1803,7 @@ plots.show_rows({f"{n} step{'s' * (n > 1)}": x for n, x in by_steps.items()})
 # many steps, with each of three seeds; so the cell above has them.
 #
 # The same study follows the equation backwards, with (11.10), for the bits per dimension of 64 test digits that were
-# dequantised as in (11.6). It stops a little short of the data, where validation images had the fewest bits:
+# dequantised as in (11.6). It begins a little before $t = 1$, where validation images had the fewest bits:
 #
 # | bits per dimension, ± over images | bound of chapter 8 | by the ODE |
 # | --- | ---: | ---: |
