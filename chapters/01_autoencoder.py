@@ -283,10 +283,11 @@ plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error pe
 # **Figure 1.3.** Test error of PCA and of three autoencoders, 32 numbers each.
 #
 # The book's network has lost about half of its code, and in a training as short as this it is no better than PCA
-# (figure 1.3). What all images have in common, the mean image, pushes each unit the same way for all of them, and units
-# pushed below zero stay there. Without the rectifier no unit of the code can die. With it, and with the mean taken out,
-# few units or none do, and the autoencoder leaves PCA far behind. None of this shows in the training curves of figure
-# 1.4, which fall smoothly for all three.
+# (figure 1.3). A likely cause: what all images have in common, the mean image, pushes each unit the same way for all of
+# them, and units pushed below zero stay there. Without the rectifier no unit of the code can die. With it, and with the
+# mean taken out, few units or none do, and the autoencoder leaves PCA far behind. (`mean` changes two things, what goes
+# in and where the output starts; which of them saves the units, this run does not tell.) The deaths do not show in the
+# training curves of figure 1.4: all three fall smoothly, the book's to a higher place.
 
 # %% mystnb={"image": {"alt": "Training error of the three autoencoders against the training step"}}
 plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_label="training step",
@@ -312,18 +313,19 @@ plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_lab
 # | 64 | 0.0078 | 0.0093 ± 0.0002 | 98.7 % | 96.0 % ± 0.2 % |
 #
 # Up to 16 numbers the network needs about half as many as PCA for the same error, and at 8 its copies are read more
-# than twice as often. At 64, in a training as short as this, PCA is ahead in both. So about 16 numbers hold *which*
-# digit it is for nine readers in ten, and no width here holds *this* digit: the error goes on falling.
+# than twice as often. At 64, in a training as short as this, PCA is ahead in both. So copies from 16 numbers of the
+# network tell our reader *which* digit it is nine times in ten, and no width here holds *this* digit: the error goes on
+# falling.
 #
 # ### A digit of your own
 #
 # Write a digit below, with a pointer or a finger, or with the arrow keys and the space bar. It is centred and scaled as
-# MNIST's are, and copied by the autoencoder that started from the mean. A digit written with care is copied about as
-# well as those of the test set, often better. Then draw what is none: a house, a face. Corners become round, eyes and
-# mouth run together, for the decoder has only parts of digits to build with, and the error leaves the range in which
-# half of the test digits lie. Our reader knows ten answers and no other; it calls either a 0 and is sure of it. **The
-# copy's error can notice what a classifier cannot say.** It is no reliable alarm, though: make a single dot. Nothing
-# looks less like a digit, and few things are copied with a smaller error, since so few pixels can be missed.
+# MNIST's are, and copied by the autoencoder that started from the mean. A digit written with care is usually copied
+# about as well as those of the test set. Then draw what is none: a house, a face. Corners become round, eyes and mouth
+# run together, for the decoder has only parts of digits to build with, and the error leaves the range in which half of
+# the test digits lie. Our reader knows ten answers and no other; it may call either a 0 and be sure of it. **The copy's
+# error can notice what a classifier cannot say.** It is no reliable alarm, though: make a single dot. It is no digit
+# either, and few things are copied with a smaller error, since so few pixels can be missed.
 
 # %%
 pad = widgets.Pad(widgets.Copy(ae, x_test), caption="Draw a digit, and see its copy from 32 numbers")
@@ -367,11 +369,11 @@ plots.show_rows({"mean": torch.stack([x.mean(0) for x in classes]),
 # %% [markdown]
 # **Figure 1.5.** Mean and median of all training images of a digit, pixel by pixel.
 #
-# The medians of figure 1.5 are crisper and thinner. The same holds for the networks. From scratch, absolute error
-# trains badly: most pixels are paper, so the blank page is nearly the median of everything, and its gradient is as weak
-# for a bad miss as for a slight one. So we take two copies of the trained autoencoder and train one further on squared,
-# the other on absolute error, for equally many steps. Each is judged by both measures, and by the share of pixels that
-# are neither ink nor paper (between 0.1 and 0.9).
+# The medians of figure 1.5 are crisper and thinner. The same holds for the networks. We do not train them from scratch:
+# most pixels are paper, so the blank page is nearly the median of everything, and the gradient of absolute error is as
+# weak for a bad miss as for a slight one. We take two copies of the trained autoencoder and train one further on
+# squared, the other on absolute error, for equally many steps. Each is judged by both measures, and by the share of
+# pixels that are neither ink nor paper (between 0.1 and 0.9).
 
 # %%
 def absolute_error(model, x):
@@ -394,8 +396,8 @@ plots.show_rows({"original": x_test[20:30], "MSE": copies["MSE"][20:30], "L1": c
 # %% [markdown]
 # **Figure 1.6.** Ten test digits and their copies after further training on squared and on absolute error.
 #
-# Each wins by its own measure, as (1.3) says it must. The absolute error's copies have cleaner paper and fewer grey
-# pixels (figure 1.6), which looks like quality and is partly a habit of leaving out what is uncertain. No loss is
+# Each wins by its own measure, as (1.3) leads us to expect. The absolute error's copies have cleaner paper and fewer
+# grey pixels (figure 1.6), which looks like quality and is partly a habit of leaving out what is uncertain. No loss is
 # innocent: choose it by the mistake you can bear.
 #
 # ## Walking between two codes
@@ -554,7 +556,7 @@ noise_slider
 # ## The k-sparse autoencoder
 #
 # A third way to forbid copying: many units, few of which may speak at a time. The k-sparse autoencoder (Makhzani and
-# Frey 2013) keeps the $k$ largest hidden units of each image and sets the others to zero:
+# Frey 2014) keeps the $k$ largest hidden units of each image and sets the others to zero:
 #
 # $$ h = W(x - \mu) + b, \qquad z = \begin{cases} h_i & \text{if } h_i \text{ is among the } k \text{ largest} \\
 # 0 & \text{otherwise,} \end{cases} \qquad \hat x = g(z) . \tag{1.5} $$
@@ -661,11 +663,11 @@ fig
 #   for pixels, and pixels are what it bought.
 # - The denoising code is ahead of the plain one when labels are many, by a point or two.
 # - The k-sparse code is well ahead of the pixels from fifty labels on, and the control falls well behind them: it is
-#   not the width but what was learned. A code that is wide and selective says in a linear way what pixels say only
-#   jointly.
+#   not the width alone but what was learned. A code that is wide and selective may say in a linear way what pixels say
+#   only jointly; the other learned codes are neither, so which of the two counts stays open.
 # - With twenty labels one draw differs from the next by more than one code from another. In pairs, on the same draws,
-#   the k-sparse code is still ahead, by some two points; the others are level with the pixels. A study that reports a
-#   single draw of twenty patients reports luck.
+#   the k-sparse code is still ahead, by some two points; the other learned codes are level with the pixels. A study
+#   that reports a single draw of twenty patients reports luck.
 #
 # Whether such a gain carries over to X-rays has to be measured there; a convolutional classifier with augmentation is
 # a stronger opponent than pixels.
@@ -774,13 +776,13 @@ for name, (highest, H, information) in readings.items():
 # distributions or their covariance mends only part of it. (The judge is generous throughout, for it has never seen
 # anything but digits and must call a scribble one of them.)
 #
-# So real codes fill a thin, curved, many-armed region of their space: even the point midway between two of them is
-# often no digit. Nothing is wrong with the decoder. What is missing is a good description of that region, and one
-# Gaussian is a poor one. A richer one mends it, without one step of training. Below, two decoders (chapter 2's network,
-# trained as a plain autoencoder with 8 and with 32 numbers) are given codes from four priors, and 2,000 drawings of
-# each, cut at one half, are judged by (1.6). The second table says how far the codes $q(z)$ lie from the prior: a lower
-# bound of $\mathrm{KL}(q \,\|\, p)$ in nats, on codes held out (means and deviations of three seeds; stored, by `make
-# study STUDY=prior`):
+# So real codes seem to fill a thin and curved region of their space: even the point midway between two of them is often
+# no digit. Nothing is wrong with the decoder. What is missing is a good description of that region, and one Gaussian is
+# a poor one. A richer one mends it, without one step of training. Below, two decoders (chapter 2's network, trained as
+# a plain autoencoder with 8 and with 32 numbers) are given codes from four priors, and 2,000 drawings of each, cut at
+# one half, are judged by (1.6). The second table says how far the codes $q(z)$ lie from the prior: a lower bound of
+# $\mathrm{KL}(q \,\|\, p)$ in nats, on codes held out (means and deviations of three seeds; stored, by `make study
+# STUDY=prior`):
 #
 # | log inception score | N(0, I) | one Gaussian | a Gaussian a class | 100 Gaussians | codes of test images |
 # | --- | ---: | ---: | ---: | ---: | ---: |
@@ -835,14 +837,14 @@ axes[1].set_axis_off()
 fig
 
 # %% [markdown]
-# **Figure 1.12.** Left, codes of 2,000 test digits, two numbers each; right, what the decoder draws on a lattice over
-# the same window.
+# **Figure 1.12.** Left, codes of 2,000 test digits, two numbers each (the outermost lie beyond the window); right, what
+# the decoder draws on a lattice over the same window.
 #
 # On the left of figure 1.12, real codes gather in arms of unequal width, with bare ground between them, and the axes'
 # units mean nothing. On the right, the decoder answers at every place of the same window, and between two arms one
-# digit passes into another. Two numbers leave little bare ground; in 32 dimensions nearly all ground is bare.
-# [Chapter 2](02_vae.ipynb) goes the other way round: it names $p(z)$ before training, charges for codes that stray from
-# it, and trains the decoder on noisy codes.
+# digit passes into another. Two numbers leave little bare ground; in 32 dimensions, by the drawings of figure 1.11,
+# most ground is bare. [Chapter 2](02_vae.ipynb) goes the other way round: it names $p(z)$ before training, charges for
+# codes that stray from it, and trains the decoder on noisy codes.
 #
 # ## What this chapter promises
 #
@@ -1516,6 +1518,8 @@ sheet.summary()
 #   minima](https://doi.org/10.1016/0893-6080%2889%2990014-2).* Neural Networks 2, 1989.
 # - C. Eckart, G. Young. *[The approximation of one matrix by another of lower
 #   rank](https://doi.org/10.1007/BF02288367).* Psychometrika 1, 1936.
+# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. *[From variational to deterministic
+#   autoencoders](https://arxiv.org/abs/1903.12436).* ICLR 2020.
 # - I. Goodfellow et al. *[Generative adversarial nets](https://arxiv.org/abs/1406.2661).* NeurIPS 2014.
 # - G. Hinton, R. Salakhutdinov. *[Reducing the dimensionality of data with neural
 #   networks](https://doi.org/10.1126/science.1127647).* Science 313, 2006.
@@ -1525,8 +1529,6 @@ sheet.summary()
 # - D. Kingma, M. Welling. *[Auto-encoding variational Bayes](https://arxiv.org/abs/1312.6114).* ICLR 2014.
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. *[Gradient-based learning applied to document
 #   recognition](https://doi.org/10.1109/5.726791)* (MNIST). Proceedings of the IEEE 86, 1998.
-# - P. Ghosh, M. Sajjadi, A. Vergari, M. Black, B. Schölkopf. *[From variational to deterministic
-#   autoencoders](https://arxiv.org/abs/1903.12436).* ICLR 2020.
 # - A. Makhzani, B. Frey. *[k-Sparse autoencoders](https://arxiv.org/abs/1312.5663).* ICLR 2014.
 # - D. Rezende, S. Mohamed, D. Wierstra. *[Stochastic backpropagation and approximate inference in deep generative
 #   models](https://arxiv.org/abs/1401.4082).* ICML 2014.
