@@ -528,7 +528,8 @@ print(f"epoch 40: {book_nll:.1f} + {book_kl:.1f} = {book_nll + book_kl:.1f} nats
 # %% [markdown]
 # ## Train, our way
 #
-# The same 204,832 parameters can do better, in fewer epochs. Three changes, none of them to the architecture:
+# The same 204,832 parameters can do better, in fewer epochs. Three changes beside batches of 512, none of them to the
+# architecture:
 #
 # 1. **Start at the data.** The output biases begin at the log-odds of each pixel, and the first layer's biases at
 #    minus its response to the mean image. Without this the network spends its first epochs on learning that corners
@@ -659,8 +660,8 @@ plots.show_curves(curves, x_label="samples per image", y_label="log p(x), nats",
 # **Figure 2.7.** Two estimates of $\log p(x)$ on the first hundred test digits, against the number of codes drawn.
 #
 # In figure 2.7 one draw from the encoder says more than tens of thousands from the prior. The distance between
-# $\mathcal{L}_1$ and $\mathcal{L}_{1000}$ is a lower estimate of the gap (2.5): what a diagonal Gaussian encoder costs
-# this model.
+# $\mathcal{L}_1$ and $\mathcal{L}_{1000}$ is a lower estimate of the gap (2.5): what it costs this model that the
+# encoder's answer is not the true posterior, be it for its shape or for the network that gives it.
 #
 # ## Slider: walk through the latent space
 #
@@ -761,9 +762,9 @@ plots.show_grids({f"784-{HIDDEN}-{LATENT}": samples, f"convolutional, d = {CONV_
 # %% [markdown]
 # **Figure 2.9.** The first forty samples of either model from $\mathcal{N}(0, I)$, as pixel probabilities.
 #
-# A better likelihood does not guarantee prettier samples. A larger code reconstructs better, but leaves more room in
-# the prior where no digit ever lived: compare the two halves of figure 2.9. Likelihood and looks are different
-# questions, and [chapter 4](04_gan.ipynb) begins with that.
+# A better likelihood does not guarantee prettier samples. By the bound the convolutional network is far ahead. Its
+# drawings are hardly so: compare the two halves of figure 2.9, and the last two rows of the next table under
+# $\mathcal{N}(0, I)$. Likelihood and looks are different questions, and [chapter 4](04_gan.ipynb) begins with that.
 #
 # How good the pictures are is measured too, for the [scoreboard](scoreboard.md) of all chapters. The model
 # knows black and white only, so we cut its probabilities at ½ and hold them against real digits cut likewise.
@@ -793,16 +794,17 @@ expect.model("VAE", report=report, samples=drawn, real=test_set, train_seconds=c
 # | convolutional VAE | 1.86 ± 0.02 | 1.94 ± 0.03 | 2.18 ± 0.00 | 2.23 ± 0.00 | 2.24 ± 0.01 |
 #
 # The price brings the codes to $\mathcal{N}(0, I)$, and that is its whole gain in looks; the noise adds none. Under any
-# fitted prior the three trainings are level, and a mixture of 100 Gaussians, fitted afterwards, makes better pictures
-# of each than the prior that the VAE was trained for. The prior is the model, here too.
+# fitted prior the three trainings are nearly level, and a mixture of 100 Gaussians, fitted afterwards, makes better
+# pictures of each than the prior that the VAE was trained for. The prior is the model, here too.
 #
 # So what does the noise buy? First, a likelihood. Without it the code has no density $q_\phi(z \mid x)$, there is no
-# ratio in (2.3) and no bound: the first two rows cannot say how likely any image is. Second, codes that lie closer to
-# the prior. The divergence $\mathrm{KL}(q(z) \,\|\, \mathcal{N}(0, I))$ of the codes of all images together is at least
-# 12.1 nats for the autoencoder and at least 4.3 with the price alone; with the noise it lies between 2.0 and 5.5 (a
-# lower bound on held-out codes, and an upper one by convexity, from the same study). None of that is seen in the
-# pictures of this small network. Who only wants pictures may fit a prior to an autoencoder; who wants $p(x)$ needs the
-# noise.
+# ratio in (2.3) and no bound: the first two rows have nothing that says how likely an image is. Second, codes whose
+# distance from the prior can be bounded. The divergence $\mathrm{KL}(q(z) \,\|\, \mathcal{N}(0, I))$ of the codes of
+# all images together is at least 12.1 nats for the autoencoder and at least 4.3 with the price alone; with the noise it
+# lies between 2.0 and 5.5 (a lower bound on held-out codes, and an upper one by convexity, from the same study). That
+# is nearer than the autoencoder's; whether it is nearer than with the price alone, these bounds leave open. None of
+# that is seen in the pictures of this small network. Who only wants pictures may fit a prior to an autoencoder; who
+# wants $p(x)$ needs the noise.
 
 # %% [markdown]
 # ## Can it judge?
@@ -987,10 +989,11 @@ plots.show_curves({k: (range(1, len(v[1]) + 1), v[1].sort(descending=True).value
 #
 # The first run of figure 2.11 has collapsed: a KL of about one nat is left, and its loss is no better than that of a
 # model with no code at all, which knows only how often each pixel is on. Our recipe escapes, but many of its
-# coordinates never come to life. Warm-up lets them find work before the price is due, and several of them keep it. So
-# there are two remedies, a better start with a better optimiser, and warm-up. Neither cures everything; here warm-up
-# gains the bound little. The lesson is to *look at the KL per coordinate*, because the total loss keeps falling
-# politely while the code dies.
+# coordinates never come to life. Warm-up lets them find work before the price is due, and several of them keep it. So a
+# better start and a better optimiser, taken together, prevent the collapse here. Warm-up was tried on top of them
+# alone, and gains the bound little; whether it would have saved the first run is yours to try (`fit_deep` with
+# `our_way=False, warmup=200`). Each run is of one seed. The lesson is to *look at the KL per coordinate*, because the
+# total loss keeps falling politely while the code dies.
 #
 # ## A map in two dimensions
 #
@@ -1025,8 +1028,8 @@ fig
 # **Figure 2.12.** Left, means of the codes of 2,000 test digits, coloured by class; right, digits decoded on a grid
 # that gives each picture an equal share of the prior.
 #
-# Classes touch and overlap, for the KL pulls all codes towards the origin. But the prior is not filled evenly: on the
-# left of figure 2.12 there are dense arms and thin places between them.
+# Classes touch and overlap, as in figure 1.12, and here the KL pulls all codes towards the origin as well. But the
+# prior is not filled evenly: on the left of figure 2.12 there are dense arms and thin places between them.
 #
 # ## What this chapter promises
 
@@ -1086,9 +1089,9 @@ sheet.check("2.4", choice_2_4)
 #
 # An autoencoder maps $x$ to one point and back, and minimises a reconstruction error. Nothing says where the points
 # should lie, so to generate one has to fit a distribution to them afterwards. A VAE maps $x$ to a *distribution*, draws
-# from it, and pays for each nat of KL between it and a prior that was named before. Its loss bounds
-# $-\log p_\theta(x)$, so models can be compared by it, and its decoder has been trained on noisy codes. The price is
-# blur: one distribution has to cover whatever the code leaves open.
+# from it, and pays for each nat of KL between it and a prior that was named before. Its loss bounds $-\log
+# p_\theta(x)$, so models can be compared by it, and its decoder has been trained on noisy codes. Both blur: whatever
+# the code leaves open is drawn as a mean.
 #
 # ```python
 # choice_2_4 = "d"
