@@ -267,10 +267,10 @@ plots.show_curves(pulls, x_label="distance θ of fakes from reals, standard devi
 # the distance. Least squares starves as well: a *perfect* regression is as flat as a perfect classifier far from the
 # reals. No trained network is that perfect, so in practice it may still help.
 #
-# The remedy has a price. Along the perfect discriminator the non-saturating gradient is that of
-# $\mathrm{KL}(p_g \| p_r) - 2\,\mathrm{JS}(p_r, p_g)$, which is $2\,\mathrm{KL}(m \| p_r)$ (exercise 4.9). It charges
-# heavily for drawing what is not real, and little for *not drawing* what is. That alone does not make modes go
-# missing: below, the same loss loses them in one game and keeps them all in another.
+# The remedy has a price. Along the perfect discriminator the non-saturating gradient is that of $\mathrm{KL}(p_g \|
+# p_r) - 2\,\mathrm{JS}(p_r, p_g)$, which is $2\,\mathrm{KL}(m \| p_r)$ (exercise 4.9). It charges heavily for drawing
+# what is not real, and little for *not drawing* what is. That alone does not make modes go missing: below, the same
+# loss loses them in one kind of game and hardly ever in another.
 
 # %% [markdown]
 # ## The textbook's GAN
@@ -485,8 +485,8 @@ Markdown("```python\n" + inspect.getsource(nets.DigitGenerator) + "\n\n" + inspe
 #
 # because $\mathbb{E}[n n^\top] = I$. One more evaluation of $D$ on a slightly noisy picture, and the price is paid on
 # every second image only. We take $\varsigma = 0.05$ and weight $\gamma = 0.1$. A score that changes slowly from
-# picture to picture still points somewhere sensible at a bad fake. That it is needed for the game to converge at all,
-# even in one dimension, is exercise 4.13.
+# picture to picture still points somewhere sensible at a bad fake. Without it even the game of two numbers in exercise
+# 4.13 does not converge.
 #
 # **An optimiser without momentum.** Adam with $\beta_1 = 0$: an average of past gradients is an average over past
 # opponents. Rate `2e-3`, constant for half of the training, then falling linearly to zero.
@@ -803,11 +803,10 @@ Markdown("\n".join(["| kept | FD, validation | FD / floor, test | precision | re
                     "|---|---:|---:|---:|---:|---:|", *lines]))
 
 # %% [markdown]
-# Keeping half of the drawings already takes away nearly half of the distance. Validation images say where to stop, and
-# test images agree: at about one in three, below which nothing more is gained. We keep one in four, where the distance
-# is hardly larger. Precision and coverage rise towards their floors. Recall falls a little, and cannot rise much: a
-# judge can only choose among what is drawn, so what $G$ never draws stays missing. Taken as it is, without calibration,
-# the score helps less.
+# Keeping half of the drawings halves the distance. By validation images it is least at one in four, which we keep, and
+# test images agree; over three seeds nothing more is gained below one in three (chapter 5). Precision and coverage rise
+# towards their floors. Recall falls a little, and cannot rise much: a judge can only choose among what is drawn, so
+# what $G$ never draws stays missing. Taken as it is, without calibration, the score helps less.
 #
 # The price: four pictures are drawn and judged for each that is kept.
 
@@ -1053,12 +1052,12 @@ lines = [f"| {name} | {min(covered[name])} to {max(covered[name])} | {whole[name
 Markdown("\n".join(["| points | modes | all eight | points on a mode |", "|---|---|---:|---:|", *lines]))
 
 # %% [markdown]
-# The same generator's loss ends in two ways. The plain game leaves modes out in all but 3 of twenty games, and has
-# points on the lines between the others. With the penalty 19 of twenty find all eight. So collapse is neither a lack
-# of room in $G$ nor the fault of the generator's loss: it lies in how the game is played. In figure 4.9 the plain
-# game's $D$ even knows the mode that is missed, on the left, for it is dark; but fakes follow the slope where they
-# stand, and it does not lead there. Hence the twenty games: with luck a plain one ends well, and of five, two might.
-# The circle, which is near every mode and on none, does not pass.
+# The same generator's loss ends in two ways. The plain game leaves modes out in all but 3 of twenty games; with the
+# penalty 19 of twenty find all eight. (Some 8 points in a hundred lie between modes in both.) So collapse here is
+# neither a lack of room in $G$ nor the fault of the generator's loss: it lies in how the game is played. In figure 4.9
+# the plain game's $D$ even knows the mode that is missed, on the left, for it is dark; but fakes follow the slope where
+# they stand, and it does not lead there. Hence the twenty games: with luck a plain one ends well, and of five, two
+# might. The circle, which is near every mode and on none, does not pass.
 #
 # ### On digits
 #
@@ -1129,9 +1128,9 @@ for name, share in sure.items():
 # ### Has it stored pictures?
 #
 # Sure midpoints do not answer that: a generator could draw copies at most codes and something plausible between them.
-# So look for the nearest training image of each drawing, by the mean squared difference of pixels, shifted by up to
-# one pixel each way. What is near? Held-out images of the same writers set the floor: they are no copies. And the
-# search has to find copies where there are some: training images, shifted by a pixel and a little noisy.
+# So look for the nearest of 50,000 training images to each drawing, by the mean squared difference of pixels, shifted
+# by up to one pixel each way. What is near? Held-out images of the same writers set the floor: they are no copies. And
+# the search has to find copies where there are some: training images, shifted by a pixel and a little noisy.
 
 # %%
 @torch.no_grad()
@@ -1168,7 +1167,7 @@ plots.show_rows(pairs, columns=10)
 # **Figure 4.12.** The first ten drawings that were kept and the first ten held-out digits, each above its nearest
 # training image.
 #
-# The search finds what is there: the shifted copies are nearer than held-out digits ever are. Our drawings are no
+# The search finds what is there: the shifted copies are nearer than nearly all held-out digits. Our drawings are no
 # nearer than those (figure 4.12). On this evidence they are no copies; a copy that is slanted or thicker would escape
 # it. The audit of [chapter 9](09_ldm_cxr.ipynb) asks more.
 #
@@ -1238,7 +1237,7 @@ for name, shift in (("half the difference", lean / 2), ("the difference", lean),
 # %% [markdown]
 # The lean comes over to practically all of them, and random steps of the same length bring none on average: slant means
 # the same thing to every digit. But with the whole difference more than half turn into another digit, and a random step
-# as long changes nearly as many.
+# as long changes half.
 
 # %% [markdown]
 # ## Walk yourself
@@ -1981,7 +1980,7 @@ sheet.check("4.17", modes)
 # - (a) Starvation: train $D$ until it is certain, so that its gradient is exact.
 # - (b) Mode collapse: a larger generator, for it lacked the room.
 # - (c) No stopping rule: stop when both losses stand at $\log 2$.
-# - (d) Oscillation: a penalty on $D$'s slope, no momentum, a falling rate, averaged weights.
+# - (d) Oscillation: a penalty on $D$'s slope, neither too weak nor too strong.
 #
 # <details class="hint"><summary>Hint 1</summary>
 #
@@ -2003,9 +2002,10 @@ sheet.check("4.18", choice_4_18)
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 4.18</summary>
 #
-# *Starvation*: the non-saturating loss, a penalty on $D$. *Collapse*: the penalty on the ring; another
-# distance (chapter 6); labels (chapter 5). *Oscillation*: the penalty (exercise 4.14), no momentum, a falling rate,
-# averaged weights. *No stopping rule*: Fréchet distance, recall, class shares, each with its floor.
+# *Starvation*: the non-saturating loss, a penalty on $D$. *Collapse*: the penalty on the ring; another distance
+# (chapter 6); labels (chapter 5). *Oscillation*: the penalty (exercise 4.14). (No momentum and another rate helped
+# ours, the average of weights did not, in the table of changes; none of them was watched for oscillation.) *No stopping
+# rule*: Fréchet distance, recall, class shares, each with its floor.
 #
 # ```python
 # choice_4_18 = "d"

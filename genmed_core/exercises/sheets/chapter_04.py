@@ -857,5 +857,5 @@ sheet.choice("4.18", "predict", 2, "Review: troubles and remedies", answer="d", 
          "was not what was missing.",
     "c": "Both curves of a game at log 2 say that *this* D cannot tell the two apart; another may. Measure pictures: "
          "Fréchet distance, recall, class shares, each with its floor."},
-    why="The players circle; the penalty damps them, momentum averages over past opponents, and an average of weights "
-        "is steadier than any of them.")
+    why="The players circle, and the penalty damps them: exercises 4.13 and 4.14 say from which strength on, and up to "
+        "which.")
