@@ -685,7 +685,8 @@ def play(rule, title, *, networks=5, steps=2000, reports=12, start=None, batch=6
 
 
 # %% [markdown]
-# Each row of this ladder changes one thing and keeps the rest, three seeds a row, in short games of equal length.
+# Each rung of this ladder adds one item of the list (the fifth sets optimiser and rate), three seeds a row, in short
+# games of equal length.
 
 # %%
 gan = Rule()
@@ -848,15 +849,15 @@ fig
 # the centres.
 
 # %% [markdown]
-# Read the last columns with the circle in mind. From the usual start the GAN does not get round the ring, in figure
-# 6.5 too. Clipping touches nearly all centres, but its share of points near a centre lies below the circle's $0.25$,
-# so its points are no nearer to the centres than a circle is. Only the penalised games from the usual start stand
-# well above, and they too are far from the true ring. By the honest count nobody wins: of eight centres no rule holds
-# more than one on average, and MMD below holds none. From the bad start GAN and clipping collapse, and the penalty
-# seldom does, here never. A discriminator that has cut off the speck with a line has hardly any loss left and stops
-# learning; its one slope sends all points the same way. The penalised critic falls towards the data at slope 1 from
-# any distance. These rules differ in loss, limit, rates and steps together, so the table ranks rules, not losses; loss
-# and limit are taken apart at the end of the section on digits.
+# Read the last columns with the circle in mind. From the usual start the GAN does not get round the ring, in figure 6.5
+# too. Clipping touches most centres, but its share of points near a centre lies below the circle's $0.25$, so its
+# points are no nearer to the centres than a circle is. Only the penalised games from the usual start stand well above,
+# and they too are far from the true ring. By the honest count nobody wins: of eight centres no rule holds more than one
+# on average, and MMD below holds none. From the bad start GAN and clipping collapse, and the penalty seldom does, here
+# never. A discriminator that has cut off the speck with a line has hardly any loss left and stops learning; its one
+# slope sends all points the same way. The penalised critic falls towards the data at slope 1 from any distance. These
+# rules differ in loss, limit, rates and steps together, so the table ranks rules, not losses; loss and limit are taken
+# apart at the end of the section on digits.
 #
 # Hold a critic on either leash yourself; both networks are trained on this page. Give the clipped one a thousand steps:
 # the points spread into a cloud, no nearer to the centres than a circle is. *Clip weights at* 0.01, press *Restart*,
@@ -934,14 +935,14 @@ fig
 # %% [markdown]
 # **Figure 6.6.** The sliced distance of the drawn points against what a critic reports. In the first three panels a
 # colour is a seed and the critic that of the game; in the last a colour is a rule, and fresh critics judged frozen
-# points.
+# points. Horizontal scales differ.
 
 # %% [markdown]
-# Now the gaps of all three games lie close to one line (figure 6.6, right), the GAN's included, and the scale is
-# about right too: a gap that equals $W$ is at least $\pi/2$ times the sliced distance. So the theorem holds, of a
-# critic near its best, whoever drew the points. A critic in a game is a meter as far as it keeps up: after its first
-# few hundred steps, where the three are alike. Over whole games the clipped critic, which takes five steps to each of
-# the generator's, is the best of the three.
+# Now the gaps of all three games lie close to one line (figure 6.6, right), the GAN's included, and the scale is about
+# right too: a gap that equals $W$ is at least $\pi/2$ times the sliced distance. So a critic near its best does
+# measure, whoever drew the points. A critic in a game is a meter as far as it keeps up: after its first few hundred
+# steps, where the three are alike. Over whole games the clipped critic, which takes five steps to each of the
+# generator's, follows best, by less than its games differ.
 #
 # ## Digits
 #
@@ -1124,12 +1125,12 @@ fig
 # All ten classes are there (figure 6.7), still at many times the floor: some drawings are no digits. The distance to
 # the book's list says nothing about loss or penalty, for networks, batch and time differ too.
 #
-# The meter fails in an instructive way (figure 6.8). That of the book's clipped list, the best on the ring, says
-# little here. And WGAN-GP's? While the rates are constant, gap and Fréchet distance are loosely related at best. Then
-# the rates begin to fall (dotted line), and the gap *rises*, while the digits go on improving. So what rises is not the
-# distance; it must be the critic's skill, perhaps because its steps get finer and the generator runs away more slowly.
-# Who reads the loss alone stops at the wrong moment. The gaps of the fresh critics scatter, short as their training
-# was, but go down with the distance.
+# The meter fails in an instructive way (figure 6.8). That of the book's clipped list says little here. And WGAN-GP's?
+# While the rates are constant, gap and Fréchet distance are loosely related at best. Then the rates begin to fall
+# (dotted line), and the gap *rises*, while the digits go on improving. So what rises is hardly the distance; rather the
+# critic's skill, perhaps because its steps get finer and the generator runs away more slowly. Who reads the loss alone
+# stops at the wrong moment. The gaps of the fresh critics scatter, short as their training was, but go down with the
+# distance.
 #
 # ### Loss or limit?
 #
@@ -1151,11 +1152,12 @@ fig
 # either loss. On digits (6.8) nearly halves the distance of the Wasserstein loss, and to the cross-entropy it does
 # harm: a slope of 1 is not what that loss asks for.
 #
-# **What "Wasserstein" added.** Nothing, if each loss may have the limit that suits it. Without a limit it is the worse
-# loss on both, for (6.9) has no solution then. With (6.8) it is the better one on digits, but comes only as far as the
-# cross-entropy comes *alone*, in more time; whether it holds more modes of the ring than the cross-entropy with the
-# same penalty is unclear, and the cross-entropy with (4.6) holds all of them in every game. So read a limit on the
-# slope as the cure of collapse, and the earth mover's distance as the reason why a limit makes sense.
+# **What "Wasserstein" added.** Nothing that shows here, if each loss may have the limit that suits it. Without a limit
+# it is the worse loss on both, for (6.9) has no solution then. With (6.8) it is the better one on digits, but comes
+# only as far as the cross-entropy comes *alone*, in more time; whether it holds more modes of the ring than the
+# cross-entropy with the same penalty is unclear, and the cross-entropy with (4.6) holds all of them in every game. So
+# read a limit on the slope as the cure of collapse, and the earth mover's distance as the reason why a limit makes
+# sense.
 #
 # Others found as much. Lucic et al. (2018) compared seven kinds of GAN at equal budgets, and none was consistently
 # better than the non-saturating one; Fedus et al. (2018) put a gradient penalty on that one, and it helped; Stanczuk et
@@ -1899,8 +1901,8 @@ for s in (1.0, 0.5, 0.0):
 
 # %% [markdown]
 # **"Five critic steps are needed."** On the ladder they changed little. Over whole games the critic that takes them was
-# the best meter, but it is also the only clipped one. With the penalty this chapter took two on the ring and one on the
-# digits. The ring again, with a single one:
+# perhaps the best meter, but it is also the only clipped one. With the penalty this chapter took two on the ring and
+# one on the digits. The ring again, with a single one:
 
 # %%
 G_one, _, _ = play(RULES["WGAN-GP"]._replace(critic_steps=1), "WGAN-GP, one critic step", steps=GAME_STEPS, reports=2)
