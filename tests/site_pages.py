@@ -200,9 +200,16 @@ def canvas(page, k=0):
 
 
 def check_page(site, name, *, formulas):
-    """Whatever holds for every page."""
+    """Open a page and check what holds for every page."""
     site.trouble.clear()
     page = site.open(name)
+    check_content(page, formulas=formulas)
+    page.context.close()
+    assert not site.trouble, "\n".join(site.trouble)
+
+
+def check_content(page, *, formulas):
+    """What holds for every page, once it is open."""
     text = page.locator("main").inner_text()
     assert "Traceback (most recent call last)" not in text
     assert page.locator("mjx-merror").count() == 0, "a formula has an error"
@@ -215,8 +222,6 @@ def check_page(site, name, *, formulas):
     assert not bare, f"pictures without a text for those who cannot see them: {[b[:200] for b in bare]}"
     if page.locator(".genmed-panel").count():
         test_accessibility.check_named(page)
-    page.context.close()
-    assert not site.trouble, "\n".join(site.trouble)
 
 
 def check_phone(site, name, **settings):
