@@ -57,14 +57,16 @@ def keep_freed_memory() -> None:
     """Let glibc keep large freed blocks for the next tensors, instead of returning them each time.
 
     A batch of 1,024 digits is a block of 3 MB; mapped anew for every operation, its page faults
-    cost more than the arithmetic on it (`make bench`, "freed memory returned"). Does nothing where
-    the C library is another one.
+    cost more than the arithmetic on it (`make bench`, "freed memory returned"). So no block is
+    mapped by itself, whatever its size; a threshold would not do, for the largest that glibc takes,
+    32 MB, is less than a thousand digits fill in a network. Does nothing where the C library is
+    another one.
     """
     if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         return  # another allocator, or one that its owner has set
     mallopt = ctypes.CDLL(None).mallopt
-    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
-    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+    M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+    mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
     mallopt(M_TOP_PAD, 64 << 20)
 
