@@ -7,14 +7,8 @@ import prose_numbers as prose
 import pytest
 import study_tables
 
-# what was written before this check: a chapter leaves the list when its numbers have their evidence
-UNFOUNDED = {"measuring"}
-KNOWN = "its prose states numbers that stand nowhere: `python tests/prose_numbers.py NN` lists them"
-PAGES = [pytest.param(path, id=path.stem, marks=[pytest.mark.xfail(reason=KNOWN, strict=True)]
-                      if path.stem in UNFOUNDED else []) for path in prose.pages()]
 
-
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", prose.pages(), ids=lambda path: path.stem)
 def test_every_number_in_prose_has_its_evidence(path):
     found = prose.unfounded(prose.read(path))
     listed = "\n".join(f"{text}: {' '.join(paragraph.split())[:100]}" for text, paragraph in found)

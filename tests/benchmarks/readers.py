@@ -1,11 +1,11 @@
 """How far a generator is from real digits, as other readers than ours see it: a table of chapters/measuring.md.
 
-    GENMED_DATA=... python tests/benchmarks/scoreboard.py run 04 05 06 08 --seeds 1 2    draws the samples
-    GENMED_DATA=... python tests/benchmarks/readers.py                      minutes on one core; needs real MNIST
+    GENMED_DATA=... python tests/benchmarks/scoreboard.py run 04 05 06 08 --seeds 0 1 2 3 4    draws the samples
+    GENMED_DATA=... python tests/benchmarks/readers.py                               minutes on one core; needs real MNIST
 
 Writes chapters/figures/readers.json too.
 
-The samples are those that chapters have kept, runs/results/*/*.npy and the same of the scoreboard's seeds. Every figure
+The samples are those that the scoreboard's seeds have kept, or else the notebooks' own. Every figure
 is the Frechet distance of 2,000 of them from all test images, in multiples of a floor, as a mean over seeds. The floor
 is what 2,000 validation images score, a mean over ten random draws, as everywhere in this book, or what the first
 2,000 training images do, which are no random sample of the training set.
@@ -71,7 +71,7 @@ def drawn():
     """{model: [samples (2000, 1, 28, 28) in [0, 1], one for each seed]}"""
     found, runs = {}, runtime.runs_dir()
     for name, where in MODELS.items():
-        paths = sorted([*runs.glob(f"results/{where}.npy"), *runs.glob(f"scoreboard/*-auto-*/results/{where}.npy")])
+        paths = sorted(runs.glob(f"scoreboard/*-auto-*/results/{where}.npy")) or [*runs.glob(f"results/{where}.npy")]
         if not paths:
             sys.exit(f"error: no samples of {name} under {runs}: run its chapter first (see the top of this file)")
         images = [torch.from_numpy(np.load(path))[:, None] / 255 for path in paths]
@@ -102,8 +102,11 @@ def main():
                   "first of training": metrics.frechet_distance(real, features(train_set.images[:N] / 255))}
         stored["readers"][name] = {"read rightly": float(accuracy), "floors": floors, "distances": away,
                                    "of as many training images drawn at random": at_random(features, real, generator)}
+        means = {k: sum(found) / len(found) for k, found in away.items()}
+        multiples = {source: {k: mean / floor for k, mean in means.items()} for source, floor in floors.items()}
+        stored["readers"][name]["mean distance in floors"] = multiples
         for source, floor in floors.items():
-            cells = [f"{sum(found) / len(found) / floor:.1f}" for found in away.values()]
+            cells = [f"{multiple:.1f}" for multiple in multiples[source].values()]
             print(f"| {name} | {100 * accuracy:.2f} | {source} | {floor:.3g} | " + " | ".join(cells) + " |", flush=True)
     STORED.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
