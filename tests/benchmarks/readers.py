@@ -1,7 +1,7 @@
 """How far a generator is from real digits, as other readers than ours see it: a table of chapters/measuring.md.
 
     GENMED_DATA=... python tests/benchmarks/scoreboard.py run 04 05 06 08 --seeds 0 1 2 3 4    draws the samples
-    GENMED_DATA=... python tests/benchmarks/readers.py                               minutes on one core; needs real MNIST
+    GENMED_DATA=... python tests/benchmarks/readers.py                            minutes on one core; needs real MNIST
 
 Writes chapters/figures/readers.json too.
 
