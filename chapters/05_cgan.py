@@ -766,8 +766,8 @@ table()
 # FD notices missing quality and missing variety at once, and does not say which; one real digit for each class scores
 # about a hundred floors. Keeping a quarter of the drawings gains little or nothing here, where in [chapter
 # 4](04_gan.ipynb) it took away more than half of the distance. (The quarter was asked for labels as in the data, all
-# the others for equally many of each; asked alike, on the [scoreboard](scoreboard.md), the quarter scores 3.6 ± 0.6
-# floors, all drawings 3.0 ± 0.3.) There recall was near its floor and many drawings were no digits, which a judge can
+# the others for equally many of each; asked alike, on the [scoreboard](scoreboard.md), the quarter scores 3.7 ± 0.6
+# floors, all drawings 3.0 ± 0.2.) There recall was near its floor and many drawings were no digits, which a judge can
 # throw away. Here nearly all are read as asked and what is missing is variety: no judge can choose what is not drawn.
 
 # %% [markdown]

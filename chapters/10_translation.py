@@ -1420,13 +1420,13 @@ def films_at(name, films, stored):
     after = films[name]
     rows = {"film of A": films["film of A"], "after G": after, "truth at B": films["true film of B"],
             "error, × 3": 0.5 + 3 * (after - films["true film of B"])}
-    return plots.show_grid(torch.cat(list(rows.values())), columns=6, row_labels=list(rows), width=3.26,
+    return plots.show_grid(torch.cat(list(rows.values())), columns=6, row_labels=list(rows), width=5,
                            column_labels=["ill" if k else "" for k in stored["made ill"][name]], note=plots.SYNTHETIC)
 
 
 def counts_at(name, stored):
     """Counts against shares, the one shown in a ring, and (10.11) as the classifier reads it."""
-    fig, ax = plots.figure(3.26, 2.6)
+    fig, ax = plots.figure(5, 2)
     shares, at = [int(one.split("%")[0]) for one in stored["rows"]], list(stored["rows"]).index(name)
     for what, mark, aside in (("made ill", "o-", -0.5), ("painted", "s-", 0.5)):
         y, low, high = (torch.tensor([100 * row[what][key] for row in stored["rows"].values()])
@@ -1439,7 +1439,7 @@ def counts_at(name, stored):
     ax.plot([0, 50], [false, (false + finds) / 2], "--", color="#555555", label="as (10.11) asks")
     ax.axhline(false, linestyle=":", color="#555555", label="classifier's errors")
     ax.set(xlabel="ill in heap B, %", ylabel="of the healthy, %", ylim=(0, 75))
-    ax.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
+    ax.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
     return fig
 
 
@@ -1458,7 +1458,7 @@ if place:
     films = dict(zip(stored["films"], rows))
     frames = [[films_at(name, films, stored), counts_at(name, stored)] for name in stored["rows"]]
     by_share = FrameSlider([[fig._repr_png_() for fig in both] for both in frames], description="ill in heap B",
-                           labels=[counts_in_words(*row) for row in stored["rows"].items()], play=False, width=360,
+                           labels=[counts_in_words(*row) for row in stored["rows"].items()], play=False, width=550,
                            caption=f"the share of disease in heap B against lesions invented; {plots.SYNTHETIC}")
 else:
     by_share = "the films of this slider lie in chapters/figures, beside the book's notebooks"
