@@ -60,16 +60,16 @@ pdf: setup
 
 # for slides: figures with captions, each slider as a page, and a deck of each chapter, or CHAPTERS="4 5": _build/assets
 assets: setup
-	$(RUN) jupyter_book_config/assets.py $(CHAPTERS)
+	$(RUN) jupyter_book_config/assets.py $(if $(COURSE),--course "$(COURSE)") $(CHAPTERS)
 
 # the book for a class, CHAPTERS="4 5" of it: _build/student.zip without solutions, _build/instructor.zip with them;
 # PACKAGE="genmed @ git+https://..." is what students give pip
 student instructor: setup
-	$(RUN) jupyter_book_config/editions.py $@ $(CHAPTERS) --package "$(PACKAGE)"
+	$(RUN) jupyter_book_config/editions.py $@ $(CHAPTERS) $(if $(COURSE),--course "$(COURSE)") --package "$(PACKAGE)"
 
 # the notebooks of a class: DIR/NAME/04_gan.ipynb or DIR/NAME.ipynb
 grade: setup
-	$(RUN) jupyter_book_config/grade.py "$(or $(SUBMISSIONS),$(error say where they are: make grade SUBMISSIONS=DIR))" --chapters "$(CHAPTERS)"
+	$(RUN) jupyter_book_config/grade.py "$(or $(SUBMISSIONS),$(error say where they are: make grade SUBMISSIONS=DIR))" --chapters "$(CHAPTERS)" $(if $(COURSE),--course "$(COURSE)")
 
 test: setup lint unit chapters site
 

@@ -2,6 +2,7 @@
 
     python jupyter_book_config/assets.py              all chapters, in _build/assets/NAME/
     python jupyter_book_config/assets.py 4 08_ddpm    these
+    python jupyter_book_config/assets.py --course mine.yml    those of a course, your own chapters too
     python jupyter_book_config/assets.py --source mine    those of another folder
 
 Nothing is run: pictures and sliders are those that the notebooks store. slides.md is plain Markdown whose slides are
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import course
 import nbformat
 import notebooks
 import stored_widgets
@@ -128,14 +130,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("chapters", nargs="*", help="numbers or names, such as 2 or 02_vae; default all")
     parser.add_argument("--source", type=Path, default=notebooks.CHAPTERS, help="the folder of the notebooks")
+    parser.add_argument("--course", type=Path, metavar="FILE", help="your course file")
     options = parser.parse_args()
     try:
-        names = sorted(path.stem for path in options.source.glob("*.ipynb"))
-        for name in notebooks.pick(names, options.chapters):
-            place = make(options.source / f"{name}.ipynb")
+        files = (course.read(options.course, options.source).notebooks() if options.course else
+                 {path.stem: path for path in sorted(options.source.glob("*.ipynb"))})
+        for name in notebooks.pick(list(files), options.chapters):
+            place = make(files[name])
             print(f"{place.relative_to(ROOT)}: slides.md, {len(list(place.glob('figure_*.txt')))} figures, "
                   f"{len(list(place.glob('*.html')))} sliders", flush=True)
-    except notebooks.ChapterError as problem:
+    except (course.CourseError, notebooks.ChapterError) as problem:
         sys.exit(f"error: {problem}")
 
 

@@ -18,7 +18,6 @@ import html
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -213,8 +212,7 @@ def copy_sources(source: Path, target: Path, files: list[Path], given: course.Co
         else:
             text = editions.of_text(notebooks.read_text(path), given.edition, path.name)
             if path.stem == "intro":
-                text = re.sub(f"^# {re.escape(course.our_title())}$", lambda _: f"# {html.escape(given.title)}", text,
-                              count=1, flags=re.M)
+                text = course.under_title(text, given.title)
             text = editions.drop_links(text, names, left_out)
             alive = stored_widgets.page_with(text, source) if path.stem == "intro" else None
             if alive is not None:

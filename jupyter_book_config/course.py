@@ -1,6 +1,7 @@
 """The course file: what an instructor edits to own the site.  course.yml beside this file explains each line."""
 
 import difflib
+import html
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,12 +11,12 @@ import babel
 import notebooks
 import sphinx.locale
 import yaml
-from editions import EDITIONS
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEFAULT = HERE / "course.yml"
+EDITIONS = ["student", "instructor", "self-study"]
 TAKEN = ("intro", "index", "search", "genindex", "py-modindex")  # pages that every site has
 PICTURES = (".svg", ".png", ".jpg", ".jpeg")
 LAUNCH = ("colab", "codespaces")
@@ -55,6 +56,10 @@ class Course:
     def pages(self) -> list[Path]:
         """All pages in reading order."""
         return [page for part in self.contents for page in part.pages]
+
+    def notebooks(self) -> dict[str, Path]:
+        """The chapters by name, in reading order."""
+        return {page.stem: page for page in self.pages() if page.suffix == ".ipynb"}
 
 
 KEYS = [field.name for field in fields(Course)]
@@ -96,6 +101,11 @@ def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
 def our_title() -> str:
     """The title of this book, which heads its introduction."""
     return _mapping(DEFAULT)["title"]
+
+
+def under_title(text: str, title: str) -> str:
+    """The introduction's text under a course's title."""
+    return re.sub(f"^# {re.escape(our_title())}$", lambda _: f"# {html.escape(title)}", text, count=1, flags=re.M)
 
 
 def _mapping(path: Path) -> dict[str, Any]:

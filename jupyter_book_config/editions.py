@@ -3,6 +3,7 @@
     python jupyter_book_config/editions.py student           _build/student/ and _build/student.zip
     python jupyter_book_config/editions.py instructor 4 5    with the solutions, of these chapters alone
     python jupyter_book_config/editions.py student --package "genmed @ git+https://..."
+    python jupyter_book_config/editions.py student --course mine.yml    your own title, order and chapters
 
 Answer and check cells carry nbgrader's marks. The instructor's edition holds nbgrader/, a course folder that is ready
 to use. In any text, what stands between <!-- solutions --> and <!-- /solutions --> is left out for students.
@@ -20,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+import course
 import nbformat
+from course import EDITIONS
 from notebooks import CHAPTERS, ChapterError, pick, problems, read_notebook, read_text
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "_build"
-EDITIONS = ["student", "instructor", "self-study"]
 FOR_SOLUTIONS = re.compile(r"<!-- solutions -->.*?<!-- /solutions -->", re.S)
 FOLD = '<details class="solution">'
 LEFT = re.compile(r"""<details\b[^>]*\bclass\s*=\s*["']?[^"'>]*\bsolution\b|<!-- /?solutions -->""", re.I)
@@ -214,14 +216,15 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def start_page(folder: Path, edition: str, titles: dict[str, str], package: str) -> None:
-    """index.html: how to begin, in plain words, and the chapters."""
+def start_page(folder: Path, edition: str, title: str, titles: dict[str, str], package: str) -> None:
+    """index.html: how to begin, in plain words, and the chapters with their titles."""
     page = (HERE / "start.html").read_text(encoding="utf-8")
     listed = "\n".join(f'<li><a href="{name}.ipynb">{name}.ipynb</a>: {html.escape(title)}</li>'
                        for name, title in titles.items())
     if edition == "student":
         page = re.sub(r"<!-- instructor -->.*?<!-- /instructor -->\n", "", page, flags=re.S)
-    for mark_, text in {"CHAPTERS": listed, "FIRST": next(iter(titles)), "PACKAGE": html.escape(package)}.items():
+    for mark_, text in {"TITLE": html.escape(title), "CHAPTERS": listed, "FIRST": next(iter(titles)),
+                        "PACKAGE": html.escape(package)}.items():
         page = page.replace(f"{{{mark_}}}", text)
     (folder / "index.html").write_text(page, encoding="utf-8")
 
@@ -238,56 +241,75 @@ def zipped(folder: Path) -> Path:
 
 
 def make(edition: str, picked: Sequence[str] = (), source: Path = CHAPTERS, out: Path = BUILD,
-         package: str | None = None) -> Path:
-    """Write one edition and its zip; returns the zip. EditionError where that is not possible."""
+         package: str | None = None, course_file: Path | None = None) -> Path:
+    """Write one edition and its zip; returns the zip. EditionError where that is not possible.
+
+    The chapters are those of the course file, in its order; without one, those of the folder `source`.
+    """
     source, out = Path(source).resolve(), Path(out).resolve()
-    names = sorted(path.stem for path in source.glob("[0-9][0-9]_*.ipynb"))
-    if not names:
-        raise EditionError(f"there is no NN_name.ipynb in {source}: run `make notebooks` first")
     try:
-        names = pick(names, picked)
-        found = [line for name in names for line in problems(source / f"{name}.py")]
+        given = course.read(course_file, source) if course_file else None
+        files = given.notebooks() if given else {path.stem: path for path in sorted(source.glob("[0-9][0-9]_*.ipynb"))}
+        if not files:
+            raise EditionError(f"{course_file} names no notebook" if given else
+                               f"there is no NN_name.ipynb in {source}: run `make notebooks` first")
+        files = {name: files[name] for name in pick(list(files), picked)}
+        found = [line for path in files.values() for line in problems(path.with_suffix(".py"))]
         if found:
             raise EditionError("nothing was written:\n" + "\n".join(found))
-        books = {name: for_class(source / f"{name}.ipynb", edition, names) for name in names}
-    except ChapterError as problem:
+        books = {path: for_class(path, edition, list(files)) for path in files.values()}
+    except (ChapterError, course.CourseError) as problem:
         raise EditionError(str(problem)) from None
+    title = given.title if given else course.our_title()
     folder = fresh(out / edition)
-    write_notebooks(folder, books, edition, source)
+    pages = [page for page in given.pages() if page.suffix == ".md" and page.parent != source] if given else []
+    write_notebooks(folder, books, edition, source, title, pages)
     if edition == "instructor":
-        course(folder / "nbgrader", names, source)
-    titles = {name: re.search(r"^# (.+)$", book.cells[0].source, re.M) for name, book in books.items()}
-    start_page(folder, edition, {name: title[1] if title else name for name, title in titles.items()},
-               package or own_address())
+        nbgrader_course(folder / "nbgrader", list(books), source, title)
+    heads = {path: re.search(r"^# (.+)$", book.cells[0].source, re.M) for path, book in books.items()}
+    start_page(folder, edition, title, {path.stem: head[1] if head else path.stem for path, head in heads.items()},
+               package or own_address(given.repository if given else None))
     return zipped(folder)
 
 
-def write_notebooks(folder: Path, books: dict[str, nbformat.NotebookNode], edition: str, source: Path) -> None:
-    """The notebooks, the introduction, and the pages and pictures that they lead to."""
-    texts = [cell.source for book in books.values() for cell in book.cells if cell.cell_type == "markdown"]
-    for name, book in books.items():
-        nbformat.write(book, folder / f"{name}.ipynb")
-    for path in linked(source, [*texts, "[](intro.md)"]):
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".md":
-            text = drop_links(of_text(read_text(path), edition, path.name), list(books))
-            target.write_text(text, encoding="utf-8")
-        else:
-            shutil.copy(path, target)
+def write_notebooks(folder: Path, books: dict[Path, nbformat.NotebookNode], edition: str, source: Path,
+                    title: str, pages: Sequence[Path] = ()) -> None:
+    """The notebooks, `pages`, the introduction under the course's title, and pages and pictures that these lead to."""
+    names, leads = [path.stem for path in books], {source: ["[](intro.md)"]}
+    for path in pages:
+        leads.setdefault(path.parent, []).append(f"[](<{path.name}>)")
+    for path, book in books.items():
+        nbformat.write(book, folder / path.name)
+        leads.setdefault(path.parent, []).extend(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    for place, texts in leads.items():
+        for path in linked(place, texts):
+            target = folder / path.relative_to(place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = path.read_bytes()
+            if path.suffix == ".md":
+                text = drop_links(of_text(read_text(path), edition, path.name), names)
+                if path == source / "intro.md":
+                    text = course.under_title(text, title)
+                content = text.encode()
+            if target.exists() and target.read_bytes() != content:
+                raise EditionError(f"there are two different files {target.relative_to(folder).as_posix()}, the book's "
+                                   f"and one in {place}: rename yours")
+            target.write_bytes(content)
 
 
-def course(folder: Path, names: Sequence[str], source: Path) -> None:
+def nbgrader_course(folder: Path, paths: Sequence[Path], source: Path, title: str) -> None:
     """A course folder for nbgrader, each chapter an assignment."""
-    for name in names:
-        place = folder / "source" / name
+    for path in paths:
+        place = folder / "source" / path.stem
         place.mkdir(parents=True)
-        write_notebooks(place, {name: for_nbgrader(source / f"{name}.ipynb")}, "student", source)
+        write_notebooks(place, {path: for_nbgrader(path)}, "student", source, title)
     shutil.copy(HERE / "nbgrader_config.py", folder)
 
 
-def own_address() -> str:
-    """What pip installs this package from: the https address that the repository was cloned from, if git knows one."""
+def own_address(repository: str | None) -> str:
+    """What pip installs this package from: the course's repository, else the https address it was cloned from."""
+    if repository:
+        return f"genmed @ git+{repository}"
     command = ["git", "-C", str(HERE), "remote", "get-url", "origin"]
     try:
         address = subprocess.run(command, capture_output=True, text=True).stdout.strip()
@@ -307,10 +329,11 @@ def main() -> None:
     parser.add_argument("--package", default="", help="what students give pip to install genmed")
     parser.add_argument("--source", type=Path, default=CHAPTERS, help="the folder of the notebooks, default chapters/")
     parser.add_argument("--out", type=Path, default=BUILD, help="default _build/")
+    parser.add_argument("--course", type=Path, metavar="FILE", help="your course file")
     options = parser.parse_args()
     try:
         picked = [word for words in options.chapters for word in words.replace(",", " ").split()]
-        made = make(options.edition, picked, options.source, options.out, options.package)
+        made = make(options.edition, picked, options.source, options.out, options.package, options.course)
     except EditionError as problem:
         sys.exit(f"error: {problem}")
     print(f"The {options.edition} edition is in {made.with_suffix('')}, and packed as {made}")

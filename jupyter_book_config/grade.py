@@ -2,6 +2,7 @@
 
     python jupyter_book_config/grade.py DIR                    DIR/NAME/04_gan.ipynb or DIR/NAME.ipynb
     python jupyter_book_config/grade.py DIR --chapters 4,5     only these; who lacks one gets a row of zeros
+    python jupyter_book_config/grade.py DIR --course mine.yml  the chapters of a course, your own too
 
 Writes _build/grades/: grades.csv, a page for each student, index.html. Of a submission only the answer cells are run,
 each notebook's in a process of its own with limits, and judged in this one: what a student does to the checks there
@@ -20,6 +21,7 @@ ROOT = HERE.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+import course  # noqa: E402
 import editions  # noqa: E402
 import notebooks  # noqa: E402
 from grading import report  # noqa: E402
@@ -43,36 +45,38 @@ class GradeError(RuntimeError):
     """Nothing can be graded; the message says what to do."""
 
 
-def known_chapters(source: Path, picked: Sequence[str]) -> list[str]:
-    """The chapters that have exercises, or those of them that are asked for."""
-    names = sorted(path.stem for path in source.glob("[0-9][0-9]_*.ipynb") if sheet_path(path.stem, source))
-    if not names:
-        raise GradeError(f"no chapter in {source} has exercises")
+def known_chapters(source: Path, picked: Sequence[str], course_file: Path | None = None) -> dict[str, Path]:
+    """The folders of the chapters that have exercises, or of those that are asked for: a course's, or a folder's."""
     try:
-        return notebooks.pick(names, picked)
-    except notebooks.ChapterError as problem:
+        files = (course.read(course_file, source).notebooks().values() if course_file else
+                 sorted(source.glob("[0-9][0-9]_*.ipynb")))
+        folders = {path.stem: path.parent for path in files if sheet_path(path.stem, path.parent)}
+        if not folders:
+            raise GradeError(f"no chapter {'of' if course_file else 'in'} {course_file or source} has exercises")
+        return {name: folders[name] for name in notebooks.pick(list(folders), picked)}
+    except (course.CourseError, notebooks.ChapterError) as problem:
         raise GradeError(str(problem)) from None
 
 
 def grade(folder: Path, picked: Sequence[str] = (), source: Path = notebooks.CHAPTERS,
           out: Path = ROOT / "_build" / "grades", workers: int = 2,
-          limits: Limits = DEFAULT_LIMITS) -> list[report.Graded]:
+          limits: Limits = DEFAULT_LIMITS, course_file: Path | None = None) -> list[report.Graded]:
     """Grade all that lies in a folder and write the result to `out`; returns the rows. GradeError where it cannot."""
     if not folder.is_dir():
         raise GradeError(f"{folder} is no folder: SUBMISSIONS=DIR names the one that holds the students' notebooks")
     if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
         raise GradeError(f"{out} lies among the submissions: name another folder with --out")
-    names = known_chapters(source, picked)
-    found, said = collect(folder, names)
+    folders = known_chapters(source, picked, course_file)
+    found, said = collect(folder, list(folders))
     if not found:
         raise GradeError("\n".join([f"there is no notebook in {folder}", *said]))
     readable = [submission for submission in found if not submission.trouble]
     try:
-        chapters = {name: chapter(name, source) for name in sorted({s.chapter for s in readable})}
+        chapters = {name: chapter(name, folders[name]) for name in sorted({s.chapter for s in readable})}
     except (editions.EditionError, notebooks.ChapterError) as problem:
         raise GradeError(str(problem)) from None
     graded, walls = run(readable, chapters, workers, limits)
-    rows = complete(graded, found, list(picked and names) or list(chapters), said)
+    rows = complete(graded, found, list(picked and folders) or list(chapters), said)
     sentences = missing(walls)
     try:
         report.write(out, rows, said, sentences)
@@ -128,6 +132,7 @@ def main() -> None:
     parser.add_argument("--chapters", default="", help="by number or name: 4,05_cgan; default all that were handed in")
     parser.add_argument("--source", type=Path, default=notebooks.CHAPTERS,
                         help="the folder of the book's own notebooks, and of sheets/ for chapters of one's own")
+    parser.add_argument("--course", type=Path, metavar="FILE", help="your course file")
     parser.add_argument("--out", type=Path, default=ROOT / "_build" / "grades", help="default _build/grades/")
     parser.add_argument("--workers", type=int, default=2, help="notebooks at a time")
     options = parser.parse_args()
@@ -135,7 +140,8 @@ def main() -> None:
         parser.error(f"--workers {options.workers}: at least one notebook has to be graded at a time")
     try:
         picked = options.chapters.replace(",", " ").split()
-        grade(options.submissions, picked, options.source.resolve(), options.out, options.workers)
+        grade(options.submissions, picked, options.source.resolve(), options.out, options.workers,
+              course_file=options.course)
     except GradeError as problem:
         sys.exit(f"error: {problem}")
 

@@ -62,3 +62,17 @@ def test_every_slider_moves_from_the_disk_without_a_network(place):
             page.context.close()
         browser.close()
     assert moved >= 3
+
+
+def test_a_course_names_the_notebooks_whose_assets_are_made(tmp_path, monkeypatch):
+    own, made = tmp_path / "flow.ipynb", []
+    own.write_bytes(CHAPTER.read_bytes())
+    (tmp_path / "mine.yml").write_text("contents: [{part: A, pages: [08_ddpm, flow.ipynb, measuring, 02_vae]}]")
+    monkeypatch.setattr(assets, "make", lambda path: made.append(path) or assets.OUT / path.stem)
+    for more in ([], ["2", "flow"]):
+        monkeypatch.setattr(sys, "argv", ["assets.py", *more, "--course", str(tmp_path / "mine.yml")])
+        assets.main()
+    assert made == [CHAPTER.with_name("08_ddpm.ipynb"), own, CHAPTER, own, CHAPTER]
+    monkeypatch.setattr(sys, "argv", ["assets.py", "--course", str(tmp_path / "none.yml")])
+    with pytest.raises(SystemExit, match="none.yml is not there"):
+        assets.main()

@@ -8,6 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import tiny_class
+import yaml
+from test_course import book  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
@@ -172,3 +174,45 @@ def test_an_open_question_stores_its_sentence_and_what_was_measured():
                                     metadata={"genmed": {"measured": 2.5}})
     notebooks._tidy(output)
     assert output.data == {"text/plain": "○ 1.3 waits."} and output.metadata.genmed.measured == 2.5
+
+
+@pytest.fixture
+def own_course(book):  # noqa: F811
+    """A course file that names chapters of the book `book`, and of one's own in mine/: the file, and that folder."""
+    mine = tiny_class.write(book.parent / "mine")
+    (mine / "dates.md").write_text("# Dates\n", encoding="utf-8")
+    entries = {"title": "Bilder & Modelle", "repository": "https://example.org/kurs/bilder", "contents": [
+        {"part": "A", "pages": ["03_labels", "mine/01_tiny.ipynb", "01_codes"]},
+        {"part": "B", "pages": ["mine/dates.md"]}]}
+    file = book.parent / "mine.yml"
+    file.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    return file, mine
+
+
+def test_a_course_gives_an_edition_its_title_order_own_chapters_and_address(own_course, book, tmp_path):  # noqa: F811
+    (book / "intro.md").write_text(f"# {editions.course.our_title()}\n\n[Bounds](02_bounds.ipynb)\n", encoding="utf-8")
+    editions.make("instructor", source=book, out=tmp_path, course_file=own_course[0])
+    made = tmp_path / "instructor"
+    start = (made / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(\w+)\.ipynb"', start) == ["03_labels", "01_tiny", "01_codes"]
+    assert "<h1>Bilder &amp; Modelle</h1>" in start and "genmed @ git+https://example.org/kurs/bilder" in start
+    assert (made / "intro.md").read_text(encoding="utf-8") == "# Bilder &amp; Modelle\n\nBounds\n"
+    assert (made / "figures" / "dot.svg").is_file() and (made / "dates.md").is_file()
+    assert not (made / "02_bounds.ipynb").exists()
+    assert read(made / "nbgrader" / "source" / "01_tiny" / "01_tiny.ipynb").cells
+    editions.make("student", ["01_tiny"], book, tmp_path, PACKAGE, own_course[0])
+    assert {path.name for path in (tmp_path / "student").glob("*.ipynb")} == {"01_tiny.ipynb"}
+
+
+def test_what_a_course_names_in_vain_is_said_before_an_edition_is_written(own_course, book, tmp_path):  # noqa: F811
+    file, mine = own_course
+    (mine / "intro.md").write_text("# Mine\n", encoding="utf-8")
+    (mine / "dates.md").write_text("[First](intro.md)\n", encoding="utf-8")
+    with pytest.raises(editions.EditionError, match="two different files intro.md, the book's and one in .*mine"):
+        editions.make("student", source=book, out=tmp_path, package=PACKAGE, course_file=file)
+    for contents, words in (([{"part": "A", "pages": ["mine/gone.ipynb"]}], "neither a page of this book"),
+                            ([{"part": "A", "pages": ["mine/dates.md"]}], "mine.yml names no notebook")):
+        file.write_text(yaml.safe_dump({"contents": contents}), encoding="utf-8")
+        with pytest.raises(editions.EditionError, match=words):
+            editions.make("student", source=book, out=tmp_path / "none", package=PACKAGE, course_file=file)
+    assert not (tmp_path / "none").exists()

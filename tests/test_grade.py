@@ -329,6 +329,24 @@ def test_what_cannot_be_graded_at_all_is_a_sentence(course, tmp_path):
         grade.grade(tmp_path / "empty", source=tmp_path, out=tmp_path / "out")
 
 
+def test_a_course_says_which_chapters_are_graded_and_where_they_lie(course, tmp_path):
+    file, flow = tmp_path / "mine.yml", tmp_path / "04_flow.ipynb"
+    flow.write_bytes((course / "chapters" / "01_tiny.ipynb").read_bytes())
+    own = course / "chapters" / "01_tiny.ipynb"
+    pages = ["05_cgan", str(own), "capstone", "04_flow.ipynb"]
+    file.write_text(f"contents: [{{part: A, pages: {pages}}}]", encoding="utf-8")
+    found = grade.known_chapters(ROOT / "chapters", [], file)
+    assert found == {"05_cgan": ROOT / "chapters", "01_tiny": own.parent}, "04_flow has no sheet, 04_gan has"
+    hand_in(tmp_path / "handed_in", "ada/01_tiny.ipynb", submission(course, {"1.1": RIGHT["1.1"]}))
+    rows = grade.grade(tmp_path / "handed_in", out=tmp_path / "out", limits=QUICK, course_file=file)
+    assert [(row.chapter, row.total) for row in rows] == [("01_tiny", 2)]
+    with pytest.raises(grade.GradeError, match="05_cgan, 01_tiny"):
+        grade.known_chapters(ROOT / "chapters", ["capstone"], file)
+    file.write_text("contents: [{part: A, pages: [capstone]}]", encoding="utf-8")
+    with pytest.raises(grade.GradeError, match="no chapter of .*mine.yml has exercises"):
+        grade.known_chapters(ROOT / "chapters", [], file)
+
+
 def test_chapters_that_were_not_handed_in_are_rows_of_nothing(course, tmp_path):
     hand_in(tmp_path, "ada/01_tiny.ipynb", submission(course, {}))
     found, said = submissions.collect(tmp_path, ["01_tiny"])

@@ -48,11 +48,12 @@ class Mark:
 
 
 def sheet_path(name: str, source: Path) -> Path | None:
-    """The file of a chapter's sheet: beside the chapters, in sheets/, or the book's own."""
-    for folder in (source / "sheets", *map(Path, book_sheets.__path__)):
-        if (path := folder / f"chapter_{name[:2]}.py").is_file():
-            return path
-    return None
+    """The file of a chapter's sheet: beside the chapters, in sheets/, or the book's own for a chapter of the book."""
+    file = f"chapter_{name[:2]}.py"
+    if (path := source / "sheets" / file).is_file():
+        return path
+    own = [path for folder in book_sheets.__path__ if (path := Path(folder) / file).is_file()]
+    return next((path for path in own if f'Sheet("{name}")' in path.read_text(encoding="utf-8")), None)
 
 
 def chapter(name: str, source: Path) -> Chapter:
