@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_steps import autoencoder, distance, gan, weights, wgan_gp
 
 from genmed_core import kernels, runtime, train
@@ -388,6 +389,39 @@ def test_what_a_captured_step_saved_is_taken_up_without_a_gpu(digits_like):
     for s in (step, plain):
         train.fit(s, 20)
     assert torch.equal(weights(model), weights(reference))
+
+
+class DtypesMultiplied(TorchDispatchMode):
+    """Notes the number types of the matrix products below it."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+            self.seen.append(args[-1].dtype)
+        return function(*args, **(kwargs or {}))
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+
+@pytest.mark.parametrize("shape", [(48, 96), (96, 48)])
+def test_muon_without_bfloat16_is_torchs_to_rounding_and_multiplies_in_float32(monkeypatch, shape):
+    ends, theirs = {}, torch.optim._muon._zeropower_via_newtonschulz
+    for fast in (True, False):
+        monkeypatch.setattr(runtime, "has_fast_bf16", lambda where=None, fast=fast: fast)
+        torch.manual_seed(0)
+        layer = nn.Linear(*shape, bias=False)
+        step = kernels.TrainStep(lambda b, layer=layer: (layer(b.x).square().mean(), {}),
+                                 torch.optim.Muon(layer.parameters(), lr=0.1), mode="eager", model=layer,
+                                 batches=kernels.Batches(torch.rand(64, 1, 1, shape[0]), batch_size=32, device="cpu"))
+        before = layer.weight.detach().clone()
+        with DtypesMultiplied() as products:
+            step.run(1)
+        ends[fast] = layer.weight.detach() - before
+        own = products.seen[-15:]  # five iterations of three products, after those of the loss
+        assert own == 15 * [torch.bfloat16 if fast else torch.float32]
+        assert torch.optim._muon._zeropower_via_newtonschulz is theirs
+    assert (ends[True] - ends[False]).norm() < 0.01 * ends[True].norm() and ends[True].norm() > 0.01
 
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.Muon(p, lr=0.1), lambda p: torch.optim.SGD(p, 0.1, 0.9)])

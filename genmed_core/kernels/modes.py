@@ -18,6 +18,7 @@ from genmed_core import runtime
 from genmed_core.errors import first_line
 from genmed_core.kernels import cuda_graphs, shares
 from genmed_core.kernels.losses import LossError
+from genmed_core.kernels.muon import quick_products
 
 if TYPE_CHECKING:
     from genmed_core.kernels.step import TrainStep, Update
@@ -52,7 +53,8 @@ class Mode:
 
     def move(self, optimizer: torch.optim.Optimizer) -> None:
         """One step of an optimiser."""
-        optimizer.step()
+        with quick_products(optimizer):
+            optimizer.step()
 
     def number(self) -> int | torch.Tensor:
         """The number of the step that is being taken, from 1."""
