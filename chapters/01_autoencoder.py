@@ -285,8 +285,7 @@ plots.show_bars({k: 1000 * v for k, v in errors.items()}, y_label="test error pe
 # The book's network has lost about half of its code, and in a training as short as this it is no better than PCA
 # (figure 1.3). A likely cause: what all images have in common, the mean image, pushes each unit the same way for all of
 # them, and units pushed below zero stay there. Without the rectifier no unit of the code can die. With it, and with the
-# mean taken out, few units or none do, and the autoencoder leaves PCA far behind. (`mean` changes two things, what goes
-# in and where the output starts; which of them saves the units, this run does not tell.) The deaths do not show in the
+# mean taken out, few units or none do, and the autoencoder leaves PCA far behind. The deaths do not show in the
 # training curves of figure 1.4: all three fall smoothly, the book's to a higher place.
 
 # %% mystnb={"image": {"alt": "Training error of the three autoencoders against the training step"}}
@@ -295,6 +294,26 @@ plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_lab
 
 # %% [markdown]
 # **Figure 1.4.** Training error of the three networks on a logarithmic axis; the dashed line is PCA's test error.
+#
+# But `mean` changes two things at once, what goes in and where the output starts. Which of them saves the units? Two
+# controls differ from the book's network in one of the two each:
+
+# %%
+torch.manual_seed(SEED)
+mean_in = AutoEncoder()
+mean_in.mean.copy_(mean)                                             # the output starts as the book's does
+train_model(mean_in, squared_error, "mean taken from the input alone")
+torch.manual_seed(SEED)
+mean_out = AutoEncoder(mean=mean)
+mean_out.mean.zero_()                                                # the input is the book's
+train_model(mean_out, squared_error, "mean at the output alone")
+for name, model in {"book": book, "input alone": mean_in, "output alone": mean_out, "both": ae}.items():
+    print(f"mean at {name:13s} error {mse(model(x_test), x_test):.4f}, dead units {census(model)[0]:2d} of {CODE}")
+
+# %% [markdown]
+# Either half alone saves most of the units, and both together end with the smallest error; each row is a single run. So
+# the mean in the input is only part of the cause. Another may be the first copies: an output that starts grey has the
+# same fault for all images, too much ink nearly everywhere, and all of them push the units the same way to mend it.
 #
 # ### How few numbers hold a digit?
 #
@@ -320,16 +339,39 @@ plots.show_curves({k: (h.steps, h["loss"]) for k, h in histories.items()}, x_lab
 # ### A digit of your own
 #
 # Write a digit below, with a pointer or a finger, or with the arrow keys and the space bar. It is centred and scaled as
-# MNIST's are, and copied by the autoencoder that started from the mean. A digit written with care is usually copied
-# about as well as those of the test set. Then draw what is none: a house, a face. Corners become round, eyes and mouth
-# run together, for the decoder has only parts of digits to build with, and the error leaves the range in which half of
-# the test digits lie. Our reader knows ten answers and no other; it may call either a 0 and be sure of it. **The copy's
-# error can notice what a classifier cannot say.** It is no reliable alarm, though: make a single dot. It is no digit
-# either, and few things are copied with a smaller error, since so few pixels can be missed.
+# MNIST's are, and copied by the autoencoder that started from the mean. First, as a plain function, the ten digits that
+# lie ready on the pad, and three drawings that are none: a house, a face, a single dot.
 
 # %%
+def arc(x, y, radius, start=0.0, end=2 * math.pi):
+    """A stroke on a page of 280 by 280, along a circle."""
+    angles = torch.linspace(start, end, 25)
+    return torch.stack([x + radius * angles.cos(), y + radius * angles.sin()], 1).tolist()
+
+
 pad = widgets.Pad(widgets.Copy(ae, x_test), caption="Draw a digit, and see its copy from 32 numbers")
-print(pad.describe())
+test_errors = (ae(x_test) - x_test).square().mean((1, 2, 3)).cpu()
+low, high = test_errors.quantile(torch.tensor([0.25, 0.75])).tolist()
+print(f"half of the test digits are copied with an error between {low:.4f} and {high:.4f}")
+no_digits = {"house": [[[80, 130], [80, 240], [200, 240], [200, 130]], [[60, 145], [140, 50], [220, 145]]],
+             "face": [arc(140, 140, 95), arc(105, 110, 8), arc(175, 110, 8), arc(140, 140, 50, 0.5, 2.6)],
+             "dot": [[[140, 140], [142, 140]]]}
+for name, strokes in {**{f"ready {k}": pad.ready[k] for k in range(10)}, **no_digits}.items():
+    seen = pad.show(strokes)
+    error, said = seen["copy"]["error"], seen["reader"]
+    print(f"{name}: error {error:.4f}, above {100 * (test_errors < error).float().mean():.0f} % of the test digits'; "
+          f"our reader says {said['digit']}, {100 * said['probabilities'][said['digit']]:.0f} % sure")
+pad.strokes = pad.ready[3]
+
+# %% [markdown]
+# Most of the ready digits are copied about as well as those of the test set; the 4, the 5 and the 8 are not. The errors
+# of the house and of the face leave the range in which half of the test digits lie. Our reader knows ten answers and no
+# other: it calls either a 0, and is sure of it. **The copy's error can notice what a classifier cannot say.** It is no
+# reliable alarm, though. The ready 4 is copied worse than the house. And a single dot is no digit either, but hardly a
+# test digit is copied with a smaller error, since so few pixels can be missed.
+#
+# Now draw your own. In the copies of a house and a face look at the corners, the eyes and the mouth: the decoder has
+# only parts of digits to build with.
 
 # %%
 pad
