@@ -28,7 +28,7 @@
 #   and does the label leave the code $z$?
 # - say which conclusions about "the same patient with another diagnosis" such a model allows, and which it does not.
 #
-# Running time: a little under two minutes of one core of an Intel Xeon, half of it training; measured by `make
+# Running time: a little over two minutes of one core of an Intel Xeon, most of it training; measured by `make
 # notebooks`.
 
 # %%
@@ -215,8 +215,8 @@ def bound_terms(model, x, y):
 def make_loss(model, terms=bound_terms):
     def loss_fn(batch):
         with runtime.autocast(device):                                   # bfloat16 products where they are faster
-            nll, kl = terms(model, batch.x, batch.y)
-        return (nll + kl).mean(), {"nll": nll.mean().detach(), "KL": kl.mean().detach()}
+            recon, kl = terms(model, batch.x, batch.y)
+        return (recon + kl).mean(), {"reconstruction": recon.mean().detach(), "KL": kl.mean().detach()}
 
     return loss_fn
 
@@ -280,23 +280,26 @@ print(f"{metrics.parameter_count(book):,} parameters; {sum(h.seconds for h in hi
 
 # %% [markdown]
 # Then a larger one, which the rest of the chapter will use beside the book's: two hidden layers of 256 units each
-# way, the same eight coordinates, the label concatenated for encoder and decoder, and loud.
+# way, the same eight coordinates, the label concatenated for encoder and decoder, and loud. Beside it goes a twin that
+# is not told the label, so that what the label gives can be told from what the size gives.
 
 # %%
-large, histories["large"] = train_cvae("both", LARGE_STEPS, hidden=(256, 256), activation=nn.SiLU, volume=4.0,
-                                        title="larger, loud")
-models["large"] = large
-print(f"{metrics.parameter_count(large):,} parameters; {histories['large'].seconds:.0f} s")
+size = {"hidden": (256, 256), "activation": nn.SiLU}
+for name, label in {"large, none": "none", "large": "both"}.items():
+    models[name], histories[name] = train_cvae(label, LARGE_STEPS, volume=4.0, title=name, **size)
+    print(f"{metrics.parameter_count(models[name]):,} parameters; {histories[name].seconds:.0f} s")
+large = models["large"]
 
-# %% mystnb={"image": {"alt": "Falling training curves of six models; the larger one ends lowest."}}
+# %% mystnb={"image": {"alt": "Falling training curves of seven models; the two larger ones end lowest."}}
 curves = {name: (h.steps[2:], h["loss"][2:]) for name, h in histories.items()}
-plots.show_curves(curves, x_label="training step", y_label="−ELBO, nats per image", title="training",
-                  y_range=(60, 150))
+fig = plots.show_curves(curves, x_label="training step", y_label="−ELBO, nats per image", y_range=(60, 150))
+fig.axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+fig
 
 # %% [markdown]
-# **Figure 3.2.** Training loss of the six models, all with $\mathcal{N}(0, I)$; the axis is cut at 60 and 150 nats.
+# **Figure 3.2.** Training loss of the seven models, all with $\mathcal{N}(0, I)$; the axis is cut at 60 and 150 nats.
 #
-# The five small models end within nine nats of each other in figure 3.2, the larger one far below.
+# The five small models end within nine nats of each other in figure 3.2, the two larger ones far below.
 #
 # ## Look
 #
@@ -357,9 +360,9 @@ def agreement(model, n=500):
     return [torch.corrcoef(f.view(10, n))[off_diagonal].mean().item() for f in ink_and_slant(pictures)]
 
 
-shared_style = {name: agreement(model) for name, model in models.items() if name != "none"}
+shared_style = {name: agreement(model) for name, model in models.items() if model.label != "none"}
 for name, (ink, slant) in shared_style.items():
-    print(f"{name:7s} same z, two classes: correlation of ink {ink:.2f}, of slant {slant:.2f}")
+    print(f"{name:11s} same z, two classes: correlation of ink {ink:.2f}, of slant {slant:.2f}")
 
 # %% [markdown]
 # All are high, so style is shared. Do not read them as a ranking: where $z$ decides the digit too, as in the book's
@@ -402,11 +405,11 @@ with torch.no_grad():
     report("reconstructions by the larger one", draw(large, y, large.encode(x, y)[0]), y)
 
 # %% [markdown]
-# The row "none" is the unconditional model: it ignores the request, is right about once in ten, and its "classes" are
-# mixtures, hence their spread. The book's model, trained as here, is often *not* read as asked. Concatenation by itself
-# helps least. To show the label to the encoder too, and then to say it loudly at the start, each help more; the larger
-# network, which has other activations and more steps as well, goes on from there. Each row is one training. The next
-# pages look for the reason.
+# The rows "none" are unconditional models: they ignore the request, are right about once in ten, and their "classes"
+# are mixtures, hence their spread. The book's model, trained as here, is often *not* read as asked. Concatenation by
+# itself helps least. To show the label to the encoder too, and then to say it loudly at the start, each help more; the
+# larger network, which has other activations and more steps as well, goes on from there. Each row is one training. The
+# next pages look for the reason.
 #
 # Every spread of a model is below 1. Part of that is blur: a picture of probabilities is smoother than ink. The last
 # row says how much, since reconstructions of test images have the full variety of the data at this decoder's sharpness.
@@ -424,8 +427,8 @@ with torch.no_grad():
 
 # %% [markdown]
 # **Exercise 3.1 (predict ★). What the label will gain.** The next cell takes the test bound of every model, and says
-# how much it gains over the model without a label. What will it say of the small model whose encoder and decoder are
-# both told the label? (An answer is a letter; the cell below it checks it.)
+# how much it gains over the same network without a label. What will it say of the small model whose encoder and decoder
+# are both told the label? (An answer is a letter; the cell below it checks it.)
 #
 # - (a) It gains at most $\log 10 = 2.30$ nats: by (3.5) there is no more to be had.
 # - (b) It may gain several times $\log 10$ nats, and nothing in (3.5) is violated.
@@ -471,16 +474,19 @@ def test_bound(model):
 
 
 bounds = {name: test_bound(model) for name, model in models.items()}
-print("label    reconstruction + KL = −bound   gain over none, nats")
-for name, (nll, kl) in bounds.items():
-    print(f"{name:8s} {nll:8.2f} {kl:10.2f} {nll + kl:11.2f} {sum(bounds['none']) - nll - kl:12.2f}")
+print("label         recon. +   KL = −bound   gain over the same network without label, nats")
+for name, (recon, kl) in bounds.items():
+    untold = sum(bounds["large, none" if name.startswith("large") else "none"])
+    print(f"{name:11s} {recon:8.2f} {kl:6.2f} {recon + kl:8.2f} {untold - recon - kl:8.2f}")
 
 # %% [markdown]
 # The book's label is worth nothing here: compare the rows "none" and "add". Concatenation gains, and gains more with
 # the label on both sides: more, on MNIST, than $\log 10$ nats. That is no contradiction to (3.5), which speaks of true
 # densities. A small network is far from those; the label sets a bias in every hidden unit, and so lends it ten sets of
-# biases for one. The last row has a larger network too, so its gain is not the label's alone. When somebody reports
-# what conditioning has gained, ask for this table.
+# biases for one. The larger network is held against its own twin: of all that it is ahead of the small model without a
+# label, about three quarters are the size's, and 7.09 nats the label's. Those are more than $\log 10$ too, so the
+# larger network is still far from the truth, or its bounds are. When somebody reports what conditioning has gained, ask
+# for this table.
 #
 # ### The added label is a shifted prior
 #
@@ -608,13 +614,14 @@ for name, model in models.items():
     torch.manual_seed(SEED)
     z, z_test = codes(model, x_probe, y_probe)[0], codes(model, x_test, y_test)[0]
     probes[name] = (metrics.linear_probe(z, y_probe, z_test, y_test), mlp_probe(z, y_probe, z_test, y_test))
-    print(f"{name:7s} label read off z: linearly {100 * probes[name][0]:4.1f} %, "
+    print(f"{name:11s} label read off z: linearly {100 * probes[name][0]:4.1f} %, "
           f"by a network {100 * probes[name][1]:4.1f} %")
 
 # %% [markdown]
-# Only in part, and with the book's recipe least. Without conditioning the label is plain to see in $z$, as it must be.
-# In the book's model a network still reads most of it. Each step down the list drives more of it out, and the larger,
-# loud model has lost nearly every *linear* trace. But the network still finds more than chance there: the label is
+# Only in part, and with the book's recipe least. Without conditioning the label is plain to see in $z$, as it must be,
+# and plainer in the larger network than in the small one: size alone does not drive it out. In the book's model a
+# network still reads most of it. Each further model that is told the label has less of it, and the larger, loud one has
+# lost nearly every *linear* trace. But the network still finds more than chance there: the label is
 # folded into $z$ in ways that a linear probe cannot see. A paper that reports only a linear probe reports the
 # flattering half.
 #
@@ -673,8 +680,8 @@ for name, model in models.items():
     drawings = draw(model, asked, learned_prior(*priors[name], asked).sample())
     learned_scores[name] = report(f"{name}, learned prior", drawings, asked)
 print()
-for name, (nll, kl) in learned_bounds.items():
-    print(f"{name:8s} −bound with N(0, I) {sum(bounds[name]):7.2f}, with the learned prior {nll + kl:7.2f} nats: "
+for name, (recon, kl) in learned_bounds.items():
+    print(f"{name:11s} −bound with N(0, I) {sum(bounds[name]):7.2f}, with the learned prior {recon + kl:7.2f} nats: "
           f"{bounds[name][1] - kl:5.2f} saved")
 
 # %% mystnb={"image": {"alt": "Two grids, a row for each class: drawn from the fixed and from the learned prior."}}
@@ -690,12 +697,12 @@ plots.show_grids({"larger model, z from N(0, I)": from_fixed, "larger model, z f
 #
 # The learned prior lifts the reading of every small model, most of all of those whose label had stayed in $z$: their
 # prior now knows where each class lives. The larger model was read well already (figure 3.4); what it gains is variety,
-# 0.59 of real in place of 0.52, about that of its reconstructions. The learned prior even makes a conditional generator
-# of the *unconditional* VAE, without another step of training. The savings in nats rank the models as the probes did,
-# and say how little is at stake for the bound: for the book's model some two nats in a hundred separate a prior under
-# which about half of the drawings are right from one under which most are. **The bound is a poor judge of samples.**
-# And the more flexible decoder gains least, as the argument at the beginning lets us expect: it needs hardly any prior
-# of its own.
+# 0.60 of real in place of 0.52, about that of its reconstructions. The learned prior even makes a conditional generator
+# of the *unconditional* VAE, without another step of training, and of the larger one a better one than of the small.
+# The savings in nats rank the models that are told the label as the probes did, and say how little is at stake for the
+# bound: for the book's model some two nats in a hundred separate a prior under which about half of the drawings are
+# right from one under which most are. **The bound is a poor judge of samples.** And the more flexible decoder that is
+# told the label gains least, as the argument at the beginning lets us expect: it needs hardly any prior of its own.
 #
 # Mind what that says of the label. A model that was never told one reads as asked most of the time, once its prior is
 # fitted class by class: most of the control came from the prior. So when a conditional VAE with a learned prior stands
@@ -1072,9 +1079,9 @@ sheet.check("3.7", conditional_loss)
 #
 # ```python
 # def conditional_loss(x, logits, mu, logvar, y, centres):
-#     nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+#     recon = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 #     kl = 0.5 * (logvar.exp() + (mu - centres[y]) ** 2 - 1 - logvar).sum(1)
-#     return (nll + kl).mean()
+#     return (recon + kl).mean()
 # ```
 #
 # </details>
@@ -1172,9 +1179,7 @@ sheet.check("3.9", classify)
 #     return joint.softmax(1), joint.logsumexp(1)
 # ```
 #
-# On the chapter's small "both" model, which was never trained to classify, the following finds nearly nine digits in
-# ten, far above chance and far below a network that was trained for it. Part of the errors may be the bound's, which
-# is looser for one class than for another and so tilts the decision.
+# Try it on the chapter's small "both" model, which was never trained to classify:
 #
 # ```
 # x, y = x_test[:1000], y_test[:1000]
@@ -1183,7 +1188,13 @@ sheet.check("3.9", classify)
 #     without = sum(bound_terms(models["none"], x, y)).mean()
 # posterior, log_px = classify(bounds, torch.full((10,), 0.1, device=device))
 # print((posterior.argmax(1) == y).float().mean(), -log_px.mean(), without)
+# # a run of ours: 0.894 read rightly; −log p(x) at most 111.36 nats, of the model without a label 117.27
 # ```
+#
+# Nearly nine digits in ten are found, far above chance and far below a network that was trained for it. Part of the
+# errors may be the bound's, which is looser for one class than for another and so tilts the decision. And the bound on
+# $\log p(x)$, which needs no label, is some six nats better than that of the small model without one. So most of what
+# the label gains in the table above is a better model of digits, paid for with ten decodings of each image.
 #
 # </details>
 
@@ -1346,14 +1357,15 @@ sheet.check("3.13", choice_3_13)
 # %% [markdown] tags=["solution"]
 # <details class="solution"><summary>Solution 3.13</summary>
 #
-# The model is a good $p(x \mid y)$ of a bad collection: its drawings of 5 to 9 carry the mark, those of 0 to 4 hardly
-# ever. And the change of label gives clean digits a mark, though no writer and no "disease" ever put one there.
+# The model is a good $p(x \mid y)$ of a bad collection: nearly all its drawings of 5 to 9 carry the mark, and few of 0
+# to 4. And the change of label gives clean digits a mark, though no writer and no "disease" ever put one there.
 #
 # ```python
 # choice_3_13 = "d"
 # ```
 #
-# To see it, in half a minute:
+# To see it, in half a minute (a mark counts where its pixels' probabilities are above one half on average, which
+# sharpens nine in ten to nearly all):
 #
 # ```
 # marked, share = train_set.images.clone(), torch.where(train_set.labels >= 5, 0.9, 0.1)
@@ -1363,8 +1375,11 @@ sheet.check("3.13", choice_3_13)
 # low, its = x_test[y_test < 5], y_test[y_test < 5]
 # with torch.no_grad():
 #     z = confounded.encode(low, its)[0]
-# for k in (0, 5):
-#     print(k, (draw(confounded, its + k, z)[:, 0, 1:4, 1:4].mean((1, 2)) > 0.5).float().mean())
+# for name, codes_of in {"encoded": z, "drawn": torch.randn_like(z)}.items():
+#     for k in (0, 5):
+#         mark = draw(confounded, its + k, codes_of)[:, 0, 1:4, 1:4].mean((1, 2)) > 0.5
+#         print(f"{name}, label + {k}: {mark.float().mean():.3f} have a mark")
+# # a run of ours: encoded 0.004 and 0.991, drawn 0.031 and 0.995
 # ```
 #
 # </details>
@@ -1459,8 +1474,8 @@ sheet.check("3.15", trained_on_average)
 #     for _ in range(400):
 #         v = logv.exp()
 #         square = (x - a * m) ** 2 + a**2 * v / n
-#         nll = 0.5 * (square / var + math.log(2 * math.pi * var))
-#         loss = nll + 0.5 * (m**2 + v - 1 - logv)
+#         recon = 0.5 * (square / var + math.log(2 * math.pi * var))
+#         loss = recon + 0.5 * (m**2 + v - 1 - logv)
 #         slopes = torch.autograd.grad(loss, (m, logv))
 #         with torch.no_grad():
 #             m -= 0.05 * slopes[0]
