@@ -27,7 +27,8 @@
 # - measure a conditional generator: is it read as asked, and how varied are its drawings within a class;
 # - show with figures why the first number, alone, says nothing about the second.
 #
-# Running time: about four minutes of processor time on one core, most of it training.
+# Running time: about four minutes of processor time on one core with fast bfloat16, up to twice as much without, most
+# of it training.
 
 # %%
 import genmed_core  # noqa: F401  (first: it sets how threads wait)
