@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import course
+import first_import  # noqa: F401
 import nbformat
 import notebooks
 import stored_widgets

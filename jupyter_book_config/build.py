@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -248,9 +249,8 @@ def copy_linked(page: Path, target: Path) -> None:
 
 def cache_key() -> str:
     """Names the outputs that are still good: the cache by itself sees only the notebook's code."""
-    import torch
-
-    digest = hashlib.sha256(torch.__version__.encode())
+    told = Path(find_spec("torch").origin).with_name("version.py")  # torch itself takes seconds to start
+    digest = hashlib.sha256(told.read_bytes())
     for folder in (ROOT / "genmed_core", ROOT / "data" / "weights"):
         for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
             digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
@@ -452,7 +452,9 @@ def look_ahead(work: Path, out: Path, settings: dict, bundled: Path | None) -> N
 def render(work: Path, out: Path, settings: dict) -> None:
     """Have Jupyter Book make the pages of work/sources; BookError on a warning."""
     (work / "config.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "sources",
+    start = [f"import sys; sys.path.append({str(HERE)!r})", "import first_import",
+             "from jupyter_book.cli.main import main; main()"]
+    command = [sys.executable, "-c", "; ".join(start), "build", "sources",
                "--config", "config.yml", "--toc", str(work / "toc.yml"), "--path-output", str(out),
                "-W", "--keep-going", "--all"]
     if subprocess.run(command, cwd=work).returncode:

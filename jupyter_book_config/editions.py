@@ -22,6 +22,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import course
+import first_import  # noqa: F401
 import nbformat
 from course import EDITIONS
 from notebooks import CHAPTERS, ChapterError, pick, problems, read_notebook, read_text

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import first_import  # noqa: F401
 import jupytext
 import nbformat
 from notebooks import CHAPTERS, ChapterError, read_notebook

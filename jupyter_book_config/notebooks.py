@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import first_import  # noqa: F401
 import jupytext
 import nbformat
 import psutil

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import first_import  # noqa: F401
 import jupytext
 import nbformat
 
