@@ -17,6 +17,8 @@ from notebooks import ChapterError, read_notebook, read_text, undescribed
 
 HERE = Path(__file__).resolve().parent
 NOT_PROSE = "pre, code, kbd, script, style, svg, .math"
+# nine tenths of the tags of a page, which would take seconds to read
+LONG_AND_NOT_PROSE = re.compile(r"<(pre|script|style)\b.*?</\1>", re.S)
 RAW = {
     "a table": r"^\s*\|.*\|",
     "a formula": r"\\[A-Za-z]{2,}|\\[][(){}]|\$\$|\$[^$\n]*[\\^_{=][^$\n]*\$",
@@ -74,7 +76,7 @@ def problems(folder: Path, mathjax: Path | None) -> list[str]:
     """
     found, formulas = [], {}
     for path in sorted(folder.glob("*.html")):
-        html = path.read_text(encoding="utf-8")
+        html = LONG_AND_NOT_PROSE.sub("", path.read_text(encoding="utf-8"))
         article = BeautifulSoup(html, "html.parser", parse_only=SoupStrainer("article"))
         found += [f"{path.name}: {problem}" for problem in pictures(article, folder)]
         formulas[path.name] = [tex(formula) for formula in article.select(".math")]
