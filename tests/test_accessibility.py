@@ -18,6 +18,8 @@ from genmed_core.widgets import FrameSlider, GridSlider, LatentExplorer
 DISEASES = ["COVID", "Lung Opacity", "Normal", "Viral Pneumonia"]
 ROLES = ("button", "slider", "checkbox", "textbox", "combobox", "spinbutton", "menuitem", "switch")
 
+ELEMENTS = "button, input, select, textarea, summary, [role], [contenteditable]"  # no other can have such a role
+
 
 def decoder(inputs=4):
     torch.manual_seed(0)
@@ -28,18 +30,22 @@ def controls(page):
     """(role, name, value in words) of every control on the page, in its order.
 
     Names are those that Chromium computes. Its tree gives a native slider's number, while a screen reader is told
-    aria-valuetext, which is read from the element.
+    aria-valuetext, which is read from the element. It is asked for the controls alone: a chapter's whole tree, with
+    every coloured word of its code, takes seconds to come.
     """
     session = page.context.new_cdp_session(page)
+    listed = session.send("Runtime.evaluate", {"expression": f"[...document.querySelectorAll('{ELEMENTS}')]"})
+    held = session.send("Runtime.getProperties", {"objectId": listed["result"]["objectId"], "ownProperties": True})
+    elements = [one["value"]["objectId"] for one in held["result"] if one["name"].isdigit()]
+    words = page.evaluate("(all) => [...document.querySelectorAll(all)].map((e) => e.getAttribute('aria-valuetext'))",
+                          ELEMENTS)
     found = []
-    for node in session.send("Accessibility.getFullAXTree")["nodes"]:
+    for element, said in zip(elements, words, strict=True):
+        tree = session.send("Accessibility.getPartialAXTree", {"objectId": element, "fetchRelatives": False})
+        node = tree["nodes"][0]
         role = node.get("role", {}).get("value")
-        if node.get("ignored") or role not in ROLES:
-            continue
-        there = session.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})["object"]["objectId"]
-        words = session.send("Runtime.callFunctionOn", {
-            "objectId": there, "functionDeclaration": "function() { return this.getAttribute('aria-valuetext'); }"})
-        found.append((role, node.get("name", {}).get("value", ""), words["result"].get("value")))
+        if not node.get("ignored") and role in ROLES:
+            found.append((role, node.get("name", {}).get("value", ""), said))
     return found
 
 
