@@ -1,5 +1,8 @@
 """Built pages in a real browser, for test_book.py and test_whole_book.py: served from this machine, or not at all.
 
+The whole book is built once for both, and left out when its tests begin after GENMED_SITE_UNTIL, in seconds since
+1970: on a slow machine CI would run out of time.
+
 The pages are served under CONTENT_POLICY; whatever asks for another host is blocked and counted as a failure. Without
 Chromium the tests are skipped, and say so; without npm and a network the scripts cannot be bundled, which is said as
 well.
@@ -11,6 +14,7 @@ import hashlib
 import http.server
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -22,11 +26,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_accessibility
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "jupyter_book_config"))
 import build as builder  # noqa: E402
 
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+each_page = pytest.mark.parametrize("name", ["intro", *CHAPTERS])
+needs_chapters = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
 PATIENCE = 180_000  # ms: a busy machine may be slow, a broken page never gets there
 
 # No eval, no other host. Inline scripts and styles are the theme's; blob: is how anywidget loads a widget's module
@@ -164,6 +172,25 @@ def chromium():
         browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def book_pages(tmp_path_factory):
+    """The whole book, built by the worker that comes first; another waits for it."""
+    if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
+        skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if "PYTEST_XDIST_WORKER" in os.environ else run  # which all workers of one run share
+    with FileLock(run / "book.lock"):
+        if not (run / "book_is_built").exists():
+            build(ROOT / "_build" / "test")
+            (run / "book_is_built").touch()
+    return ROOT / "_build" / "test" / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def book(book_pages, chromium):
+    yield from serve(book_pages, chromium)
 
 
 AXE = "4.10.3"  # of axe-core, from npm, which reads pages as a screen reader's user meets them; and its sum

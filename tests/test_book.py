@@ -1,6 +1,7 @@
 """A tiny book in a real browser: the sliders move the pictures, with no kernel and no other host.
 
-It needs no training and holds every kind of slider. The chapters' own pages follow in test_whole_book.py.
+It needs no training and holds every kind of slider. The chapters' own pages are in test_whole_book.py, but for what
+is asked of each by itself, at the end here: that file takes one of two workers longer.
 """
 
 import base64
@@ -18,7 +19,18 @@ import pytest
 import site_pages
 import tiny_book
 import torch
-from site_pages import PATIENCE, ROOT, build, canvas, check_page, check_phone, serve, skip_loudly
+from site_pages import (
+    PATIENCE,
+    ROOT,
+    build,
+    canvas,
+    check_page,
+    check_phone,
+    each_page,
+    needs_chapters,
+    serve,
+    skip_loudly,
+)
 
 import genmed_core  # noqa: F401  (before torch)
 from genmed_core.widgets import LatentExplorer
@@ -30,7 +42,7 @@ import lighten  # noqa: E402
 import notebooks  # noqa: E402
 import pages as finished  # noqa: E402
 
-chromium = site_pages.chromium
+book, book_pages, chromium = site_pages.book, site_pages.book_pages, site_pages.chromium
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +67,7 @@ def stored(tmp_path_factory, chromium):
     live = "<!-- live 01_sliders DiffusionExplorer -->\n"
     intro = tiny_book.INTRO.replace("It has", f"{2 * live}\nIt has")
     (folder / "chapters" / "intro.md").write_text(intro, encoding="utf-8")
-    yield from serve(build(folder, "--source", str(folder / "chapters"), "--execute", "off"), chromium)
+    yield from serve(builder.build(source=folder / "chapters", out=folder, execute="off"), chromium)
 
 
 # --- what the browser shows ----------------------------------------------------------------------------------------
@@ -173,7 +185,7 @@ def test_any_other_widget_of_an_own_chapter_is_drawn_by_jupyters_manager(tmp_pat
     notebook = nbformat.read(folder / "01_sliders.ipynb", as_version=4)
     notebook.cells = [nbformat.v4.new_markdown_cell("# Sliders\n\nWith $x$."), nbformat.v4.new_code_cell(FOREIGN)]
     nbformat.write(notebook, folder / "01_sliders.ipynb")
-    for site in serve(build(tmp_path, "--source", str(folder), "--execute", "cache"), chromium):
+    for site in serve(builder.build(source=folder, out=tmp_path, execute="cache"), chromium):
         page = site.open("01_sliders.html")
         page.locator(".widget-subarea .noUi-handle").wait_for()
         page.locator(".genmed-panel input[type=range]").wait_for()
@@ -323,7 +335,7 @@ def test_solutions_are_folded_open_or_left_out(tiny_pages, tmp_path):
     assert '<details class="solution">' in chapter and "a solution behind a fold" in intro
     source = tiny_book.write(tmp_path / "chapters")
     for edition in ("student", "instructor"):
-        built = build(tmp_path, "--source", str(source), "--edition", edition, "--execute", "off")
+        built = builder.build(source=source, out=tmp_path, edition=edition, execute="off")
         intro, chapter = pages(built)
         assert ("solution behind a fold" in intro, "Jensen" in chapter) == (edition == "instructor",) * 2
         assert ('<details class="solution" open>' in chapter) == (edition == "instructor") and "The bound" in chapter
@@ -340,11 +352,12 @@ def one_chapter(folder, *cells):
 
 
 def test_crashed_notebook_and_warnings_are_errors(tmp_path):
-    for message, cell in (("01_sliders.ipynb raised", nbformat.v4.new_code_cell("1 / 0")),
-                          ("met a warning", nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))):
-        source = one_chapter(tmp_path, cell)
-        with pytest.raises(AssertionError, match=message):
-            build(tmp_path, "--source", str(source), "--execute", "cache")
+    source = one_chapter(tmp_path, nbformat.v4.new_code_cell("1 / 0"))
+    with pytest.raises(AssertionError, match="01_sliders.ipynb raised"):
+        build(tmp_path, "--source", str(source), "--execute", "cache")
+    source = one_chapter(tmp_path, nbformat.v4.new_markdown_cell("[nowhere](nowhere.md)"))
+    with pytest.raises(builder.BookError, match="met a warning"):
+        builder.build(source=source, out=tmp_path, execute="cache")
 
 
 def test_stored_outputs_have_every_slider_and_the_first_page_draws(stored, tiny):
@@ -381,8 +394,8 @@ def test_stored_outputs_have_every_slider_and_the_first_page_draws(stored, tiny)
 
 def test_a_page_that_shows_raw_tex_is_no_success(tmp_path):
     formula = nbformat.v4.new_markdown_cell(r"An unknown macro: $\frec{1}{2}$. An open one: $\frac{1}{2}.")
-    with pytest.raises(AssertionError, match="not fit to be read") as failure:
-        build(tmp_path, "--source", str(one_chapter(tmp_path, formula)), "--execute", "off")
+    with pytest.raises(builder.BookError, match="not fit to be read") as failure:
+        builder.build(source=one_chapter(tmp_path, formula), out=tmp_path, execute="off")
     assert r"\frec" in str(failure.value) and "a formula stands there as raw text" in str(failure.value)
 
 
@@ -397,6 +410,7 @@ UNFIT = {
     "<summary>[here](x.md)</summary>": "Markdown stands",
     '<img src="a.png">': "no alt text",
     '<img src="a.png" alt=" ">': "no alt text",
+    '<pre>in code, <img src="a.png"></pre>': "no alt text",
     '<img src="a.png" alt="_images/5f3a.png">': "describes nothing",
     '<img src="gone.png" alt="a picture that is not there">': "does not exist",
 }
@@ -478,6 +492,15 @@ def test_a_spoiled_notebook_is_refused_before_anything_runs(own_chapter, message
     with pytest.raises(builder.BookError, match=re.escape(message)) as refusal:
         builder.build(source=folder, out=folder.parent, execute=execute)
     assert "01_sliders" in str(refusal.value) and not (folder.parent / "_build" / "sources").exists()
+
+
+def test_a_build_starts_without_torch_and_jsonschemas_grammar():
+    """They would cost seconds, at each start, for nothing."""
+    code = "import build; build.cache_key(); import sys; print({'torch', 'lark', 'jsonschema'} & set(sys.modules))"
+    settings = {name: value for name, value in os.environ.items() if name != "GENMED_THREADS"}  # which is told to torch
+    settings["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "jupyter_book_config")])
+    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+    assert done.stdout == "{'jsonschema'}\n", done
 
 
 def test_outputs_are_cached_by_the_core_its_weights_and_the_settings(tmp_path, monkeypatch):
@@ -574,3 +597,30 @@ def test_make_book_runs_notebooks_where_it_is_asked_to(word, runs):
         pytest.skip("no make here")
     done = subprocess.run(["make", "-n", "book", f"EXECUTE={word}"], cwd=ROOT, capture_output=True, text=True)
     assert ("--execute cache" in done.stdout) == runs and "build.py" in done.stdout
+
+
+# --- the whole book's pages, each opened anew: the other worker has enough with the rest --------------------------
+
+
+@needs_chapters
+@each_page
+def test_page_on_a_phone(book, name):
+    check_phone(book, f"{name}.html")
+
+
+@needs_chapters
+@each_page
+def test_a_page_is_light(book_pages, name):
+    """Sliders, their networks and their pictures included."""
+    assert (book_pages / f"{name}.html").stat().st_size < 3_000_000
+
+
+@needs_chapters
+@each_page
+def test_the_first_slider_comes_before_most_of_its_page(book, name):
+    """What has come by then takes less than four seconds at 9 Mbit/s.
+
+    It is counted at a third of that, so that even a busy machine waits for the network and not the other way round.
+    """
+    _, _, size = book.first_slider(f"{name}.html", megabits=3)
+    assert 8 * size / 9e6 < 4

@@ -1,26 +1,22 @@
 """The whole book's pages in a real browser, from stored outputs and kept sliders.
 
-The chapters are left out when these tests begin after GENMED_SITE_UNTIL, in seconds since 1970: on a slow machine CI
-would run out of time.
+What is asked of each page by itself, on a phone and on a slow line, is at the end of test_book.py, for two workers.
 """
 
 import base64
-import os
 import re
-import time
 
 import numpy as np
 import pytest
 import site_pages
 import torch
-from site_pages import PATIENCE, ROOT, build, canvas, check_content, check_phone, serve, skip_loudly
+from site_pages import CHAPTERS, PATIENCE, ROOT, canvas, check_content, needs_chapters
 
 from genmed_core.widgets import Program
 
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 PAGES = ["capstone", "genindex", "search", *sorted(path.stem for path in (ROOT / "chapters").glob("*.md"))]
-axe, chromium = site_pages.axe, site_pages.chromium
-pytestmark = pytest.mark.skipif(not CHAPTERS, reason="no chapter is built yet: run `make notebooks`")
+axe, book, book_pages, chromium = site_pages.axe, site_pages.book, site_pages.book_pages, site_pages.chromium
+pytestmark = needs_chapters
 
 # A page has ten thousand coloured words of code in a few dozen colours, whose contrast was most of axe's work:
 # of words alike in tag and class, their own and those of all around them, the contrast of the first is read.
@@ -34,18 +30,6 @@ ALIKE = """() => {
     }
     axe.configure({ rules: [{ id: "color-contrast", selector: "*:not([data-alike])" }] });
 }"""
-
-
-@pytest.fixture(scope="module")
-def book_pages():
-    if time.time() > float(os.environ.get("GENMED_SITE_UNTIL", "inf")):
-        skip_loudly("real chapters are left out: on this machine the tests before took too long (GENMED_SITE_UNTIL)")
-    return build(ROOT / "_build" / "test")
-
-
-@pytest.fixture(scope="module")
-def book(book_pages, chromium):
-    yield from serve(book_pages, chromium)
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +60,30 @@ def test_page(chapter):
     check_content(chapter[1], formulas=True)
 
 
-@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
-def test_page_on_a_phone(book, name):
-    check_phone(book, f"{name}.html")
+def faults(page, axe, dark):
+    """What axe-core finds serious on an open page in both colour schemes, of `dark` in the dark; put back as it was."""
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    page.add_script_tag(content=axe)
+    page.evaluate(ALIKE)
+    at_once = page.add_style_tag(content="*, ::before, ::after { transition: none !important }")  # not after a moment
+    serious = []
+    for scheme, where in (("light", "html"), ("dark", dark)):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+        found = page.evaluate("where => axe.run(where, { resultTypes: ['violations'] })", {"include": [where]})
+        serious += [f"{scheme}, {fault['id']}: {node['html'][:200]}" for fault in found["violations"]
+                    for node in fault["nodes"] if fault["impact"] in ("serious", "critical")]
+    at_once.evaluate("(style) => style.remove()")
+    page.emulate_media(color_scheme="null", reduced_motion="null")
+    return serious
 
 
-@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
-def test_a_page_is_light(book_pages, name):
-    """Sliders, their networks and their pictures included."""
-    assert (book_pages / f"{name}.html").stat().st_size < 3_000_000
-
-
-@pytest.mark.parametrize("name", ["intro", *CHAPTERS])
-def test_the_first_slider_comes_before_most_of_its_page(book, name):
-    """What has come by then takes less than four seconds at 9 Mbit/s.
-
-    It is counted at a third of that, so that even a busy machine waits for the network and not the other way round.
-    """
-    _, _, size = book.first_slider(f"{name}.html", megabits=3)
-    assert 8 * size / 9e6 < 4
+@each_chapter
+def test_chapters_have_no_serious_fault(book, axe, chapter):
+    """Whole pages by axe-core; in the dark the panels, whose colours alone are the chapter's own."""
+    serious = faults(chapter[1], axe, dark=".genmed-panel")
+    book.trouble.clear()  # axe asks for style sheets where there are none
+    assert not serious, "\n".join(serious)
 
 
 def program_of(model):
@@ -102,25 +91,6 @@ def program_of(model):
     state = model["state"]
     data = next(buffer["data"] for buffer in model["buffers"] if buffer["path"] == ["weights"])
     return Program(state["graph"], base64.b64decode(data)), state
-
-
-@pytest.mark.parametrize("name", [*CHAPTERS, *PAGES])
-def test_pages_have_no_serious_fault(book, axe, name):
-    """Whole pages by axe-core; of a chapter in the dark the panels, whose colours alone are the chapter's own."""
-    page = book.open(f"{name}.html", color_scheme="light", reduced_motion="reduce")
-    page.add_script_tag(content=axe)
-    page.evaluate(ALIKE)
-    page.add_style_tag(content="*, ::before, ::after { transition: none !important }")  # else colours take a moment
-    serious = []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
-        where = {"include": [".genmed-panel"]} if scheme == "dark" and name in CHAPTERS else {"include": ["html"]}
-        found = page.evaluate("where => axe.run(where, { resultTypes: ['violations'] })", where)
-        serious += [f"{scheme}, {fault['id']}: {node['html'][:200]}" for fault in found["violations"]
-                    for node in fault["nodes"] if fault["impact"] in ("serious", "critical")]
-    page.context.close()
-    assert not serious, "\n".join(serious)
 
 
 @each_chapter
@@ -207,3 +177,11 @@ def test_every_pad_answers_to_a_digit(chapter):
             said.append(words)
         assert len(set(said)) == 3, said
         assert not [words for words in said if "do not run" in words], said
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_have_no_serious_fault(book, axe, name):
+    page = book.open(f"{name}.html", color_scheme="light", reduced_motion="reduce")
+    serious = faults(page, axe, dark="html")
+    page.context.close()
+    assert not serious, "\n".join(serious)
