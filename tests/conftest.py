@@ -7,8 +7,8 @@ from genmed_core.metrics import images
 
 # begun last, one of these would leave the other worker idle for minutes; by the processor's time, the longest first
 LONG = [f"test_{name}.py" for name in (
-    "audit", "invited_changes", "grade", "hallucinations", "extending", "metrics", "launch", "run_chapters",
-    "scoreboard", "prose_numbers", "nbgrader", "course", "own_chapter", "distributed", "parity", "kernels")]
+    "audit", "invited_changes", "hallucinations", "grade", "launch", "scoreboard", "metrics", "extending",
+    "run_chapters", "prose_numbers", "nbgrader", "course", "own_chapter", "distributed", "parity", "kernels")]
 
 
 def pytest_collection_modifyitems(items):
