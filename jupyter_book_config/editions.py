@@ -307,7 +307,7 @@ def nbgrader_course(folder: Path, paths: Sequence[Path], source: Path, title: st
     shutil.copy(HERE / "nbgrader_config.py", folder)
 
 
-def own_address(repository: str | None) -> str:
+def own_address(repository: str | None = None) -> str:
     """What pip installs this package from: the course's repository, else the https address it was cloned from."""
     if repository:
         return f"genmed @ git+{repository}"
