@@ -562,20 +562,19 @@ fig
 # In figure 8.3 $v$ weighs as the noise does at first, and as the image does at last. Neither of its weights is ever
 # below 1. **We predict $v$, and not, by (8.10), $\varepsilon$.** Is it worth it? The cells below, run with another
 # target and nothing else changed, at equal steps (`make study STUDY=prediction_targets`; 1,000 digits in 20 steps with
-# noise, so compare within the table; one of the seven trainings ran in bfloat16; guidance, recall and bits are
-# explained further down):
+# noise; one of the nine trainings ran in bfloat16; guidance, recall and bits are explained further down):
 #
 # | predicts | seeds | FD / floor, no guidance | FD / floor, guided | recall | read as asked, % | bits per dimension |
 # | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 # | noise, L_simple | 3 | 14.3 ± 0.9 | 5.6 ± 0.6 | 0.69 ± 0.01 | 91.1 ± 1.0 | 2.00 ± 0.16 |
-# | image | 1 | 5.3 | 3.5 | 0.62 | 97.5 | 67.74 |
+# | image | 3 | 5.0 ± 0.3 | 3.3 ± 0.4 | 0.66 ± 0.05 | 98.1 ± 0.7 | 102.61 ± 41.86 |
 # | v, the chapter's | 3 | 5.6 ± 0.6 | 3.1 ± 0.3 | 0.63 ± 0.02 | 99.0 ± 0.2 | 2.00 ± 0.15 |
 #
 # Without guidance, who guesses the noise ends with every seed more than twice as far from real digits as who guesses
-# $v$; and their bounds on the likelihood cannot be told apart. The bound hardly sees it: few of its bits lie in the
-# steps with much noise, where the shape of a digit is decided and where, by figure 8.3, $L_{\text{simple}}$ weighs an
-# error of the image next to nothing. The guess of the image, of one seed, draws about as well as $v$, but its bound
-# collapses: in the last steps, with little noise, the bound asks for a precision that this target never taught.
+# $v$, and their bounds on the likelihood cannot be told apart: few of the bound's bits lie in the steps with much
+# noise, where the shape of a digit is decided and where, by figure 8.3, $L_{\text{simple}}$ weighs an error of the
+# image next to nothing. The guess of the image draws about as well as $v$, but its bound collapses, with every seed: in
+# the last steps, with little noise, it asks for a precision that this target never taught.
 #
 # ## The model: a U-Net that knows the time
 #
