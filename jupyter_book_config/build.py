@@ -386,9 +386,8 @@ def course_of(source: Path, path: Path | None) -> course.Course:
     """The course at a path; else the one that lies beside the chapters, else ours."""
     beside = source / "course.yml"
     try:
-        path = path.expanduser() if path else beside if beside.exists() else course.DEFAULT
-        return course.read(path, source)
-    except (course.CourseError, RuntimeError) as problem:  # ~name, and nobody here is called so
+        return course.read(path or (beside if beside.exists() else course.DEFAULT), source)
+    except course.CourseError as problem:
         raise BookError(str(problem)) from None
 
 

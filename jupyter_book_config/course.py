@@ -86,6 +86,10 @@ def read(path: Path = DEFAULT, book: Path = ROOT / "chapters") -> Course:
     path: the file; book: the folder of the book's own chapters and pages.
     Raises CourseError, which names the file and the entry, where something cannot be used.
     """
+    try:
+        path = path.expanduser()
+    except RuntimeError as problem:  # ~name, and nobody here is called so
+        raise CourseError(f"{path}: {problem}") from None
     given = _mapping(path)
     for key in given:
         if key not in KEYS:
